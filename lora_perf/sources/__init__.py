@@ -1,0 +1,157 @@
+"""Where zoos come from: one reader a file, `load` finds the right one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lora_perf import store
+from lora_perf.errors import LoraPerfError, listed
+from lora_perf.sources.hub import ALIASES, fetch
+from lora_perf.zoo import Zoo
+from lora_perf.zoos import EMBEDDED
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Source: TypeAlias = str | Path | Zoo | Any  # Any: datasets.Dataset or DatasetDict, whose library is imported on use
+
+_SANITY_CHECK = "sanity_check_dataset"  # the folder that the original's command names
+_SPLITS = frozenset({"train", "test", "validation", "valid", "val", "dev"})  # names of shards and folders that are parts
+_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
+_log = logging.getLogger(__name__)
+
+
+def load(source: Source, *, label_column: str = "category_label", split: str = "train") -> Zoo:
+    """Opens a zoo; weights are read when they are used.
+
+    Args:
+        source: the name of an embedded zoo ("digits", "digits-shared"); a Hub alias ("1k", "10k", "50k", "100k", "small",
+            "sanity-check") or id; the path of a packed file, of a `save_to_disk` folder or of a folder of parquet shards;
+            a `datasets.Dataset`, or a `DatasetDict`, of which `split` is taken.
+        label_column: the column of the labels, in data sets.
+        split: the part of a data set that has several.
+
+    Raises:
+        LoraPerfError: the source is none of these, or something in it is amiss (see the readers).
+    """
+    if isinstance(source, Zoo):
+        return source
+    if not isinstance(source, str | Path):
+        return _from_datasets(source, label_column, split, type(source).__name__)
+    name = str(source)
+    if name in EMBEDDED:
+        return store.open_packed(EMBEDDED[name])
+    if name in ALIASES:
+        return _from_datasets(fetch(ALIASES[name], split), label_column, split, name)
+    path = Path(os.path.expanduser(source))  # as it is where there is no such user
+    if name and os.path.exists(path):  # False for a path that cannot be
+        return _from_path(path, label_column, split)
+    if name == _SANITY_CHECK:
+        from lora_perf.zoos import synthetic
+
+        _log.warning("no folder %s here: a synthetic zoo of the same form stands in for it", name)
+        return synthetic.generate(synthetic.SyntheticConfig(path, preset="sanity-check"))
+    if isinstance(source, str) and _HUB_ID.match(name) and not name.startswith("."):
+        return _from_datasets(fetch(name, split), label_column, split, name)
+    raise LoraPerfError(
+        expected=f"a path, a Hub id, an embedded zoo ({listed(EMBEDDED)}) or a Hub alias ({listed(ALIASES)})",
+        found=f"{name!r}, which is none",
+        fix="check the spelling of the path",
+    )
+
+
+def pack(source: Source, path: str | Path, *, label_column: str = "category_label", split: str = "train") -> Path:
+    """Writes any source as a packed file, in a stream: memory does not grow with the zoo.
+
+    Raises:
+        LoraPerfError: what `load` refuses; a path that cannot be written.
+    """
+    target = Path(os.path.expanduser(path))
+    store.write(load(source, label_column=label_column, split=split), target)
+    return target
+
+
+def _from_path(path: Path, label_column: str, split: str) -> Zoo:
+    if path.is_file():
+        if path.suffix == ".safetensors":
+            return store.open_packed(path)
+        if path.suffix == ".parquet":
+            return _parquet([path], label_column, path.stem)
+        raise _no_zoo(path, f"a file of type {path.suffix or 'unknown'}")
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        import datasets
+
+        try:
+            data = datasets.load_from_disk(str(path))
+        except Exception as error:  # datasets and pyarrow raise many kinds for a damaged folder
+            raise _no_zoo(
+                path,
+                f"a damaged save_to_disk folder ({type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]})",
+            ) from None
+        return _from_datasets(data, label_column, split, path.name)
+    shards = sorted(path.rglob("*.parquet"))
+    if shards:
+        return _parquet(_of_split(shards, split, path), label_column, path.name)
+    raise _no_zoo(path, "a folder without state.json, dataset_dict.json or *.parquet")
+
+
+def _of_split(shards: list[Path], split: str, folder: Path) -> list[Path]:
+    """The shards of one split, which begins their names or is their folder; all where none names a split."""
+    named: dict[str, list[Path]] = {}
+    for shard in shards:
+        for name in (re.split("[-_.]", shard.name)[0], shard.parent.name if shard.parent != folder else ""):
+            if name in _SPLITS or name == split:
+                named.setdefault(name, []).append(shard)
+                break
+    if named and split not in named:
+        raise _no_split(str(folder), split, named)
+    return named.get(split, shards)
+
+
+def _no_split(name: str, split: str, splits: Iterable[str]) -> LoraPerfError:
+    return LoraPerfError(
+        expected=f"a split {split!r} in {name}", found=f"the splits {listed(splits)}", fix="choose with split=..."
+    )
+
+
+def _parquet(shards: list[Path], label_column: str, name: str) -> Zoo:
+    from lora_perf.sources.parquet import open_parquet
+
+    return open_parquet(shards, label_column=label_column, name=name)
+
+
+def _no_zoo(path: Path, found: str) -> LoraPerfError:
+    return LoraPerfError(
+        expected=f"a zoo at {path}: a packed file (.safetensors), a save_to_disk folder or parquet shards",
+        found=found,
+        fix="give the path of one of these",
+    )
+
+
+def _from_datasets(data: Any, label_column: str, split: str, name: str) -> Zoo:
+    import datasets
+    import numpy as np
+
+    from lora_perf.sources.arrow import zoo_of_table
+
+    if isinstance(data, datasets.DatasetDict):
+        if split not in data:
+            raise _no_split(name, split, data)
+        data = data[split]
+    if not isinstance(data, datasets.Dataset):
+        raise LoraPerfError(
+            expected="a path, a name, a Zoo, a datasets.Dataset or a datasets.DatasetDict",
+            found=f"a {type(data).__name__}",
+            fix="load or convert it first",
+        )
+    indices = None
+    if data._indices is not None:  # the mapping that select, shuffle and train_test_split leave; no public name
+        indices = data._indices.column(0).to_numpy().astype(np.int64)
+    table = data.data.table
+    schema = data.features.arrow_schema  # carries the names of ClassLabels, also after cast_column
+    return zoo_of_table(table.replace_schema_metadata(schema.metadata), indices=indices, label_column=label_column, name=name)

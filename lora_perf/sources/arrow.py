@@ -1,0 +1,168 @@
+"""Rows from Arrow tables: each value is copied once, from Arrow's buffer to its place in the row matrix."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from math import prod
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lora_perf.errors import LoraPerfError, listed
+from lora_perf.layout import Layer, Layout, Side, parse_name
+from lora_perf.sources.labels import label_names, read_labels
+from lora_perf.sources.nested import NestedChunk, is_nested_float
+from lora_perf.zoo import BLOCK_NBYTES, FloatRows, RowSource, Zoo
+
+Indices = NDArray[np.int64]
+# (chunk, rows of that chunk, rows of the target): slices where both run on, index vectors where they do not
+Segment = tuple[int, slice | Indices, slice | Indices]
+
+
+class ArrowRows(RowSource):
+    """Rows of a table of nested columns, which are checked when they are first read.
+
+    Args:
+        table: has the columns of the layout; their chunks may differ from column to column.
+        layout: the layers.
+        shapes: of a row of each of these columns.
+        indices: (n,) table row of each zoo row, where the data set was shuffled, selected or split.
+    """
+
+    def __init__(self, table: pa.Table, layout: Layout, shapes: Sequence[tuple[int, ...]], indices: Indices | None) -> None:
+        self.p = layout.p
+        self.n = table.num_rows if indices is None else len(indices)
+        self._indices = indices
+        numbers = range(table.num_rows) if indices is None else places(indices, table.num_rows)
+        by_bounds: dict[tuple[int, ...], list[tuple[Layer, list[NestedChunk]]]] = defaultdict(list)
+        for layer, shape in zip(layout, shapes, strict=True):
+            chunks = nested_chunks(layer.name, table.column(layer.name), numbers, shape)
+            bounds = tuple(np.cumsum([0, *(chunk.rows for chunk in chunks)]).tolist())
+            by_bounds[bounds].append((layer, chunks))
+        self._columns = [(np.asarray(bounds), columns) for bounds, columns in by_bounds.items()]
+
+    def read(self, start: int, stop: int, out: FloatRows) -> None:
+        for bounds, columns in self._columns:
+            segments = self._segments(bounds, start, stop)
+            for layer, chunks in columns:
+                target = out[:, layer.columns]
+                for chunk, source, rows in segments:
+                    copy_rows(target, rows, chunks[chunk].matrix(), source)
+
+    def matrix(self) -> FloatRows:
+        rows = np.empty((self.n, self.p), np.float32)
+        # In data-set order block by block is gentler on the caches; a shuffled one is gathered chunk by chunk instead.
+        step = self.n if self._indices is not None else max(1, BLOCK_NBYTES // (4 * self.p))
+        for start in range(0, self.n, step):
+            stop = min(start + step, self.n)
+            self.read(start, stop, rows[start:stop])
+        return rows
+
+    def _segments(self, bounds: Indices, start: int, stop: int) -> list[Segment]:
+        if self._indices is None:
+            return list(_runs(bounds, start, stop))
+        wanted = self._indices[start:stop]
+        first, last = int(wanted[0]), int(wanted[-1])
+        if last - first == len(wanted) - 1 and bool((np.diff(wanted) == 1).all()):
+            return list(_runs(bounds, first, last + 1))
+        chunk_of = np.searchsorted(bounds, wanted, side="right") - 1
+        order = np.argsort(chunk_of, kind="stable")
+        cuts = np.flatnonzero(np.diff(chunk_of[order])) + 1
+        return [(int(chunk_of[rows[0]]), wanted[rows] - bounds[chunk_of[rows[0]]], rows) for rows in np.split(order, cuts)]
+
+
+def _runs(bounds: Indices, start: int, stop: int) -> Iterable[Segment]:
+    chunk = int(np.searchsorted(bounds, start, side="right")) - 1
+    done = start
+    while done < stop:
+        begin, end = int(bounds[chunk]), int(bounds[chunk + 1])
+        upto = min(end, stop)
+        yield chunk, slice(done - begin, upto - begin), slice(done - start, upto - start)
+        done, chunk = upto, chunk + 1
+
+
+def copy_rows(target: FloatRows, rows: slice | Indices, values: NDArray[np.floating], source: slice | Indices) -> None:
+    """target[rows] = values[source], converting to float32 on the way (a float64 beyond its range becomes infinite)."""
+    with np.errstate(over="ignore"):
+        if isinstance(rows, slice):
+            np.copyto(target[rows], values[source], casting="same_kind")
+        else:
+            target[rows] = values[source]
+
+
+def places(indices: Indices, size: int) -> Indices:
+    """(size,) where each table row first stands in the data set, -1 for the rows that it leaves out."""
+    found = np.full(size, -1, np.int64)
+    found[indices[::-1]] = np.arange(len(indices))[::-1]
+    return found
+
+
+def nested_chunks(
+    name: str, column: pa.ChunkedArray, numbers: Sequence[int] | Indices, shape: tuple[int, ...] | None = None
+) -> list[NestedChunk]:
+    """The chunks of one weight column that have rows; for the rest see `NestedChunk`."""
+    chunks: list[NestedChunk] = []
+    done = 0
+    for array in column.chunks:
+        if len(array):
+            chunks.append(NestedChunk(name, array, numbers[done : done + len(array)], shape))
+            done += len(array)
+    return chunks
+
+
+def matrix_shape(side: Side, shape: tuple[int, ...]) -> tuple[int, int]:
+    """The shape (rows, columns) of one value of a column: a vector is of rank 1, a convolution is flattened."""
+    if len(shape) == 1:
+        return (1, shape[0]) if side == "down" else (shape[0], 1)
+    return shape[0], prod(shape[1:])
+
+
+def weight_columns(schema: pa.Schema) -> list[tuple[str, Side]]:
+    """(name, side) of the weight columns of a table.
+
+    Raises:
+        LoraPerfError: there is none, one twice, or one holds something else than lists of floats.
+    """
+    found = []
+    for field in schema:
+        parsed = parse_name(field.name)
+        if parsed is None:
+            continue
+        if not is_nested_float(field.type):
+            raise LoraPerfError(
+                expected=f"lists of float16, float32 or float64 in column {field.name}",
+                found=f"type {field.type}",
+                fix="store the weights as nested lists or Array2D, or leave the column out",
+            )
+        found.append((field.name, parsed[1]))
+    repeated = [column for column, count in Counter(column for column, _ in found).items() if count > 1]
+    if repeated:
+        raise LoraPerfError(
+            expected="weight columns of different names",
+            found=f"{listed(repeated)} repeated",
+            fix="remove the repeated columns",
+        )
+    if not found:
+        raise LoraPerfError(
+            expected="weight columns such as unet.<module>.lora.down.weight",
+            found=f"only {listed(schema.names) or 'no columns'}",
+            fix="check that this is a data set of LoRA adapters and rename its columns",
+        )
+    return found
+
+
+def zoo_of_table(table: pa.Table, *, indices: Indices | None, label_column: str, name: str) -> Zoo:
+    """The zoo of an Arrow table, its rows in the order of `indices` where those are given."""
+    columns = weight_columns(table.schema)
+    n = table.num_rows if indices is None else len(indices)
+    if n == 0:
+        raise LoraPerfError(
+            expected="at least one adapter", found=f"a data set without rows ({name})", fix="check its filter or split"
+        )
+    first = 0 if indices is None else int(indices[0])
+    shapes = [nested_chunks(column, table.column(column).slice(first, 1), [0])[0].row_shape() for column, _ in columns]
+    layout = Layout((column, matrix_shape(side, shape)) for (column, side), shape in zip(columns, shapes, strict=True))
+    labels, classes = read_labels(table, label_column, label_names(table.schema, label_column), indices)
+    return Zoo(ArrowRows(table, layout, shapes, indices), layout, labels, classes, name=name)

@@ -1,0 +1,167 @@
+"""Arrow's nested columns as matrices: views of the value buffers, no value is touched.
+
+A column of matrices is a list of lists of floats in one of many forms (List, LargeList, FixedSizeList, the Array2D
+extension; any offset into shared buffers). Where each row has the same shape, its values stand side by side in one
+buffer, and the column is that buffer seen as (rows, size).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lora_perf.errors import LoraPerfError
+
+_LEAVES = {pa.float16(): np.float16, pa.float32(): np.float32, pa.float64(): np.float64}
+_PIECE = 1 << 16  # offsets compared at a time, so that the comparison stays in the cache
+
+
+def is_nested_float(kind: pa.DataType) -> bool:
+    """Whether a column type is a list, at any depth, of floating-point numbers."""
+    depth = 0
+    while True:
+        if isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+        elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+            kind = kind.value_type
+            depth += 1
+        else:
+            return depth > 0 and kind in _LEAVES
+
+
+class NestedChunk:
+    """One chunk of one column; nothing of it is read before `matrix`.
+
+    Args:
+        name: of the column, for messages.
+        array: the chunk, of at least one row.
+        numbers: of its rows in the data set, for messages; negative for a row that the data set leaves out.
+        shape: of every row; that of the first one where it is None.
+    """
+
+    def __init__(
+        self, name: str, array: pa.Array, numbers: Sequence[int] | NDArray[np.int64], shape: tuple[int, ...] | None
+    ) -> None:
+        self.rows = len(array)
+        self._name = name
+        self._array = array
+        self._numbers = numbers
+        self._shape = shape
+        self._matrix: NDArray[Any] | None = None
+
+    def matrix(self) -> NDArray[Any]:
+        """(rows, size) view of the values; where a row that is left out is at fault, a copy.
+
+        Cost: the first call compares all offsets with their neighbours, 4 bytes a list.
+
+        Raises:
+            LoraPerfError: a null, an empty list, rows of different shapes, or damaged buffers.
+        """
+        if self._matrix is None:
+            self._refuse_damage()
+            try:
+                self._matrix = self._values()[0]
+            except LoraPerfError:
+                repaired = self._without_rows_left_out()
+                if repaired is None:
+                    raise
+                self._matrix = repaired.matrix()
+        return self._matrix
+
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of each row.
+
+        Raises:
+            LoraPerfError: as `matrix`.
+        """
+        self._refuse_damage()
+        return self._values()[1]
+
+    def _values(self) -> tuple[NDArray[Any], tuple[int, ...]]:
+        array = self._array
+        start, length = 0, self.rows  # the part of `array` that belongs to this chunk, level by level
+        shape: list[int] = []
+        items = 1  # of the present level in one row
+        while True:
+            if isinstance(array, pa.ExtensionArray):
+                array = array.storage
+            self._refuse_nulls(array, start, length, items)
+            kind, begin = array.type, array.offset + start
+            if kind in _LEAVES:
+                if self._shape is not None and len(shape) != len(self._shape):
+                    raise self._misshapen(0)
+                values = np.frombuffer(array.buffers()[1], _LEAVES[kind])
+                return values[begin : begin + length].reshape(self.rows, items), tuple(shape)
+            fixed = pa.types.is_fixed_size_list(kind)
+            offsets = None if fixed else _offsets(array)[begin : begin + length + 1]
+            found = kind.list_size if offsets is None else int(offsets[1] - offsets[0])
+            size = self._size(len(shape), found)
+            if offsets is None:
+                start, length = begin * size, length * size
+            else:
+                self._check(offsets, size, items)
+                start, length = int(offsets[0]), length * size
+            shape.append(size)
+            items *= size
+            array = array.values
+
+    def _size(self, level: int, found: int) -> int:
+        """The length that all lists of a level must have."""
+        if self._shape is not None and (level >= len(self._shape) or self._shape[level] != found):
+            raise self._misshapen(0)
+        if found < 1:
+            raise self._misshapen(0)
+        return found
+
+    def _check(self, offsets: NDArray[Any], size: int, lists_a_row: int) -> None:
+        for begin in range(0, len(offsets) - 1, _PIECE):
+            piece = offsets[begin : begin + _PIECE + 1]
+            same = np.equal(piece[1:] - piece[:-1], size)
+            if not same.all():
+                raise self._misshapen((begin + int(np.argmin(same))) // lists_a_row)
+
+    def _refuse_damage(self) -> None:
+        try:
+            self._array.validate()  # looks at the sizes of buffers only; what lies beyond them must not be touched
+        except pa.ArrowInvalid as error:
+            numbers = [number for number in self._numbers if number >= 0]
+            raise LoraPerfError(
+                expected=f"an undamaged column {self._name}",
+                found=f"{error}, in rows {min(numbers)} to {max(numbers)}",
+                fix="write or fetch the data set again",
+            ) from None
+
+    def _misshapen(self, row: int) -> LoraPerfError:
+        return LoraPerfError(
+            expected=f"matrices of one shape, and none empty, in column {self._name}",
+            found=f"another shape (or an empty one) in row {self._numbers[row]}",
+            fix="leave the row out, or load adapters of different shapes as separate zoos",
+        )
+
+    def _refuse_nulls(self, array: pa.Array, start: int, length: int, items: int) -> None:
+        if array.null_count == 0:
+            return
+        missing = np.flatnonzero(array.slice(start, length).is_null().to_numpy(zero_copy_only=False))
+        if len(missing):
+            raise LoraPerfError(
+                expected=f"a number in every place of column {self._name}",
+                found=f"a null in row {self._numbers[int(missing[0]) // items]}",
+                fix="leave the row out or fill the value",
+            )
+
+    def _without_rows_left_out(self) -> NestedChunk | None:
+        """The chunk with a row of the data set in the place of each that it leaves out; None where it leaves out none."""
+        numbers = np.asarray(self._numbers)
+        used = np.flatnonzero(numbers >= 0)
+        if len(used) == self.rows:
+            return None
+        source = np.where(numbers >= 0, np.arange(self.rows), used[0])
+        return NestedChunk(self._name, self._array.take(pa.array(source)), numbers[source], self._shape)
+
+
+def _offsets(array: pa.Array) -> NDArray[Any]:
+    return np.frombuffer(array.buffers()[1], np.int64 if pa.types.is_large_list(array.type) else np.int32)

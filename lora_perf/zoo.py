@@ -1,0 +1,221 @@
+"""The zoo: a collection of adapters of one layout, as one row-major matrix."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+import xxhash
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lora_perf.errors import LoraPerfError, listed
+from lora_perf.layout import Layout
+
+FloatRows = NDArray[np.float32]
+
+# A block that stays in a last-level cache of today's servers, yet is far larger than the overhead of a call.
+BLOCK_NBYTES = 16 << 20
+SPLIT_NAMES = ("train", "validation", "test")
+
+
+class RowSource(ABC):
+    """Where the rows of a zoo come from: n rows of p float32 each."""
+
+    n: int
+    p: int
+    mapped = False  # whether `matrix` is a mapping of a file, which must not be paged in to be streamed
+
+    @abstractmethod
+    def read(self, start: int, stop: int, out: FloatRows) -> None:
+        """Copies rows start..stop into `out` (stop - start, p), which may be a reused buffer; threads may read at once."""
+
+    def matrix(self) -> FloatRows:
+        """All rows as one (n, p) array: here a copy into fresh memory; a mapping where the source is one."""
+        rows = np.empty((self.n, self.p), np.float32)
+        self.read(0, self.n, rows)
+        return rows
+
+
+class ArrayRows(RowSource):
+    """Rows that are in memory already."""
+
+    def __init__(self, rows: FloatRows) -> None:
+        self.n, self.p = rows.shape
+        self._rows = rows
+
+    def read(self, start: int, stop: int, out: FloatRows) -> None:
+        np.copyto(out, self._rows[start:stop])
+
+    def matrix(self) -> FloatRows:
+        return self._rows
+
+
+class Zoo:
+    """Adapters of one layout with a label each: `rows` (n, p), `labels` (n,), `classes`, `layout`.
+
+    Nothing is read before it is used: `rows` reads or maps all of them on first use, `blocks` streams.
+
+    Args:
+        source: where the rows come from.
+        layout: the layers; its p is the width of the rows.
+        labels: (n,) class indices.
+        classes: the name of each class index.
+        split: (n,) 0 train, 1 validation, 2 test, where the zoo carries a split of its own.
+        name: what the zoo is called in reports.
+
+    Raises:
+        LoraPerfError: sizes that contradict each other, labels outside the classes.
+    """
+
+    def __init__(
+        self,
+        source: RowSource,
+        layout: Layout,
+        labels: Tensor,
+        classes: Sequence[str],
+        *,
+        split: Tensor | None = None,
+        name: str = "zoo",
+    ) -> None:
+        if source.p != layout.p or tuple(labels.shape) != (source.n,):
+            raise LoraPerfError(
+                expected=f"rows of {layout.p} parameters and one label a row",
+                found=f"{source.n} rows of {source.p} and labels of shape {tuple(labels.shape)}",
+                fix="make layout, rows and labels agree",
+            )
+        if source.n == 0:
+            raise LoraPerfError(
+                expected="at least one adapter", found="none", fix="check the filter or the split of the data set"
+            )
+        labels = labels.to(torch.int64)
+        if int(labels.min()) < 0 or int(labels.max()) >= len(classes):
+            raise LoraPerfError(
+                expected=f"labels from 0 to {len(classes) - 1} ({listed(classes)})",
+                found=f"labels from {int(labels.min())} to {int(labels.max())}",
+                fix="give every label a class name",
+            )
+        if split is not None and (
+            tuple(split.shape) != (source.n,) or int(split.max()) >= len(SPLIT_NAMES) or int(split.min()) < 0
+        ):
+            raise LoraPerfError(
+                expected="0, 1 or 2 (train, validation, test) for each row as split",
+                found=f"shape {tuple(split.shape)}",
+                fix="give every row its part or leave the split out",
+            )
+        self.source = source
+        self.layout = layout
+        self.labels = labels
+        self.classes = list(classes)
+        self.split = split
+        self.name = name
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Tensor,
+        layout: Layout,
+        labels: Tensor,
+        classes: Sequence[str],
+        *,
+        split: Tensor | None = None,
+        name: str = "zoo",
+    ) -> Zoo:
+        """A zoo of rows (n, p) that are in memory; float32 rows are shared, others converted."""
+        array = rows.detach().to("cpu", torch.float32).contiguous().numpy()
+        return cls(ArrayRows(array), layout, labels, classes, split=split, name=name)
+
+    def __len__(self) -> int:
+        return self.source.n
+
+    def __repr__(self) -> str:
+        return f"Zoo({self.name!r}, {len(self):,} adapters, {len(self.classes)} classes, {self.layout!r})"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the row matrix."""
+        return self.source.n * self.source.p * 4
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """The row matrix (n, p), float32, in data-set order. Treat it as read-only."""
+        return torch.from_numpy(self.source.matrix())
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether `rows` stand in memory already, so that blocks of them are views."""
+        return isinstance(self.source, ArrayRows) or ("rows" in self.__dict__ and not self.source.mapped)
+
+    def layer(self, name: str) -> Tensor:
+        """One layer of all adapters, a view (n, *shape) of `rows`."""
+        layer = self.layout[name]
+        return self.rows[:, layer.columns].view(len(self), *layer.shape)
+
+    def module(self, name: str) -> tuple[Tensor, Tensor]:
+        """The pair (up (n, m, r), down (n, r, k)) of one module, as views of `rows`.
+
+        Raises:
+            LoraPerfError: the module is unknown, or one of its two sides is missing.
+        """
+        sides = {layer.side: layer.name for layer in self.layout if layer.module == name}
+        if len(sides) != 2:
+            known = dict.fromkeys(layer.module for layer in self.layout)
+            raise LoraPerfError(
+                expected=f"a module with an up and a down ({listed(known, 3)})",
+                found=f"{name!r} with {listed(sides) or 'neither'}",
+                fix="iterate over zoo.layout to see all modules",
+            )
+        return self.layer(sides["up"]), self.layer(sides["down"])
+
+    def block_rows(self, nbytes: int = BLOCK_NBYTES) -> int:
+        """Rows in a block of at most `nbytes` (never fewer than one)."""
+        return max(1, min(len(self), nbytes // (4 * self.layout.p)))
+
+    def blocks(self, nbytes: int = BLOCK_NBYTES) -> Iterator[tuple[slice, Tensor]]:
+        """Yields (slice, tensor (b, p)) over all rows without holding more than `nbytes` of them.
+
+        The tensor is a reused buffer (or a view of rows in memory): use it before the next step, write nothing into it.
+        """
+        step = self.block_rows(nbytes)
+        buffer = None if self.in_memory else np.empty((step, self.layout.p), np.float32)
+        for start in range(0, len(self), step):
+            stop = min(start + step, len(self))
+            if buffer is None:
+                yield slice(start, stop), self.rows[start:stop]
+            else:
+                view = buffer[: stop - start]
+                self.source.read(start, stop, view)
+                yield slice(start, stop), torch.from_numpy(view)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the content: rows, labels, classes, layout and split, however they are stored.
+
+        Cost: one streamed pass over the rows at the speed of xxh3 (about that of memory).
+        """
+        digest = RowDigest()
+        for _, block in self.blocks():
+            digest.update(block.numpy())
+        return digest.finish(self)
+
+
+class RowDigest:
+    """The fingerprint of a zoo, fed block by block while its rows stream past."""
+
+    def __init__(self) -> None:
+        self._rows = xxhash.xxh3_128()
+
+    def update(self, block: FloatRows) -> None:
+        self._rows.update(block.data.cast("B"))
+
+    def finish(self, zoo: Zoo) -> str:
+        whole = xxhash.xxh3_128(self._rows.digest())
+        whole.update(json.dumps([zoo.layout.to_json(), zoo.classes]).encode())
+        whole.update(zoo.labels.numpy().tobytes())
+        if zoo.split is not None:
+            whole.update(zoo.split.to(torch.int64).numpy().tobytes())
+        return whole.hexdigest()
