@@ -40,8 +40,12 @@ class Layer:
         return self.shape[0] * self.shape[1]
 
     @property
+    def stop(self) -> int:
+        return self.start + self.size
+
+    @property
     def columns(self) -> slice:
-        return slice(self.start, self.start + self.size)
+        return slice(self.start, self.stop)
 
     @property
     def rank(self) -> int:

@@ -15,9 +15,10 @@ from lora_perf.representations import Concatenation, Entries, Matrices, PerMatri
 from lora_perf.threads import for_each_block
 from lora_perf.zoo import Zoo
 
-# Small enough that a block's matrices and their temporaries stay in the caches of a core, large enough that the
-# some hundred kernel calls of a block cost little; a GPU wants more work a call.
-CPU_BLOCK_NBYTES = 4 << 20
+# Of one thread: small enough that a block's matrices and their temporaries stay in the caches of its core, large enough
+# that the some hundred calls of a block, which hold Python's lock, cost little. On two cores 1 MB took five times as long,
+# 4 MB and 16 MB one and a half times as long. A GPU wants more work a call.
+CPU_BLOCK_NBYTES = 8 << 20
 CUDA_BLOCK_NBYTES = 256 << 20
 
 
@@ -47,7 +48,8 @@ def represent(
     Cost: each weight is read once. Memory is one block, its temporaries and the features.
 
     Raises:
-        LoraPerfError: an unknown representation; no layer, or one of another zoo; a NaN or infinity in an adapter, which is named with its layer.
+        LoraPerfError: an unknown representation; no layer, or one of another zoo; a NaN or infinity, whose adapter and layer
+            are named.
     """
     wanted = resolve(names)
     layers = _in_layout_order(zoo, layers)
@@ -65,7 +67,7 @@ def represent(
             sink.take_matrices(rows, group, _stack(block, group))
 
     if device.type == "cpu":
-        for_each_block(zoo, take, block_nbytes or CPU_BLOCK_NBYTES, progress)
+        for_each_block(zoo, take, block_nbytes or CPU_BLOCK_NBYTES * torch.get_num_threads(), progress)
     else:
         for rows, block in _cuda_blocks(zoo, device, block_nbytes or CUDA_BLOCK_NBYTES):
             take(rows, block)

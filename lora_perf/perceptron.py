@@ -1,0 +1,207 @@
+"""The multilayer perceptron of several runs at once: stacked weights, one batched product a layer for all runs.
+
+Forward and backward are written out: gradients go straight into a buffer that lives as long as the stack, and the
+same few kernels run whether the stack holds one run or ten. Batch norm sees the layers of all runs as one matrix
+(b, s * h); for a single run that is a view. The hidden layers have no bias, since batch norm subtracts it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod, sqrt
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Generator, Tensor
+
+_MOMENTUM = 0.1
+_EPS = 1e-5  # both as in torch.nn.BatchNorm1d
+# Masks are drawn for this many steps in one call, so that they cost few launches and little memory.
+_MASK_STEPS = 16
+
+
+class Perceptron:
+    """s perceptrons of one shape: (Linear, BatchNorm, ReLU, Dropout) x layers, Linear.
+
+    Attributes:
+        sizes: (f, h, c).
+        parameters: (s, p), each run's weights, gains, offsets and bias in one row, so that Adam sees one tensor a run.
+        gradients: (s, p), filled anew by each `backward`.
+        running: mean and variance (s, h) of each hidden layer.
+        weights: layers + 1 of (s, out, in), views of `parameters`.
+    """
+
+    def __init__(self, parameters: Tensor, running: Sequence[Tensor], sizes: tuple[int, int, int]) -> None:
+        self.sizes = sizes
+        self.layers = len(running) // 2
+        self.parameters = parameters
+        self.gradients = torch.zeros_like(parameters)
+        self.running = list(running)
+        self.weights, self._gains, self._offsets, self.bias = self._pieces(parameters)
+        self._of_weights, self._of_gains, self._of_offsets, self._of_bias = self._pieces(self.gradients)
+        flat = [tensor.view(-1) for tensor in running]
+        self._norms = list(zip(flat[0::2], flat[1::2], strict=True))
+        self._tape: list[tuple[Tensor, ...]] = []
+
+    def _pieces(self, rows: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor]:
+        shapes = _shapes(self.sizes, self.layers)
+        cut = [
+            part.unflatten(1, shape)
+            for part, shape in zip(rows.split([prod(shape) for shape in shapes], dim=1), shapes, strict=True)
+        ]
+        vectors = cut[self.layers + 1 :]
+        return cut[: self.layers + 1], vectors[0:-1:2], vectors[1:-1:2], vectors[-1]
+
+    @classmethod
+    def drawn(
+        cls,
+        generators: Sequence[Generator],
+        sizes: tuple[int, int, int],
+        layers: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Perceptron:
+        """One run per CPU generator, initialised as nn.Linear and nn.BatchNorm1d are; sizes are (f, h, c)."""
+        s, h = len(generators), sizes[1]
+        shapes = _shapes(sizes, layers)
+        rows = torch.zeros(s, sum(prod(shape) for shape in shapes), dtype=dtype)
+        running = [fill(s, h, dtype=dtype, device=device) for _ in range(layers) for fill in (torch.zeros, torch.ones)]
+        net = cls(rows, running, sizes)
+        for k, generator in enumerate(generators):
+            for weight in net.weights:
+                bound = 1 / sqrt(weight.shape[2])
+                weight[k].uniform_(-bound, bound, generator=generator)
+            net.bias[k].uniform_(-bound, bound, generator=generator)
+        for gain in net._gains:
+            gain.fill_(1)
+        return cls(rows.to(device), running, sizes)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def state(self, k: int) -> list[Tensor]:
+        """All tensors that make up run k, as views."""
+        return [self.parameters[k], *(tensor[k] for tensor in self.running)]
+
+    def select(self, runs: Sequence[int]) -> Perceptron:
+        """A copy that holds some of the runs only."""
+        chosen = torch.tensor(runs, device=self.parameters.device)
+        return Perceptron(self.parameters[chosen], [tensor[chosen] for tensor in self.running], self.sizes)
+
+    def forward(self, x: Tensor, keep: Sequence[Tensor] | None = None) -> Tensor:
+        """The logits (s, b, c) of a train batch, and the tape for `backward`.
+
+        Shapes: x (s, b, f), which decides the type of the products; keep: a mask (b, s * h) a layer, 0 or 1 / (1 - rate).
+        Cost: 2 b flops a weight.
+        """
+        s, b, _ = x.shape
+        self._tape = []
+        source = x
+        for layer in range(self.layers):
+            weight = self.weights[layer].to(x.dtype)
+            z = torch.bmm(source, weight.transpose(1, 2)).transpose(0, 1).reshape(b, -1)
+            gain, offset = self._gains[layer].reshape(-1), self._offsets[layer].reshape(-1)
+            mean, variance = self._norms[layer]
+            out, batch_mean, batch_scale = torch.native_batch_norm(z, gain, offset, mean, variance, True, _MOMENTUM, _EPS)
+            out.clamp_min_(0)
+            if keep is not None:
+                out.mul_(keep[layer])
+            self._tape.append((source, weight, z, gain, batch_mean, batch_scale, out))
+            source = out.view(b, s, -1).transpose(0, 1)
+        weight = self.weights[-1].to(x.dtype)
+        self._tape.append((source, weight))
+        return torch.baddbmm(self.bias.to(x.dtype).unsqueeze(1), source, weight.transpose(1, 2))
+
+    def backward(self, gradient: Tensor, kept: float = 1.0) -> None:
+        """Fills `gradients` from the gradient (s, b, c) of the logits; `kept` is the share that dropout keeps.
+
+        Cost: 4 b flops a weight, 2 b for those of the first layer.
+        """
+        s, b, _ = gradient.shape
+        source, weight = self._tape.pop()
+        self._of_bias.copy_(gradient.sum(dim=1))
+        _product(gradient.transpose(1, 2), source, self._of_weights[-1])
+        for layer in reversed(range(self.layers)):
+            gradient = torch.bmm(gradient, weight).transpose(0, 1).reshape(b, -1)
+            source, weight, z, gain, batch_mean, batch_scale, out = self._tape.pop()
+            # What ReLU or dropout made zero passes nothing on.
+            gradient = torch.ops.aten.threshold_backward(gradient, out, 0)
+            if kept != 1:
+                gradient.mul_(1 / kept)
+            mean, variance = self._norms[layer]
+            gradient, of_gain, of_offset = torch.ops.aten.native_batch_norm_backward(
+                gradient, z, gain, mean, variance, batch_mean, batch_scale, True, _EPS, (True, True, True)
+            )
+            self._of_gains[layer].copy_(of_gain.view(s, -1))
+            self._of_offsets[layer].copy_(of_offset.view(s, -1))
+            gradient = gradient.view(b, s, -1).transpose(0, 1)
+            _product(gradient.transpose(1, 2), source, self._of_weights[layer])
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The logits (s, m, c) of rows x (m, f) that all runs see, without dropout and with running statistics."""
+        s, m = len(self), len(x)
+        out = x.expand(s, -1, -1)
+        for layer in range(self.layers):
+            z = torch.bmm(out, self.weights[layer].to(x.dtype).transpose(1, 2)).transpose(0, 1).reshape(m, -1)
+            gain, offset = self._gains[layer].reshape(-1), self._offsets[layer].reshape(-1)
+            mean, variance = self._norms[layer]
+            normed = F.batch_norm(z, mean, variance, gain, offset, False, _MOMENTUM, _EPS)
+            out = normed.clamp_min_(0).view(m, s, -1).transpose(0, 1)
+        return torch.baddbmm(self.bias.to(x.dtype).unsqueeze(1), out, self.weights[-1].to(x.dtype).transpose(1, 2))
+
+
+def _shapes(sizes: tuple[int, int, int], layers: int) -> list[tuple[int, ...]]:
+    """Weights of all layers, gain and offset of each hidden one, bias of the last."""
+    f, h, c = sizes
+    return [(h, f), *[(h, h)] * (layers - 1), (c, h), *[(h,)] * (2 * layers), (c,)]
+
+
+def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """a @ b into `out`, which may be of a wider type."""
+    if a.dtype == out.dtype:
+        torch.bmm(a, b, out=out)
+    else:
+        out.copy_(torch.bmm(a, b))
+
+
+def _levels(rate: float) -> tuple[int, int]:
+    """Of how many bits a random integer is, and of how many of its values a unit is dropped."""
+    bits = 8 if rate * 256 % 1 == 0 else 16
+    return bits, min((1 << bits) - 1, round(rate * (1 << bits)))
+
+
+def effective_rate(rate: float) -> float:
+    """The rate as the random integers tell it apart: exact in 256ths, else the nearest 65,536th."""
+    bits, dropped = _levels(rate)
+    return dropped / (1 << bits)
+
+
+def dropout_masks(
+    generators: Sequence[Generator], rate: float, layers: int, hidden: int, sizes: Sequence[int], dtype: torch.dtype
+) -> Iterator[list[Tensor] | None]:
+    """For each batch size the masks (b, s * h) of all layers, 0 or 1 / (1 - rate); None where nothing is dropped.
+
+    The masks of a run depend on its generator and the sizes only, not on the runs beside it.
+
+    Cost: one random byte a unit, two where the rate is no 256th; one launch a run and sixteen steps.
+    """
+    bits, dropped = _levels(rate)
+    if dropped == 0:
+        yield from [None] * len(sizes)
+        return
+    # The integer from which on a unit is kept. Clamping to it and the one below leaves two values: a comparison
+    # would give booleans, which are slow to turn into numbers.
+    first = dropped - (1 << (bits - 1))
+    scale = 1 / (1 - effective_rate(rate))
+    shape = (min(_MASK_STEPS, len(sizes)), layers, max(sizes), hidden)
+    count = prod(shape)
+    draws = torch.empty(len(generators), -(-count * bits // 64), dtype=torch.int64, device=generators[0].device)
+    integers = draws.view(torch.int8 if bits == 8 else torch.int16)[:, :count].unflatten(1, shape)
+    for index, b in enumerate(sizes):
+        if index % _MASK_STEPS == 0:
+            for generator, draw in zip(generators, draws, strict=True):
+                draw.random_(-(2**63), None, generator=generator)
+        current = integers[:, index % _MASK_STEPS, :, :b].permute(1, 2, 0, 3)
+        keep = current.clamp(first - 1, first).to(dtype).sub_(first - 1).mul_(scale)
+        yield list(keep.reshape(layers, b, -1).unbind())

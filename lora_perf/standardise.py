@@ -1,0 +1,89 @@
+"""Standardisation of features by the statistics of the train rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lora_perf.errors import LoraPerfError, listed
+
+# A column is constant if its deviation is at most the rounding of its values: sums of a few terms in another order
+# differ by some units in the last place.
+_CONSTANT = 8 * float(torch.finfo(torch.float32).eps)
+_CHUNK_NBYTES = 16 << 20  # of float64, so that a chunk and its temporaries stay small beside any feature matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Standardiser:
+    """Mean and scale of the columns that are not constant on the train rows.
+
+    Attributes:
+        kept: (f_kept,) int64, the columns used.
+        dropped: (f - f_kept,) int64, the constant columns.
+        mean, scale: (f_kept,) float64; the scale is the standard deviation.
+    """
+
+    kept: Tensor
+    dropped: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    @classmethod
+    def fit(cls, values: Tensor, train_rows: Tensor) -> Standardiser:
+        """The statistics of the train rows.
+
+        Shapes: values (n, f), also mapped from a file; train_rows (n_train,).
+        Cost: one sequential pass over all rows in chunks; float64 temporaries of 16 MiB.
+        Raises:
+            LoraPerfError: a value that is not finite in any row, or no column that varies.
+        """
+        n, f = values.shape
+        chosen = torch.zeros(n, dtype=torch.bool)
+        chosen[train_rows.cpu()] = True
+        mean, squares, peak = (torch.zeros(f, dtype=torch.float64) for _ in range(3))
+        finite = torch.ones(f, dtype=torch.bool)
+        count = 0
+        step = max(1, _CHUNK_NBYTES // (8 * max(1, f)))
+        for start in range(0, n, step):
+            block = values[start : start + step].cpu()
+            if not torch.isfinite(block.sum(dtype=torch.float64)):
+                finite &= torch.isfinite(block).all(dim=0)
+            inside = chosen[start : start + step]
+            m = int(inside.sum())
+            if m == 0:
+                continue
+            rows = (block if m == len(block) else block[inside]).to(torch.float64)
+            torch.maximum(peak, torch.linalg.vector_norm(rows, torch.inf, dim=0), out=peak)
+            # Chan, Golub, LeVeque (1983): means and sums of squares of two groups of rows, merged.
+            rows_mean = rows.mean(dim=0)
+            shift = rows_mean - mean
+            squares += (rows - rows_mean).square_().sum(dim=0) + shift.square() * (count * m / (count + m))
+            mean += shift * (m / (count + m))
+            count += m
+        if not finite.all():
+            columns = (~finite).nonzero().flatten()
+            raise LoraPerfError(
+                expected="finite features",
+                found=f"NaN or infinity in {len(columns)} of {f} columns ({listed(columns.tolist())})",
+                fix="leave these features or the adapters behind them out",
+            )
+        deviation = (squares / max(1, count)).sqrt()
+        varies = deviation > _CONSTANT * peak
+        if not varies.any():
+            raise LoraPerfError(
+                expected="a feature that differs between the train adapters",
+                found=f"{f} constant columns over {count} train rows",
+                fix="choose another representation or layer group",
+            )
+        return cls(varies.nonzero().flatten(), (~varies).nonzero().flatten(), mean[varies], deviation[varies])
+
+    def select(self, values: Tensor) -> Tensor:
+        """The kept columns of values (n, f): the matrix itself where none is dropped, else one copy (n, f_kept)."""
+        return values if len(self.dropped) == 0 else values.index_select(1, self.kept.to(values.device))
+
+    def dropped_names(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The names of the constant columns, of all `names` (f)."""
+        return tuple(names[int(column)] for column in self.dropped)
