@@ -43,19 +43,21 @@ class Standardiser:
         n, f = values.shape
         chosen = torch.zeros(n, dtype=torch.bool)
         chosen[train_rows.cpu()] = True
-        mean, squares, peak = (torch.zeros(f, dtype=torch.float64) for _ in range(3))
-        finite = torch.ones(f, dtype=torch.bool)
+        device = values.device
+        mean, squares, peak = (torch.zeros(f, dtype=torch.float64, device=device) for _ in range(3))
+        finite = torch.ones(f, dtype=torch.bool, device=device)
         count = 0
-        step = max(1, _CHUNK_NBYTES // (8 * max(1, f)))
+        nbytes = _CHUNK_NBYTES if device.type == "cpu" else 16 * _CHUNK_NBYTES  # a GPU waits at the end of each chunk
+        step = max(1, nbytes // (8 * max(1, f)))
         for start in range(0, n, step):
-            block = values[start : start + step].cpu()
+            block = values[start : start + step]
             if not torch.isfinite(block.sum(dtype=torch.float64)):
                 finite &= torch.isfinite(block).all(dim=0)
             inside = chosen[start : start + step]
             m = int(inside.sum())
             if m == 0:
                 continue
-            rows = (block if m == len(block) else block[inside]).to(torch.float64)
+            rows = (block if m == len(block) else block[inside.to(device)]).to(torch.float64)
             torch.maximum(peak, torch.linalg.vector_norm(rows, torch.inf, dim=0), out=peak)
             # Chan, Golub, LeVeque (1983): means and sums of squares of two groups of rows, merged.
             rows_mean = rows.mean(dim=0)

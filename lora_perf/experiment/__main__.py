@@ -1,0 +1,95 @@
+"""`python -m lora_perf.experiment`: the whole ablation in one command."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import tyro
+from rich.console import Console
+
+from lora_perf.errors import LoraPerfError
+from lora_perf.experiment import runner
+from lora_perf.experiment.config import ExperimentConfig
+from lora_perf.experiment.console import (
+    INTERVAL_NOTE,
+    TINY_WARNING,
+    ConsoleObserver,
+    duration,
+    forecast_line,
+    log,
+    log_file,
+    plan_table,
+    results_table,
+    stages,
+    warnings_to_stderr,
+)
+from lora_perf.experiment.plan import forecast
+from lora_perf.experiment.results import write_results
+
+_USER_ERROR = 2
+_INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status."""
+    begin = time.perf_counter()
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    config: ExperimentConfig | None = None
+    try:
+        with warnings_to_stderr():
+            config = tyro.cli(ExperimentConfig, args=arguments, prog="python -m lora_perf.experiment")
+            if config.dry_run:
+                _dry_run(config, console)
+            elif config.preprocess_only:
+                console.print(f"packed: {runner.preprocess(config)} ({duration(time.perf_counter() - begin)})", soft_wrap=True)
+            else:
+                _run(config, console, begin)
+    except LoraPerfError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _USER_ERROR
+    except KeyboardInterrupt:
+        print(_interrupted(config), file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def _run(config: ExperimentConfig, console: Console, begin: float) -> None:
+    from lora_perf import report  # the one place where the experiment looks up: its results are shown at the end
+
+    prepared = runner.prepare(config)
+    runner.check_writable(config.output_dir)
+    with log_file(config.output_dir):
+        log.info("command: %s", " ".join(sys.argv))
+        with ConsoleObserver(console) as observer:
+            results = runner.run(prepared, observer)
+        with prepared.clock.stage("report"):
+            write_results(results, config.output_dir)
+            report.write_summary(results, config.output_dir)
+            report.draw(results, config.output_dir)
+        console.print(results_table(results))
+        console.print(TINY_WARNING if results.dataset["resubstitution"] else INTERVAL_NOTE, soft_wrap=True)
+        took = f"{stages(results.seconds)}; {duration(time.perf_counter() - begin)} in all"
+        console.print(took, highlight=False, soft_wrap=True)
+        files = "summary.md, results.json, results.csv, accuracy.svg, drop.svg, experiment.log"
+        console.print(f"written to {config.output_dir}: {files}", soft_wrap=True)
+        log.info(took)
+
+
+def _dry_run(config: ExperimentConfig, console: Console) -> None:
+    prepared = runner.prepare(config)
+    packed = runner.packed_path(prepared.config)
+    console.print(plan_table(prepared.config, prepared.plan, prepared.zoo))
+    estimate = forecast(prepared.config, prepared.plan, prepared.zoo, prepared.split, prepared.device)
+    console.print(forecast_line(prepared.config, estimate, packed if packed and packed.exists() else None), soft_wrap=True)
+
+
+def _interrupted(config: ExperimentConfig | None) -> str:
+    if config is None or config.dry_run or config.preprocess_only:
+        return "interrupted; nothing was written"
+    saved = len(list((config.output_dir / "cells").glob("*.json")))
+    return f"interrupted; {saved} finished cells are in {config.output_dir / 'cells'}: the same command goes on from there"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

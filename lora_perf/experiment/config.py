@@ -1,0 +1,138 @@
+"""The settings of an experiment: one frozen dataclass for defaults, flags and help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from lora_perf.errors import LoraPerfError
+from lora_perf.split import SplitMethod
+from lora_perf.training import TrainingConfig
+
+TEN = (
+    "simple_stats",
+    "rank_based",
+    "stats",
+    "spectral",
+    "matrix_norms",
+    "distribution",
+    "frequency",
+    "flat_vec",
+    "info_theoretic",
+    "ensemble",
+)
+_QUICK_RUNS, _QUICK_EPOCHS = 2, 20
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """Ablation of a zoo of LoRA adapters: what do the weights tell of the class?
+
+    Trains a classifier on each representation of each layer group, for several seeds, and writes tables, figures and
+    every number to the output folder. The same command goes on where it was stopped.
+    """
+
+    dataset: str = "digits"
+    """Embedded zoo (digits, digits-shared), Hub alias (1k, 10k, 50k, 100k, small, sanity-check), Hub id, or a path."""
+    label_column: str = "category_label"
+    """Column of the labels in a data set."""
+    representations: tuple[str, ...] = TEN
+    """Representations to compare."""
+    layer_groups: tuple[str, ...] = ("all", "visual")
+    """all, visual, text, up, down, or part of a module's name, as attn2.to_v; drops are counted from the first group."""
+    num_runs: int = 10
+    """Runs (seeds) of each cell; all train together."""
+    seed: int = 42
+    """Seed of the first run and of the split; the next runs count up."""
+    split: SplitMethod = "auto"
+    """auto: the zoo's own split or a stratified one; original: the rows of the original study."""
+    epochs: int = 300
+    """Most epochs of a run."""
+    patience: int = 15
+    """Epochs without a better validation accuracy after which a run stops."""
+    lr: float = 1e-3
+    """Learning rate of Adam."""
+    weight_decay: float = 1e-4
+    """L2 penalty of Adam."""
+    dropout: float = 0.5
+    """Dropout rate after each hidden layer."""
+    hidden_dim: int = 512
+    """Units of each of the three hidden layers."""
+    batch_size: int = 64
+    """Adapters in a batch."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where features are computed and classifiers trained; auto takes a GPU where there is one."""
+    amp: bool = True
+    """Train in bfloat16 on a GPU (the CPU always uses float32)."""
+    output_dir: Path = Path("results")
+    """Folder of the results and of the cells that are finished."""
+    cache_features: bool = True
+    """Keep features in the cache folder, keyed by content."""
+    cache_dir: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: OUTPUT-DIR/cache)")] = None
+    """Folder of cached features and packed data sets."""
+    sample_layers: int | None = None
+    """Use only this many layers, evenly spread over the adapter."""
+    quick: bool = False
+    """A short look: at most 2 runs of at most 20 epochs."""
+    preprocess_only: bool = False
+    """Pack the data set into the cache folder, where later runs find it, and stop."""
+    resume: bool = True
+    """Take finished cells of the same settings, data and code from the output folder."""
+    dry_run: bool = False
+    """Print the plan and an estimate of its time, and stop."""
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("num_runs", 1), ("sample_layers", 1)):
+            value = getattr(self, name)
+            if value is not None and value < lowest:
+                flag = name.replace("_", "-")
+                raise LoraPerfError(expected=f"--{flag} of at least {lowest}", found=str(value), fix=f"change --{flag}")
+        for name in ("representations", "layer_groups"):
+            if not getattr(self, name):
+                raise LoraPerfError(
+                    expected=f"at least one name after --{name.replace('_', '-')}", found="none", fix="name one"
+                )
+        _ = self.training  # checks its numbers
+
+    @property
+    def effective(self) -> ExperimentConfig:
+        """The settings after --quick."""
+        if not self.quick:
+            return self
+        return replace(self, num_runs=min(self.num_runs, _QUICK_RUNS), epochs=min(self.epochs, _QUICK_EPOCHS))
+
+    @property
+    def training(self) -> TrainingConfig:
+        return TrainingConfig(
+            hidden=self.hidden_dim,
+            dropout=self.dropout,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            patience=self.patience,
+            amp=self.amp,
+        )
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(range(self.seed, self.seed + self.num_runs))
+
+    @property
+    def cache(self) -> Path:
+        return self.cache_dir if self.cache_dir is not None else self.output_dir / "cache"
+
+    def torch_device(self) -> torch.device:
+        """The device of the run.
+
+        Raises:
+            LoraPerfError: a GPU was asked for and there is none.
+        """
+        available = torch.cuda.is_available()
+        if self.device == "cuda" and not available:
+            raise LoraPerfError(expected="a CUDA GPU for --device cuda", found="none", fix="use --device auto or cpu")
+        return torch.device("cuda" if available and self.device != "cpu" else "cpu")

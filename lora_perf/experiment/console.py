@@ -1,0 +1,211 @@
+"""What a person sees of an experiment: progress with time left on a terminal, plain log lines elsewhere, the final table."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from lora_perf.experiment.cells import CellResult
+from lora_perf.experiment.config import ExperimentConfig
+from lora_perf.experiment.plan import Forecast, Plan, PlannedCell
+from lora_perf.experiment.results import Results
+from lora_perf.split import Split
+from lora_perf.zoo import SPLIT_NAMES, Zoo
+
+log = logging.getLogger("lora_perf.experiment")
+
+
+@contextmanager
+def log_file(folder: Path) -> Iterator[None]:
+    """Appends the package's log records to `experiment.log` in a folder."""
+    handler = logging.FileHandler(folder / "experiment.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    package = logging.getLogger("lora_perf")
+    before = package.level
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    except BaseException as error:
+        package.error("stopped: %s", str(error) or type(error).__name__)
+        raise
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(before)
+        handler.close()
+
+
+@contextmanager
+def warnings_to_stderr() -> Iterator[None]:
+    """Shows the package's warnings on the terminal, and nothing below them."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.addFilter(lambda record: record.levelno == logging.WARNING)  # errors are told by their exception
+    package = logging.getLogger("lora_perf")
+    before = package.propagate
+    package.addHandler(handler)
+    package.propagate = False
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.propagate = before
+
+
+class ConsoleObserver:
+    """Shows an experiment: two progress bars on a terminal, one line a cell elsewhere (under nohup, in CI)."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._pass: TaskID | None = None
+        self._cells: TaskID | None = None
+        self._work: dict[str, float] = {}
+        self._best: dict[int, float] = {}
+        self._total = 0
+        self._done = 0
+
+    def __enter__(self) -> ConsoleObserver:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def _say(self, text: str) -> None:
+        log.info(text)
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def opened(self, zoo: Zoo, split: Split, plan: Plan, taken: int) -> None:
+        parts = (split.train, split.validation, split.test)
+        self._say(
+            f"{zoo.name}: {len(zoo):,} adapters, {len(zoo.classes)} classes, {len(zoo.layout)} layers, "
+            f"{zoo.layout.p:,} parameters; split {split.kind}: "
+            + ", ".join(f"{len(part):,} {name}" for part, name in zip(parts, SPLIT_NAMES, strict=True))
+        )
+        if split.resubstitution:
+            self._say(TINY_WARNING)
+        if taken:
+            self._say(f"{taken} of {len(plan.cells)} cells are taken from earlier runs of these settings, data and code")
+        self._total, self._done = len(plan.cells), taken
+        # A cell's cost is that of its first layer's weights and of the other layers', which do not depend on it.
+        self._work = {one.cell.name: one.features + 1000.0 for one in plan.cells}
+
+    def representing(self, names: list[str], total: int) -> None:
+        self._say(f"one pass over {total:,} adapters for {', '.join(names)}")
+        self._pass = self._progress.add_task("represent", total=total, note="adapters")
+
+    def represented(self, count: int) -> None:
+        if self._pass is not None:
+            self._progress.advance(self._pass, count)
+
+    def started(self, planned: PlannedCell) -> None:
+        if self._cells is None:
+            self._cells = self._progress.add_task("train", total=sum(self._work.values()), note="")
+        self._best = {}
+        self._progress.update(self._cells, note=f"{planned.cell.representation} on {planned.cell.group}")
+
+    def epoch(self, seed: int, epoch: int, accuracy: float) -> None:
+        self._best[seed] = max(accuracy, self._best.get(seed, 0.0))
+        if self._cells is not None:
+            mean = sum(self._best.values()) / len(self._best)
+            self._progress.update(self._cells, note=f"epoch {epoch:3d}, best validation accuracy {mean:.3f}", refresh=False)
+
+    def finished(self, result: CellResult) -> None:
+        self._done += 1
+        mean = sum(run.accuracy for run in result.runs) / len(result.runs)
+        self._say(
+            f"{self._done:3d}/{self._total} {result.representation} on {result.group}: accuracy {mean:.3f} "
+            f"({len(result.runs)} runs, {result.seconds:.1f} s, {result.features:,} features, "
+            f"{len(result.constant):,} of them constant)"
+        )
+        if self._cells is not None:
+            self._progress.advance(self._cells, self._work[result.cell.name])
+
+
+INTERVAL_NOTE = (
+    "Intervals hold for new seeds and new test adapters; p: paired t test over both, not corrected for several comparisons."
+)
+TINY_WARNING = (
+    "too few adapters to divide: trained and tested on the same rows, so the accuracies say nothing about new adapters"
+)
+
+
+def results_table(results: Results) -> Table:
+    """The table of the terminal: mean accuracy with its interval, drops with their paired tests, seconds."""
+    others = results.groups[1:]
+    table = Table(title=f"Test accuracy on {results.dataset['name']} (chance {results.chance:.3f}), mean and 95 % interval")
+    table.add_column("representation")
+    for group in results.groups:
+        table.add_column(group, justify="right")
+    for group in others:
+        table.add_column(f"drop to {group}", justify="right")
+        table.add_column("p", justify="right")
+    table.add_column("seconds", justify="right")
+    for name in results.representations:
+        row = [name]
+        for group in results.groups:
+            estimate = results.accuracy(name, group)
+            row.append(f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]" if estimate else "")
+        for group in others:
+            drop = results.drop(name, group)
+            row += [f"{drop.mean:+.3f} [{drop.low:+.3f}, {drop.high:+.3f}]", format_p(drop.p)] if drop else ["", ""]
+        cells = [results.cell(name, group) for group in results.groups]
+        row.append(f"{sum(cell.seconds for cell in cells if cell):.1f}")
+        table.add_row(*row)
+    return table
+
+
+def format_p(p: float) -> str:
+    """A p value as tables show it."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def plan_table(config: ExperimentConfig, plan: Plan, zoo: Zoo) -> Table:
+    """What `--dry-run` prints."""
+    table = Table(title=f"{len(plan.cells)} cells x {config.num_runs} runs on {zoo.name} ({zoo.nbytes / 1e6:,.1f} MB of rows)")
+    for name in ("representation", "layer group", "layers", "features", "MB"):
+        table.add_column(name, justify="left" if name in ("representation", "layer group") else "right")
+    for one in plan.cells:
+        nbytes = 4 * len(zoo) * one.features
+        table.add_row(
+            one.cell.representation, one.cell.group, str(len(one.layers)), f"{one.features:,}", f"{nbytes / 1e6:,.1f}"
+        )
+    return table
+
+
+def forecast_line(config: ExperimentConfig, forecast: Forecast, packed: Path | None) -> str:
+    """The estimate of `--dry-run`, and where the rows come from if a packed file stands in for the data set."""
+    return (
+        f"about {duration(forecast.represent)} for one pass over the rows and {duration(forecast.train)} of training "
+        f"(at most {duration(forecast.train_at_most)}, if no run stops before epoch {config.epochs})"
+        + (f"; rows from {packed}" if packed else "")
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def stages(seconds: dict[str, float]) -> str:
+    """Seconds per stage in one line."""
+    return ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())

@@ -1,0 +1,209 @@
+"""The command line as a person meets it."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lora_perf import Zoo, store
+from lora_perf.experiment.__main__ import main
+from tests.experiment.conftest import QUICK, small_zoo
+
+Experiment = Callable[..., dict[str, Any]]
+
+
+def only_error(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of an error, on the terminal's error stream and nothing else there."""
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: expected ")
+    return lines[0]
+
+
+def test_the_output_folder_holds_every_promised_file(experiment: Experiment, tmp_path: Path) -> None:
+    experiment()
+    found = {path.name for path in (tmp_path / "out").iterdir()}
+    files = {"results.json", "results.csv", "summary.md", "experiment.log"}
+    assert found == files | {"accuracy.svg", "accuracy.png", "drop.svg", "drop.png", "cells", "cache"}
+
+
+def test_results_say_what_they_depend_on(experiment: Experiment) -> None:
+    results = experiment()
+    assert results["config"]["hidden_dim"] == 16
+    assert results["versions"]["torch"] == torch.__version__
+    assert results["machine"]["torch_threads"] == torch.get_num_threads()
+    assert results["dataset"]["fingerprint"] == small_zoo().fingerprint
+    assert {"load", "fingerprint", "represent", "train", "score"} <= set(results["seconds"])
+
+
+def test_results_hold_metrics_curves_and_confusion_of_every_run(experiment: Experiment) -> None:
+    results = experiment()
+    assert [(cell["representation"], cell["group"]) for cell in results["cells"]] == [
+        (name, group) for name in ("stats", "ensemble", "flat_vec") for group in ("all", "visual")
+    ]
+    truth = results["test_labels"]
+    for cell in results["cells"]:
+        assert [run["seed"] for run in cell["runs"]] == [42, 43]
+        for run in cell["runs"]:
+            right = sum(guess == label for guess, label in zip(run["predictions"], truth, strict=True))
+            assert run["accuracy"] == pytest.approx(right / len(truth))
+            assert sum(map(sum, run["confusion"])) == len(truth)
+            assert sum(run["confusion"][k][k] for k in range(3)) == right
+            assert len(run["curves"]["validation_accuracy"]) == run["epochs"] == 3
+
+
+def test_the_table_in_csv_has_one_row_a_run(experiment: Experiment, tmp_path: Path) -> None:
+    results = experiment()
+    with (tmp_path / "out" / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 2 * 2
+    assert float(rows[0]["accuracy"]) == results["cells"][0]["runs"][0]["accuracy"]
+
+
+def test_flags_take_underscores_as_the_original_wrote_them(small: Path, tmp_path: Path) -> None:
+    arguments = ["--dataset", str(small), "--num_runs", "1", "--output_dir", str(tmp_path / "out"), "--hidden_dim", "8"]
+    assert main([*arguments, "--epochs", "1", "--representations", "stats", "--no-amp", "--no_cache_features"]) == 0
+
+
+def test_a_single_group_needs_no_drop(experiment: Experiment, tmp_path: Path) -> None:
+    experiment("--layer-groups", "text")
+    assert not (tmp_path / "out" / "drop.svg").exists()
+
+
+def test_sampled_layers_are_spread_over_the_adapter(experiment: Experiment) -> None:
+    results = experiment("--sample-layers", "4")
+    assert results["cells"][0]["features"] == 4 * 7
+
+
+def test_the_dry_run_prints_the_plan_and_writes_nothing(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--dataset", str(small), "--output-dir", str(tmp_path / "out"), *QUICK, "--dry-run"]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "6 cells x 2 runs" in shown
+    assert "of training" in shown
+    assert not (tmp_path / "out").exists()
+
+
+def test_preprocessing_packs_and_later_runs_map_the_packed_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ["--dataset", "sanity_check_dataset", "--cache-dir", "cache", "--num-runs", "1", "--epochs", "1"]
+    assert main([*flags, "--preprocess-only"]) == 0
+    (packed,) = (tmp_path / "cache").glob("zoo-*.safetensors")
+    assert packed.name in capsys.readouterr().out
+    assert main([*flags, "--representations", "stats"]) == 0
+    assert "stands in" not in capsys.readouterr().err  # the data set itself was not made again
+    assert store.open_packed(packed).layout.p == 8576
+
+
+@pytest.mark.parametrize(
+    ("arguments", "telling"),
+    [
+        (["--dataset", "nowhere"], "'nowhere', which is none"),
+        (["--representations", "statz"], "'statz'; choose among these"),
+        (["--layer-groups", "attn9"], "'attn9'"),
+        (["--num-runs", "0"], "--num-runs of at least 1"),
+        (["--dropout", "1.5"], "dropout to be at least 0 and less than 1"),
+        (["--sample-layers", "1", "--layer-groups", "attn2"], "a sampled layer in group attn2"),
+        (["--split", "zoo"], "a zoo with a split of its own"),
+        (["--device", "cuda"], "a CUDA GPU"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_status_2(
+    small: Path, tmp_path: Path, arguments: list[str], telling: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("this machine has the GPU whose absence is tested")
+    assert main(["--dataset", str(small), "--output-dir", str(tmp_path / "out"), *arguments]) == 2
+    assert telling in only_error(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_known_representations_and_groups_are_listed(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--dataset", str(small), "--output-dir", str(tmp_path / "out")]
+    main([*flags, "--representations", "statz"])
+    assert "rank_based" in only_error(capsys)
+    main([*flags, "--layer-groups", "attn9"])
+    assert "attn2.to_v" in only_error(capsys)
+
+
+def test_an_output_folder_that_cannot_be_written_is_told_before_any_work(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert main(["--dataset", str(small), "--output-dir", str(tmp_path / "file" / "out")]) == 2
+    assert "a folder that can be written" in only_error(capsys)
+
+
+def test_a_class_with_a_single_adapter_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zoo = small_zoo()
+    labels = zoo.labels.clone().clamp(max=1)
+    labels[17] = 2
+    store.write(Zoo.from_rows(zoo.rows, zoo.layout, labels, ["a", "b", "lonely"]), tmp_path / "zoo.safetensors")
+    assert main(["--dataset", str(tmp_path / "zoo.safetensors"), "--output-dir", str(tmp_path / "out")]) == 2
+    assert "lonely" in only_error(capsys)
+
+
+def test_a_weight_that_is_no_number_is_named_and_leaves_no_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zoo = small_zoo()
+    rows = zoo.rows.clone()
+    rows[31, 13] = float("nan")
+    store.write(Zoo.from_rows(rows, zoo.layout, zoo.labels, zoo.classes), tmp_path / "zoo.safetensors")
+    assert main(["--dataset", str(tmp_path / "zoo.safetensors"), "--output-dir", str(tmp_path / "out"), *QUICK]) == 2
+    message = only_error(capsys)
+    assert "NaN in adapter 31" in message
+    assert "attn1.to_q.lora.up.weight" in message
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_a_truncated_packed_file_is_named(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small.write_bytes(small.read_bytes()[:-100])
+    assert main(["--dataset", str(small), "--output-dir", str(tmp_path / "out")]) == 2
+    assert "truncated" in only_error(capsys)
+
+
+def test_tiny_zoos_are_flagged_wherever_results_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ["--dataset", "sanity_check_dataset", "--output-dir", "out", "--num-runs", "1", "--epochs", "1"]
+    assert main([*flags, "--representations", "stats"]) == 0
+    assert capsys.readouterr().out.count("on the same rows") >= 2
+    assert "Warning" in (tmp_path / "out" / "summary.md").read_text()
+
+
+def test_an_interrupt_keeps_finished_cells_and_says_how_to_go_on(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "lora_perf.experiment", "--dataset", str(small), "--output-dir", str(out)]
+    command += ["--num-runs", "2", "--epochs", "100000", "--patience", "100000", "--hidden-dim", "8"]
+    first = [*command, "--representations", "stats", "--epochs", "2"]
+    assert subprocess.run(first, capture_output=True, timeout=120).returncode == 0
+    (out / "cells" / "stats.visual.json").unlink()
+    process = subprocess.Popen(
+        [*first[:-2], "--epochs", "2", "--representations", "stats", "flat_vec", "--epochs", "100000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    while "one pass" not in process.stdout.readline():
+        assert process.poll() is None
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in errors
+    assert "Traceback" not in errors
+    assert not list(out.rglob("*.part"))

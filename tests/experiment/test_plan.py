@@ -1,0 +1,64 @@
+"""The plan: cells, their layers and their sizes."""
+
+from __future__ import annotations
+
+import pytest
+
+from lora_perf import LoraPerfError, represent
+from lora_perf.experiment.config import TEN, ExperimentConfig
+from lora_perf.experiment.plan import features_of, make_plan
+from lora_perf.representations import REPRESENTATIONS
+from tests.experiment.conftest import small_zoo
+
+
+def test_the_ten_are_all_registered_under_their_names() -> None:
+    assert len(set(TEN)) == 10
+    assert set(TEN) <= set(REPRESENTATIONS)
+
+
+def test_sizes_of_the_plan_are_those_of_the_features() -> None:
+    zoo = small_zoo()
+    plan = make_plan(ExperimentConfig(layer_groups=("all", "text", "up")), zoo.layout)
+    features = represent(zoo, TEN)
+    assert len(plan.cells) == 30
+    for one in plan.cells:
+        assert one.features == features[one.cell.representation].select(one.layers).values.shape[1], one.cell
+
+
+def test_a_repeated_name_is_one_cell() -> None:
+    plan = make_plan(ExperimentConfig(representations=("stats", "stats"), layer_groups=("all", "all")), small_zoo().layout)
+    assert [one.cell.name for one in plan.cells] == ["stats.all"]
+
+
+def test_the_plan_needs_only_the_layers_of_its_groups() -> None:
+    plan = make_plan(ExperimentConfig(layer_groups=("visual",)), small_zoo().layout)
+    assert {layer.path[-2] for layer in plan.layers} == {"attn1"}
+
+
+def test_sampled_layers_begin_with_the_first_and_end_with_the_last() -> None:
+    layout = small_zoo().layout
+    plan = make_plan(ExperimentConfig(sample_layers=3, layer_groups=("all",)), layout)
+    assert len(plan.layers) == 3
+    assert (plan.layers[0], plan.layers[-1]) == (layout.layers[0], layout.layers[-1])
+
+
+def test_more_sampled_layers_than_there_are_mean_all() -> None:
+    layout = small_zoo().layout
+    assert make_plan(ExperimentConfig(sample_layers=99), layout).layers == layout.layers
+
+
+@pytest.mark.parametrize("setting", [{"representations": ()}, {"layer_groups": ()}, {"num_runs": 0}, {"sample_layers": 0}])
+def test_settings_without_cells_are_refused(setting: dict[str, object]) -> None:
+    with pytest.raises(LoraPerfError, match="at least"):
+        ExperimentConfig(**setting)  # type: ignore[arg-type]
+
+
+def test_quick_shortens_and_never_lengthens() -> None:
+    quick = ExperimentConfig(quick=True).effective
+    assert (quick.num_runs, quick.epochs) == (2, 20)
+    assert ExperimentConfig(quick=True, num_runs=1, epochs=3).effective.epochs == 3
+
+
+def test_ensemble_counts_its_parts() -> None:
+    (layer, *_) = small_zoo().layout
+    assert features_of("ensemble", layer) == 32 + 7 + 12 + 14 + 2

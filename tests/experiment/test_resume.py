@@ -1,0 +1,127 @@
+"""Checkpoints and caches: what is taken again, and what never is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_perf import provenance, store
+from lora_perf.experiment import runner
+from tests.experiment.conftest import small_zoo
+
+Experiment = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts the cells that are trained."""
+    calls: list[int] = []
+    train = runner.train
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        return train(*arguments, **named)
+
+    monkeypatch.setattr(runner, "train", counted)
+    return calls
+
+
+def test_finished_cells_are_not_trained_again(experiment: Experiment, trained: list[int]) -> None:
+    first = experiment()
+    assert len(trained) == 6
+    second = experiment()
+    assert len(trained) == 6
+    assert first["cells"] == second["cells"]
+
+
+def test_a_run_that_was_stopped_goes_on(experiment: Experiment, trained: list[int], tmp_path: Path) -> None:
+    first = experiment()
+    (tmp_path / "out" / "cells" / "flat_vec.visual.json").unlink()
+    second = experiment()
+    assert len(trained) == 7
+    assert [run["accuracy"] for run in second["cells"][-1]["runs"]] == [run["accuracy"] for run in first["cells"][-1]["runs"]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [["--lr", "0.01"], ["--seed", "7"], ["--num-runs", "3"], ["--hidden-dim", "8"], ["--split", "original"]],
+    ids=" ".join,
+)
+def test_other_settings_never_take_old_cells(experiment: Experiment, trained: list[int], change: list[str]) -> None:
+    experiment()
+    experiment(*change)
+    assert len(trained) == 12
+
+
+def test_other_data_never_take_old_cells_nor_old_features(
+    experiment: Experiment, trained: list[int], small: Path, tmp_path: Path
+) -> None:
+    experiment()
+    cached = len(list((tmp_path / "out" / "cache").iterdir()))
+    store.write(small_zoo(changed=True), small)  # one bit of one weight
+    experiment()
+    assert len(trained) == 12
+    assert len(list((tmp_path / "out" / "cache").iterdir())) == 2 * cached
+
+
+def test_other_code_never_takes_old_cells(experiment: Experiment, trained: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment()
+    monkeypatch.setattr("lora_perf.experiment.cells.code_version", lambda: "another")
+    experiment()
+    assert len(trained) == 12
+
+
+def test_no_resume_trains_anew(experiment: Experiment, trained: list[int]) -> None:
+    experiment()
+    experiment("--no-resume")
+    assert len(trained) == 12
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"key": 1}', b"[]"])
+def test_a_damaged_checkpoint_counts_as_none(experiment: Experiment, trained: list[int], tmp_path: Path, damage: bytes) -> None:
+    experiment()
+    (tmp_path / "out" / "cells" / "stats.all.json").write_bytes(damage)
+    experiment()
+    assert len(trained) == 7
+
+
+def test_features_come_from_the_cache_where_cells_are_missing(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = experiment()
+    for path in (tmp_path / "out" / "cells").iterdir():
+        path.unlink()
+    asked: list[list[str]] = []
+    represent = runner.represent
+    monkeypatch.setattr(
+        runner, "represent", lambda zoo, names, **named: asked.append(list(names)) or represent(zoo, names, **named)
+    )
+    second = experiment()
+    assert asked == [["flat_vec"]]  # the zoo itself, which is never cached
+    assert [cell["accuracy"] for cell in first["cells"]] == [cell["accuracy"] for cell in second["cells"]]
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 100])
+def test_a_damaged_cache_file_is_made_again(experiment: Experiment, tmp_path: Path, damage: bytes) -> None:
+    first = experiment()
+    for path in (tmp_path / "out" / "cache").iterdir():
+        path.write_bytes(damage)
+    second = experiment("--no-resume")
+    assert [cell["accuracy"] for cell in first["cells"]] == [cell["accuracy"] for cell in second["cells"]]
+
+
+def test_without_the_flag_no_feature_is_kept(experiment: Experiment, tmp_path: Path) -> None:
+    experiment("--no-cache-features")
+    assert not (tmp_path / "out" / "cache").exists()
+
+
+def test_the_code_version_follows_every_byte_of_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "a.py").write_text("x = 1\n")
+    monkeypatch.setattr(provenance, "_PACKAGE", tmp_path)
+    before = provenance.code_version.__wrapped__("part")
+    (tmp_path / "part" / "a.py").write_text("x = 2\n")
+    assert provenance.code_version.__wrapped__("part") != before
