@@ -44,12 +44,15 @@ class ArrowRows(RowSource):
         self._columns = [(np.asarray(bounds), columns) for bounds, columns in by_bounds.items()]
 
     def read(self, start: int, stop: int, out: FloatRows) -> None:
-        for bounds, columns in self._columns:
-            segments = self._segments(bounds, start, stop)
-            for layer, chunks in columns:
-                target = out[:, layer.columns]
-                for chunk, source, rows in segments:
-                    copy_rows(target, rows, chunks[chunk].matrix(), source)
+        # This loop runs once a layer and block, so nothing stands in it that could stand outside.
+        with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite, which representations refuse
+            for bounds, columns in self._columns:
+                segments = self._segments(bounds, start, stop)
+                for layer, chunks in columns:
+                    target = out[:, layer.start : layer.stop]
+                    for chunk, source, rows in segments:
+                        # Indexing by slices makes views, by index vectors one gathered piece that stays in the cache.
+                        target[rows] = chunks[chunk].matrix()[source]
 
     def matrix(self) -> FloatRows:
         rows = np.empty((self.n, self.p), np.float32)
@@ -81,15 +84,6 @@ def _runs(bounds: Indices, start: int, stop: int) -> Iterable[Segment]:
         upto = min(end, stop)
         yield chunk, slice(done - begin, upto - begin), slice(done - start, upto - start)
         done, chunk = upto, chunk + 1
-
-
-def copy_rows(target: FloatRows, rows: slice | Indices, values: NDArray[np.floating], source: slice | Indices) -> None:
-    """target[rows] = values[source], converting to float32 on the way (a float64 beyond its range becomes infinite)."""
-    with np.errstate(over="ignore"):
-        if isinstance(rows, slice):
-            np.copyto(target[rows], values[source], casting="same_kind")
-        else:
-            target[rows] = values[source]
 
 
 def places(indices: Indices, size: int) -> Indices:

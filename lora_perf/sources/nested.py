@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 
 from lora_perf.errors import LoraPerfError
 
-_LEAVES = {pa.float16(): np.float16, pa.float32(): np.float32, pa.float64(): np.float64}
+_LEAVES: dict[pa.DataType, type[np.floating[Any]]] = {
+    pa.float16(): np.float16,
+    pa.float32(): np.float32,
+    pa.float64(): np.float64,
+}
 _PIECE = 1 << 16  # offsets compared at a time, so that the comparison stays in the cache
 
 
@@ -94,7 +98,7 @@ class NestedChunk:
             if kind in _LEAVES:
                 if self._shape is not None and len(shape) != len(self._shape):
                     raise self._misshapen(0)
-                values = np.frombuffer(array.buffers()[1], _LEAVES[kind])
+                values = _view(array, _LEAVES[kind])
                 return values[begin : begin + length].reshape(self.rows, items), tuple(shape)
             fixed = pa.types.is_fixed_size_list(kind)
             offsets = None if fixed else _offsets(array)[begin : begin + length + 1]
@@ -164,4 +168,10 @@ class NestedChunk:
 
 
 def _offsets(array: pa.Array) -> NDArray[Any]:
-    return np.frombuffer(array.buffers()[1], np.int64 if pa.types.is_large_list(array.type) else np.int32)
+    return _view(array, np.int64 if pa.types.is_large_list(array.type) else np.int32)
+
+
+def _view(array: pa.Array, dtype: type[np.number[Any]]) -> NDArray[Any]:
+    """The second buffer of an array, which may be longer than a multiple of its items."""
+    buffer = array.buffers()[1]
+    return np.frombuffer(buffer, dtype, buffer.size // np.dtype(dtype).itemsize)

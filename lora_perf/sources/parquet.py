@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lora_perf.errors import LoraPerfError
 from lora_perf.layout import Layout
-from lora_perf.sources.arrow import Indices, copy_rows, matrix_shape, nested_chunks, weight_columns
+from lora_perf.sources.arrow import Indices, matrix_shape, nested_chunks, weight_columns
 from lora_perf.sources.labels import label_names, read_labels
 from lora_perf.zoo import FloatRows, RowSource, Zoo
 
@@ -23,17 +23,19 @@ _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)  # what pyarrow raise
 class ParquetRows(RowSource):
     """Rows of parquet files, which must be decoded: a row group at a time, of which the last is kept for the next block.
 
+    A file is opened for each group: threads may read at once, which pyarrow's readers do not bear.
+
     Memory: one decoded row group (`datasets` writes 1,000 rows a group) where blocks are smaller than that.
     """
 
     def __init__(
         self, files: list[pq.ParquetFile], paths: list[Path], layout: Layout, shapes: Sequence[tuple[int, ...]]
     ) -> None:
-        self._files = files
+        self._metadata = [file.metadata for file in files]
         self._paths = paths
         self._layers = list(zip(layout, shapes, strict=True))
         self._groups = [(file, group) for file, one in enumerate(files) for group in range(one.num_row_groups)]
-        sizes = [files[file].metadata.row_group(group).num_rows for file, group in self._groups]
+        sizes = [self._metadata[file].row_group(group).num_rows for file, group in self._groups]
         self._bounds: Indices = np.cumsum([0, *sizes])
         self.n = int(self._bounds[-1])
         self.p = layout.p
@@ -64,17 +66,21 @@ class ParquetRows(RowSource):
         return self._kept[1]
 
     def _decode(self, group: int, out: FloatRows) -> None:
-        file, inner = self._groups[group]
+        index, inner = self._groups[group]
         numbers = range(int(self._bounds[group]), int(self._bounds[group + 1]))
-        for layer, shape in self._layers:
-            try:
-                table = self._files[file].read_row_group(inner, columns=[layer.name], use_threads=False)
-            except _DAMAGE as error:
-                raise _unreadable(self._paths[file], error) from None
-            done = 0
-            for chunk in nested_chunks(layer.name, table.column(layer.name), numbers, shape):
-                copy_rows(out[:, layer.columns], slice(done, done + chunk.rows), chunk.matrix(), slice(None))
-                done += chunk.rows
+        try:
+            with (
+                np.errstate(over="ignore"),  # a float64 beyond float32's range becomes infinite
+                pq.ParquetFile(self._paths[index], metadata=self._metadata[index], memory_map=True) as file,
+            ):
+                for layer, shape in self._layers:
+                    table = file.read_row_group(inner, columns=[layer.name], use_threads=False)
+                    done = 0
+                    for chunk in nested_chunks(layer.name, table.column(layer.name), numbers, shape):
+                        out[done : done + chunk.rows, layer.columns] = chunk.matrix()
+                        done += chunk.rows
+        except _DAMAGE as error:
+            raise _unreadable(self._paths[index], error) from None
 
 
 def _unreadable(path: Path, error: Exception) -> LoraPerfError:
