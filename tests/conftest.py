@@ -29,6 +29,23 @@ SHAPES = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Plain `pytest` calls each workload once; only a run that asks for benchmarks times them."""
+    asked = [f"benchmark_{name}" for name in ("only", "enable", "autosave", "save", "compare", "json")]
+    if not any(getattr(config.option, name, None) for name in asked):
+        config.option.benchmark_disable = True
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--scale",
+        choices=["small", "medium", "large"],
+        default="small",
+        help="scale of the workloads in tests/perf: small (64 adapters), medium (1,000) or large (10,000, streamed)",
+    )
+
+
 @pytest.fixture(scope="session")
 def random_zoo() -> MakeZoo:
     """Makes zoos of normal entries in memory: n adapters of the given shapes, three classes."""

@@ -99,3 +99,9 @@ def assert_rows(zoo: Zoo, expected: Values) -> None:
     assert_array_equal(np.concatenate([block for _, block in blocks]), expected, strict=True)
     assert [i for rows, _ in blocks for i in range(rows.start, rows.stop)] == list(range(len(expected)))
     assert_array_equal(zoo.rows.numpy(), expected, strict=True)
+
+
+def adapters(n: int, seed: int = 0) -> pa.Table:
+    """A table of nested lists: n adapters of a down (2, 3) and an up (4, 2)."""
+    kinds = ("list", "list")
+    return table_of({DOWN: nested(normal(n, 2, 3, seed=seed), kinds), UP: nested(normal(n, 4, 2, seed=seed + 1), kinds)})

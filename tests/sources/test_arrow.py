@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 import lora_perf
 from lora_perf.errors import LoraPerfError
 from lora_perf.zoo import Zoo
-
-from .tables import (
+from tests.sources.tables import (
     DOWN,
     GOOD,
     KINDS,
@@ -47,6 +46,7 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
     "a selection": lambda data: data.select([5, 3, 22, 4]),
     "runs of a selection": lambda data: data.select([5, 6, 7, 8, 9, 1, 2, 3, 20, 21, 22]),
     "a backward selection": lambda data: data.select(range(22, 3, -1)),
+    "a range in another order": lambda data: data.select([4, 6, 5, 7]),
     "repeated rows": lambda data: data.select([2, 2, 9, 2, 9, 9, 0]),
     "the last row": lambda data: data.select([N - 1]),
     "a shuffled data set": lambda data: data.shuffle(seed=1),

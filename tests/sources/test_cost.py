@@ -17,8 +17,7 @@ import pytest
 import lora_perf
 from lora_perf.zoo import Zoo
 from lora_perf.zoos.synthetic import SyntheticConfig, write
-
-from .tables import DOWN, UP, nested, normal, table_of
+from tests.sources.tables import DOWN, UP, nested, normal, table_of
 
 ADAPTERS = 500  # of 398.6 kB in the layout of Stable Diffusion 1.5: 199 MB
 

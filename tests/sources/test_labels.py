@@ -14,8 +14,7 @@ from numpy.testing import assert_array_equal
 
 import lora_perf
 from lora_perf.errors import LoraPerfError
-
-from .tables import DOWN, GOOD, LABEL, lists, table_of, zoo_of
+from tests.sources.tables import DOWN, GOOD, LABEL, lists, table_of, zoo_of
 
 NAMES = ["zebra", "ant", "mole"]
 

@@ -1,10 +1,8 @@
-"""What `load` opens and what `pack` writes, wherever it comes from."""
+"""What `load` opens, wherever it comes from."""
 
 from __future__ import annotations
 
 import logging
-import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,46 +15,9 @@ import pytest
 
 import lora_perf
 from lora_perf.errors import LoraPerfError
-from lora_perf.sources.hub import ALIASES
 from lora_perf.store import verify
 from lora_perf.zoos import EMBEDDED
-
-from .tables import DOWN, UP, assert_rows, nested, normal, python_rows, table_of
-
-N = 17
-
-
-def adapters(n: int = N, seed: int = 0) -> pa.Table:
-    kinds = ("list", "list")
-    return table_of({DOWN: nested(normal(n, 2, 3, seed=seed), kinds), UP: nested(normal(n, 4, 2, seed=seed + 1), kinds)})
-
-
-@pytest.fixture
-def data() -> Any:
-    return datasets.Dataset(adapters())
-
-
-@pytest.fixture
-def parts(data: Any) -> Any:
-    """A DatasetDict of three splits of 9, 3 and 5 adapters."""
-    ranges = {"train": range(9), "validation": range(9, 12), "test": range(12, N)}
-    return datasets.DatasetDict({name: data.select(rows) for name, rows in ranges.items()})
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine on which no name resolves and no data set was fetched before."""
-
-    def unresolved(*_: object, **__: object) -> None:
-        raise socket.gaierror(-3, "Temporary failure in name resolution")
-
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("no_proxy", "localhost")
-    monkeypatch.setattr(socket, "getaddrinfo", unresolved)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
+from tests.sources.tables import adapters, assert_rows, python_rows
 
 # save_to_disk folders
 
@@ -107,8 +68,8 @@ def test_a_missing_split_lists_those_there_are(parts: Any, tmp_path: Path) -> No
 
 
 def test_a_parquet_file_is_a_zoo(tmp_path: Path) -> None:
-    pq.write_table(adapters(), tmp_path / "zoo.parquet")
-    assert_rows(lora_perf.load(tmp_path / "zoo.parquet"), python_rows(adapters()))
+    pq.write_table(adapters(17), tmp_path / "zoo.parquet")
+    assert_rows(lora_perf.load(tmp_path / "zoo.parquet"), python_rows(adapters(17)))
 
 
 def test_shards_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -253,6 +214,16 @@ def test_a_damaged_description_is_refused(data: Any, tmp_path: Path, file: str, 
         lora_perf.load(tmp_path / "zoo")
 
 
+def test_an_error_without_a_message_is_a_refusal_too(data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> None:
+        raise AssertionError
+
+    data.save_to_disk(tmp_path / "zoo")
+    monkeypatch.setattr(datasets, "load_from_disk", fail)
+    with pytest.raises(LoraPerfError, match=r"a damaged save_to_disk folder \(AssertionError: no message\)"):
+        lora_perf.load(tmp_path / "zoo")
+
+
 def test_a_damaged_list_of_splits_is_refused(parts: Any, tmp_path: Path) -> None:
     parts.save_to_disk(tmp_path / "zoo")
     (tmp_path / "zoo" / "dataset_dict.json").write_text('{"splits"')
@@ -288,137 +259,3 @@ def test_a_truncated_packed_file_is_refused(data: Any, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(LoraPerfError, match="truncated or damaged"):
         lora_perf.load(path)
-
-
-# The Hub
-
-
-@pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize(("name", "repository"), [*ALIASES.items(), ("somebody/something", "somebody/something")])
-def test_a_hub_data_set_without_a_network_is_one_clear_error_at_once(name: str, repository: str) -> None:
-    start = time.perf_counter()
-    with pytest.raises(LoraPerfError, match=f"run `hf download {repository} --repo-type dataset --local-dir FOLDER`"):
-        lora_perf.load(name)
-    assert time.perf_counter() - start < 5
-
-
-@pytest.mark.usefixtures("offline")
-def test_the_clients_of_the_hub_are_online_again_after_an_error() -> None:
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    with pytest.raises(LoraPerfError):
-        lora_perf.load("1k")
-    assert before == (constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE)
-
-
-def test_a_hub_data_set_is_read_like_any_other(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str]] = []
-
-    def load_dataset(repository: str, *, split: str) -> Any:
-        asked.append((repository, split))
-        return data
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    zoo = lora_perf.load("1k", split="test")
-    assert asked == [("jacekduszenko/lora-ws-1k", "test")]
-    assert_rows(zoo, python_rows(data))
-
-
-# Packing
-
-
-def saved(data: Any, folder: Path) -> Any:
-    data.save_to_disk(folder / "saved", num_shards=2)
-    return folder / "saved"
-
-
-def saved_parts(data: Any, folder: Path) -> Any:
-    datasets.DatasetDict({"train": data}).save_to_disk(folder / "parts")
-    return folder / "parts"
-
-
-def parquet(data: Any, folder: Path) -> Any:
-    (folder / "parquet").mkdir()
-    data.to_parquet(folder / "parquet" / "train-00000-of-00001.parquet")
-    return folder / "parquet"
-
-
-def packed(data: Any, folder: Path) -> Any:
-    return lora_perf.pack(data, folder / "packed.safetensors")
-
-
-SOURCES: dict[str, Callable[[Any, Path], Any]] = {
-    "a data set": lambda data, _: data,
-    "a shuffled data set": lambda data, _: data.shuffle(seed=1),
-    "a dict of data sets": lambda data, _: datasets.DatasetDict({"train": data}),
-    "a saved data set": saved,
-    "a saved dict": saved_parts,
-    "parquet": parquet,
-    "a packed file": packed,
-    "an embedded zoo": lambda *_: "digits",
-    "a zoo": lambda data, _: lora_perf.load(data),
-}
-
-
-@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES.keys())
-def test_a_packed_source_is_the_source(data: Any, tmp_path: Path, source: Callable[[Any, Path], Any]) -> None:
-    made = source(data, tmp_path)
-    path = lora_perf.pack(made, tmp_path / "out" / "zoo.safetensors")
-    assert verify(path) == lora_perf.load(made).fingerprint
-
-
-def test_every_storage_of_one_data_set_has_one_fingerprint(data: Any, tmp_path: Path) -> None:
-    names = ("a data set", "a dict of data sets", "a saved data set", "a saved dict", "parquet", "a packed file", "a zoo")
-    assert len({lora_perf.load(SOURCES[name](data, tmp_path)).fingerprint for name in names}) == 1
-
-
-def test_packing_takes_the_split_and_the_label_column(parts: Any, tmp_path: Path) -> None:
-    styled = datasets.DatasetDict({name: part.add_column("style", ["ink"] * len(part)) for name, part in parts.items()})
-    zoo = lora_perf.load(lora_perf.pack(styled, tmp_path / "zoo.safetensors", label_column="style", split="test"))
-    assert zoo.classes == ["ink"]
-    assert_rows(zoo, python_rows(parts["test"]))
-
-
-def test_packing_replaces_a_file(data: Any, tmp_path: Path) -> None:
-    path = lora_perf.pack("digits", tmp_path / "zoo.safetensors")
-    assert_rows(lora_perf.load(lora_perf.pack(data, path)), python_rows(data))
-    assert [file.name for file in tmp_path.iterdir()] == ["zoo.safetensors"]
-
-
-def test_a_zoo_that_is_open_outlives_the_replacement_of_its_file(data: Any, tmp_path: Path) -> None:
-    path = lora_perf.pack(data, tmp_path / "zoo.safetensors")
-    before = lora_perf.load(path)
-    lora_perf.pack(data.select([2, 1]), path)
-    assert_rows(before, python_rows(data))
-    assert len(lora_perf.load(path)) == 2
-
-
-def test_a_packed_file_can_be_packed_onto_itself(data: Any, tmp_path: Path) -> None:
-    path = lora_perf.pack(data, tmp_path / "zoo.safetensors")
-    assert_rows(lora_perf.load(lora_perf.pack(path, path)), python_rows(data))
-
-
-def test_a_source_that_fails_leaves_the_packed_file_as_it_was(data: Any, tmp_path: Path) -> None:
-    path = lora_perf.pack(data, tmp_path / "zoo.safetensors")
-    before = path.read_bytes()
-    broken = datasets.Dataset(
-        pa.concat_tables([adapters(), adapters(2).set_column(0, DOWN, pa.nulls(2, adapters().schema.field(DOWN).type))])
-    )
-    with pytest.raises(LoraPerfError, match=f"a null in row {N};"):
-        lora_perf.pack(broken, path)
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["zoo.safetensors"]
-
-
-def test_a_target_below_a_file_is_refused(data: Any, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(LoraPerfError, match=r"that can be written for .*zoo\.safetensors; found "):
-        lora_perf.pack(data, tmp_path / "file" / "zoo.safetensors")
-
-
-def test_a_target_that_is_a_folder_is_refused(data: Any, tmp_path: Path) -> None:
-    (tmp_path / "zoo.safetensors").mkdir()
-    with pytest.raises(LoraPerfError, match=r"that can be written for .*zoo\.safetensors; found Is a directory"):
-        lora_perf.pack(data, tmp_path / "zoo.safetensors")
-    assert [file.name for file in tmp_path.iterdir()] == ["zoo.safetensors"]

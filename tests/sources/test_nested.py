@@ -12,8 +12,7 @@ import pytest
 
 import lora_perf
 from lora_perf.errors import LoraPerfError
-
-from .tables import (
+from tests.sources.tables import (
     DOWN,
     GOOD,
     KINDS,

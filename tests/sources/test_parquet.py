@@ -18,8 +18,7 @@ from numpy.testing import assert_array_equal
 
 import lora_perf
 from lora_perf.errors import LoraPerfError
-
-from .tables import (
+from tests.sources.tables import (
     DOWN,
     GOOD,
     KINDS,
