@@ -119,13 +119,13 @@ class ConsoleObserver:
         if self._cells is None:
             self._cells = self._progress.add_task("train", total=sum(self._work.values()), note="")
         self._best = {}
-        self._progress.update(self._cells, note=f"{planned.cell.representation} on {planned.cell.group}")
+        self._progress.update(self._cells, description=f"{planned.cell.representation} on {planned.cell.group}", note="")
 
     def epoch(self, seed: int, epoch: int, accuracy: float) -> None:
         self._best[seed] = max(accuracy, self._best.get(seed, 0.0))
         if self._cells is not None:
             mean = sum(self._best.values()) / len(self._best)
-            self._progress.update(self._cells, note=f"epoch {epoch:3d}, best validation accuracy {mean:.3f}", refresh=False)
+            self._progress.update(self._cells, note=f"epoch {epoch:3d}, validation {mean:.3f}", refresh=False)
 
     def finished(self, result: CellResult) -> None:
         self._done += 1
