@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 import lora_perf
 from lora_perf.zoo import Zoo
@@ -94,6 +95,16 @@ def use_one_block(zoo: Zoo) -> object:
 # Calls
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Only the calls of the main thread are counted, and waiting for others takes calls that differ from run to run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("use", [use_rows, use_one_block])
 @pytest.mark.parametrize(
     "view",
