@@ -106,7 +106,7 @@ def write(zoo: Zoo, path: Path) -> None:
 class MappedRows(RowSource):
     """Rows of a packed file: mapped as a whole, read block by block without growing the resident memory."""
 
-    mapped = True
+    mapped = divisible = True
 
     def __init__(self, path: Path, offset: int, n: int, p: int) -> None:
         self.n, self.p = n, p

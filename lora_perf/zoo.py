@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import numpy as np
@@ -29,6 +30,7 @@ class RowSource(ABC):
     n: int
     p: int
     mapped = False  # whether `matrix` is a mapping of a file, which must not be paged in to be streamed
+    divisible = False  # whether threads that read parts of a block together are faster than one
 
     @abstractmethod
     def read(self, start: int, stop: int, out: FloatRows) -> None:
@@ -181,14 +183,22 @@ class Zoo:
         The tensor is a reused buffer (or a view of rows in memory): use it before the next step, write nothing into it.
         """
         step = self.block_rows(nbytes)
-        buffer = None if self.in_memory else np.empty((step, self.layout.p), np.float32)
-        for start in range(0, len(self), step):
-            stop = min(start + step, len(self))
-            if buffer is None:
-                yield slice(start, stop), self.rows[start:stop]
-            else:
+        starts = range(0, len(self), step)
+        if self.in_memory:
+            for start in starts:
+                rows = slice(start, min(start + step, len(self)))
+                yield rows, self.rows[rows]
+            return
+        buffer = np.empty((step, self.layout.p), np.float32)
+        threads = torch.get_num_threads() if self.source.divisible else 1
+        with ThreadPoolExecutor(threads, "read") as pool:
+            for start in starts:
+                stop = min(start + step, len(self))
                 view = buffer[: stop - start]
-                self.source.read(start, stop, view)
+                if threads == 1:
+                    self.source.read(start, stop, view)
+                else:
+                    _read_together(pool, threads, self.source, start, stop, view)
                 yield slice(start, stop), torch.from_numpy(view)
 
     @cached_property
@@ -201,6 +211,14 @@ class Zoo:
         for _, block in self.blocks():
             digest.update(block.numpy())
         return digest.finish(self)
+
+
+def _read_together(pool: ThreadPoolExecutor, threads: int, source: RowSource, start: int, stop: int, out: FloatRows) -> None:
+    span = -(-(stop - start) // threads)
+    cuts = [(begin, min(begin + span, stop)) for begin in range(start, stop, span)]
+    parts = [pool.submit(source.read, begin, end, out[begin - start : end - start]) for begin, end in cuts]
+    for part in parts:
+        part.result()
 
 
 class RowDigest:

@@ -153,5 +153,6 @@ def _from_datasets(data: Any, label_column: str, split: str, name: str) -> Zoo:
     if data._indices is not None:  # the mapping that select, shuffle and train_test_split leave; no public name
         indices = data._indices.column(0).to_numpy().astype(np.int64)
     table = data.data.table
-    schema = data.features.arrow_schema  # carries the names of ClassLabels, also after cast_column
-    return zoo_of_table(table.replace_schema_metadata(schema.metadata), indices=indices, label_column=label_column, name=name)
+    feature = data.features.get(label_column)
+    names = list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+    return zoo_of_table(table, indices=indices, label_column=label_column, name=name, class_names=names)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.layout import Layer, Layout, Side, parse_name
-from lora_perf.sources.labels import label_names, read_labels
+from lora_perf.sources.labels import read_labels
 from lora_perf.sources.nested import NestedChunk, is_nested_float
 from lora_perf.zoo import BLOCK_NBYTES, FloatRows, RowSource, Zoo
 
@@ -32,6 +32,8 @@ class ArrowRows(RowSource):
         shapes: of a row of each of these columns.
         indices: (n,) table row of each zoo row, where the data set was shuffled, selected or split.
     """
+
+    divisible = True
 
     def __init__(self, table: pa.Table, layout: Layout, shapes: Sequence[tuple[int, ...]], indices: Indices | None) -> None:
         self.p = layout.p
@@ -113,11 +115,18 @@ def nested_chunks(
     """The chunks of one weight column that have rows; for the rest see `NestedChunk`."""
     chunks: list[NestedChunk] = []
     done = 0
+    column = as_lists(column)
     for array in column.chunks:
         if len(array):
             chunks.append(NestedChunk(name, array, numbers[done : done + len(array)], shape))
             done += len(array)
     return chunks
+
+
+def as_lists(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The lists below an extension type such as Array2D, not a copy; asking each chunk for them would make a type a chunk."""
+    kind = column.type
+    return column.cast(kind.storage_type) if isinstance(kind, pa.BaseExtensionType) else column
 
 
 def matrix_shape(side: Side, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -161,8 +170,13 @@ def weight_columns(schema: pa.Schema) -> list[tuple[str, Side]]:
     return found
 
 
-def zoo_of_table(table: pa.Table, *, indices: Indices | None, label_column: str, name: str) -> Zoo:
-    """The zoo of an Arrow table, its rows in the order of `indices` where those are given."""
+def zoo_of_table(
+    table: pa.Table, *, indices: Indices | None, label_column: str, name: str, class_names: list[str] | None = None
+) -> Zoo:
+    """The zoo of an Arrow table, its rows in the order of `indices` where those are given.
+
+    `class_names` are those of integer labels, where they have any.
+    """
     columns = weight_columns(table.schema)
     n = table.num_rows if indices is None else len(indices)
     if n == 0:
@@ -170,7 +184,8 @@ def zoo_of_table(table: pa.Table, *, indices: Indices | None, label_column: str,
             expected="at least one adapter", found=f"a data set without rows ({name})", fix="check its filter or split"
         )
     first = 0 if indices is None else int(indices[0])
-    shapes = [nested_chunks(column, table.column(column).slice(first, 1), [0])[0].row_shape() for column, _ in columns]
+    weights = pa.table({column: as_lists(table.column(column)) for column, _ in columns})
+    shapes = [nested_chunks(column, weights.column(column).slice(first, 1), [0])[0].row_shape() for column, _ in columns]
     layout = Layout((column, matrix_shape(side, shape)) for (column, side), shape in zip(columns, shapes, strict=True))
-    labels, classes = read_labels(table, label_column, label_names(table.schema, label_column), indices)
-    return Zoo(ArrowRows(table, layout, shapes, indices), layout, labels, classes, name=name)
+    labels, classes = read_labels(table, label_column, class_names, indices)
+    return Zoo(ArrowRows(weights, layout, shapes, indices), layout, labels, classes, name=name)
