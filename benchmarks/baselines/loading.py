@@ -1,0 +1,66 @@
+"""Reading a `datasets.Dataset` as its users do, and the copies that are the limit of any reading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def column_to_tensor(data: Any, name: str) -> Tensor:
+    """The conversion that made an ablation take eight days: nested Python lists of one column to a tensor (n, *shape)."""
+    return torch.tensor(data[name][:])
+
+
+def torch_format(data: Any, name: str) -> Tensor:
+    """The published fix: one column (n, *shape) through the torch formatter."""
+    return _stacked(data.with_format("torch")[name][:])
+
+
+def numpy_format(data: Any, name: str) -> Tensor:
+    """One column (n, *shape) through the NumPy formatter; `torch.from_numpy` shares its memory."""
+    found = data.with_format("numpy")[name][:]
+    return torch.from_numpy(np.asarray(found if isinstance(found, np.ndarray) else np.stack(found), np.float32))
+
+
+def sample_by_sample(data: Any, n: int) -> Tensor:
+    """The first n rows (n, p), adapter by adapter as a DataLoader reads them: the weight columns in their order, flattened."""
+    names = [name for name in data.column_names if name.endswith(".weight")]
+    rows = []
+    for i in range(n):
+        adapter = data[i]
+        rows.append(torch.cat([torch.tensor(adapter[name]).flatten() for name in names]))
+    return torch.stack(rows)
+
+
+def copy_fresh(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same bytes in newly allocated memory."""
+    fresh = np.empty_like(rows, subok=False)
+    np.copyto(fresh, rows)
+    return fresh
+
+
+def copy_blocks(rows: NDArray[np.float32], warm: NDArray[np.float32]) -> int:
+    """Copies all rows block by block into one buffer (b, p) that was used before; returns how many."""
+    count = 0
+    for start in range(0, len(rows), len(warm)):
+        block = rows[start : start + len(warm)]
+        np.copyto(warm[: len(block)], block)
+        count += len(block)
+    return count
+
+
+def write_bytes(rows: NDArray[np.float32], path: Path) -> Path:
+    """The bytes of the rows in a file, without any format."""
+    with path.open("wb") as file:
+        file.write(rows.data)
+    return path
+
+
+def _stacked(found: Any) -> Tensor:
+    tensor: Tensor = found if isinstance(found, Tensor) else torch.stack(list(found))
+    return tensor

@@ -1,0 +1,182 @@
+"""Speed reports: `python -m benchmarks.report` writes one, `--budget` prints the promises and whether they are kept."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import figures
+from benchmarks.budget import Promise, budget
+from benchmarks.measure import Spread
+from benchmarks.record import Record, circumstances, growth, memory, plain, record
+from benchmarks.workloads import TABLE
+from lora_perf.errors import LoraPerfError
+from lora_perf.store import replacing
+
+_SIZES = {"small": (16, 32, 64), "medium": (100, 1_000, 10_000)}
+_MEMORY = ("load_nested", "load_array2d", "load_parquet", "stream_nested", "pack_nested", "represent_streamed")
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Measures the table of workloads; a report takes about half an hour at medium scale."""
+
+    budget: bool = False
+    """Measure only the promises of the speed budget; exit status 1 if one is not kept."""
+    scale: Literal["small", "medium"] = "medium"
+    """medium: 1,000 adapters of the layout of Stable Diffusion 1.5; small: 64, to see that everything runs."""
+    output_dir: Path = Path("reports")
+    """Where the dated folder of the report goes."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns its exit status."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    try:
+        config = tyro.cli(ReportConfig, args=arguments, prog="python -m benchmarks.report")
+        promises = _promises(config, console)
+        console.print(_table(promises))
+        if not config.budget:
+            folder = write(config, promises, console)
+            console.print(f"written to {folder}")
+        return 0 if all(one.kept for one in promises) or not config.budget else 1
+    except LoraPerfError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _promises(config: ReportConfig, console: Console) -> list[Promise]:
+    found = []
+    for one in budget(config.scale, lambda text: console.print(f"measuring: {text}", style="dim")):
+        console.print(
+            f"{'kept    ' if one.kept else 'NOT KEPT'} {one.text}: {_value(one.measured)} {one.unit}", highlight=False
+        )
+        found.append(one)
+    return found
+
+
+def _value(spread: Spread) -> str:
+    return f"{spread.median:,.3g} ({spread.low:,.3g} to {spread.high:,.3g}, {spread.rounds} rounds)"
+
+
+def _table(promises: list[Promise]) -> Table:
+    table = Table(title="Speed budget: median (quartiles) of paired ratios")
+    for name in ("promise", "bound", "measured", "kept"):
+        table.add_column(name)
+    for one in promises:
+        bound = f"{'at most' if one.at_most else 'at least'} {one.bound:,g} {one.unit}"
+        table.add_row(one.text, bound, f"{_value(one.measured)} {one.unit}", "yes" if one.kept else "NO")
+    return table
+
+
+def write(config: ReportConfig, promises: list[Promise], console: Console) -> Path:
+    """Measures every workload at the scale and writes the folder of the report."""
+    facts = circumstances()
+    records = []
+    for name, one in TABLE.items():
+        if config.scale in one.scales:
+            console.print(f"measuring: {name}", style="dim")
+            records.append(record(name, config.scale))
+    console.print("measuring: growth and memory", style="dim")
+    grown = growth(_SIZES[config.scale])
+    peaks = memory(_MEMORY, config.scale)
+    folder = config.output_dir / f"{facts['date']}-speed"
+    for stage, title in _STAGES.items():
+        chosen = [one for one in records if one.stage == stage]
+        if chosen:
+            figures.paths(chosen, title, folder / f"{stage}.svg")
+    figures.growth(grown, folder / "growth.svg")
+    figures.memory(peaks, folder / "memory.svg")
+    results = {
+        **facts,
+        "command": f"python -m benchmarks.report --scale {config.scale}",
+        "promises": [{**plain(one), "kept": one.kept} for one in promises],
+        "records": [plain(one) for one in records],
+        "growth": {action: {n: plain(spread) for n, spread in by_size.items()} for action, by_size in grown.items()},
+        "memory": {name: {"peak_nbytes": peak, "nbytes": nbytes} for name, (peak, nbytes) in peaks.items()},
+    }
+    with replacing(folder / "results.json") as file:
+        file.write(json.dumps(results, indent=1).encode())
+    with replacing(folder / "README.md") as file:
+        file.write(_markdown(results, promises, records).encode())
+    return folder
+
+
+_STAGES = {
+    "loading": "Loading",
+    "packing": "Packing",
+    "representing": "Representations",
+    "preparing": "Splitting and standardising",
+    "training": "Training and scoring",
+    "whole": "The whole",
+}
+
+
+def _markdown(results: dict[str, Any], promises: list[Promise], records: list[Record]) -> str:
+    machine, versions = results["machine"], results["versions"]
+    lines = [
+        f"# Speed, {results['date']}",
+        "",
+        f"`{results['command']}` at commit {results['commit'][:12]}"
+        + (f" with {results['changed_files']} changed files" if results["changed_files"] else "")
+        + f"; {machine['processor']}, {machine['cores']} cores, torch on {machine['torch_threads']} threads; "
+        + ", ".join(f"{name} {version}" for name, version in versions.items() if name != "code")
+        + ".",
+        "",
+        "Paths that are compared were timed in turn, forwards and backwards; a ratio is the median of paired ratios, with",
+        "quartiles. The first round warmed up. Slow paths that did a part of the work have their time scaled to the whole.",
+        "",
+        "## The budget",
+        "",
+        "| promise | bound | measured (quartiles, rounds) | kept |",
+        "| --- | --- | --- | --- |",
+    ]
+    for one in promises:
+        bound = f"{'at most' if one.at_most else 'at least'} {one.bound:,g} {one.unit}"
+        lines.append(f"| {one.text} | {bound} | {_value(one.measured)} {one.unit} | {'yes' if one.kept else '**no**'} |")
+    lines += ["", *_fix_and_bug(records)]
+    for stage, title in _STAGES.items():
+        chosen = [one for one in records if one.stage == stage]
+        if chosen:
+            lines += [f"## {title}", "", f"![{title}]({stage}.svg)", "", *_workload_table(chosen), ""]
+    lines += ["## Growth and memory", "", "![time against adapters](growth.svg)", "", "![peak memory](memory.svg)", ""]
+    return "\n".join(lines)
+
+
+def _fix_and_bug(records: list[Record]) -> list[str]:
+    """What the published fix is worth against the bug that it was for, on each layout of the data."""
+    lines = ["## The bug and its published fix", ""]
+    for name, layout in (("load_nested", "nested lists, the layout of the real data"), ("load_array2d", "Array2D")):
+        one = next((found for found in records if found.workload == name), None)
+        if one is None:
+            continue
+        bug, fix = one.baselines["bug"], one.baselines["published_fix"]
+        change = fix.seconds.median / bug.seconds.median
+        verdict = f"{change:.1f} times slower" if change > 1 else f"{1 / change:.1f} times faster"
+        lines.append(
+            f"- On {layout}, `with_format('torch')` is **{verdict}** than `torch.tensor(column)`; reading Arrow's buffers is "
+            f"{bug.ratio.median:,.0f} times faster than the bug and {fix.ratio.median:,.0f} times faster than the fix."
+        )
+    return [*lines, ""]
+
+
+def _workload_table(records: list[Record]) -> list[str]:
+    lines = ["| workload | path | seconds (quartiles, rounds) | over lora_perf | GB/s |", "| --- | --- | --- | ---: | ---: |"]
+    for one in records:
+        lines.append(f"| {one.workload} | lora_perf | {_value(one.fast)} | 1 | {one.gb_per_s:.2f} |")
+        others = dict(one.baselines) | ({"limit": one.limit} if one.limit else {})
+        for name, timing in others.items():
+            ratio = f"{timing.ratio.median:,.3g}"
+            lines.append(f"| | {name} | {_value(timing.seconds)} | {ratio} | {one.nbytes / timing.seconds.median / 1e9:.2f} |")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""The package as a whole: its import, and the experiment on a small zoo."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import lora_perf
+from benchmarks import corpora
+from benchmarks.table import Case, workload
+
+_REPRESENTATIONS = ("stats", "ensemble")
+_GROUPS = ("all", "visual")
+_RUNS, _EPOCHS = 2, 3
+
+
+@workload("whole", "small", limit=True)
+def import_package(scale: str) -> Case:
+    """`import lora_perf` in a fresh interpreter, against importing torch alone; files in the page cache."""
+    package = Path(lora_perf.__file__).parent
+    paths = [str(package.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # The package under test, wherever this process found it, and not the folder where it was started (-P).
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+    def run(code: str) -> str:
+        done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def check(found: str) -> None:
+        assert found == str(package / "__init__.py"), found
+
+    return Case(
+        call=lambda: run("import lora_perf; print(lora_perf.__file__)"),
+        check=check,
+        nbytes=sum(file.stat().st_size for file in package.rglob("*.py")),
+        limit=lambda: run("import torch"),
+    )
+
+
+@workload("whole", "small")
+def experiment_small(scale: str) -> Case:
+    """The command line on the embedded zoo: two representations, two layer groups, two runs of three epochs."""
+    from lora_perf.experiment.__main__ import main
+
+    output = corpora.scratch() / "results"
+    zoo = lora_perf.load("digits")
+
+    def call() -> Path:
+        arguments = ["--dataset", "digits", "--num-runs", str(_RUNS), "--epochs", str(_EPOCHS), "--device", "cpu"]
+        arguments += ["--no-resume", "--no-cache-features", "--output-dir", str(output)]
+        arguments += ["--representations", *_REPRESENTATIONS, "--layer-groups", *_GROUPS]
+        with contextlib.redirect_stdout(io.StringIO()):
+            status = main(arguments)
+        assert status == 0
+        return output / "results.json"
+
+    return Case(
+        call=call,
+        check=check_results,
+        nbytes=zoo.nbytes,
+        before=lambda: shutil.rmtree(output, ignore_errors=True),
+        layers=len(zoo.layout),
+        adapters=len(zoo),
+    )
+
+
+def check_results(path: Path) -> None:
+    """All cells with all runs, each accuracy that of its predictions, and more than chance where weights tell of the class."""
+    results = json.loads(path.read_text())
+    truth = np.array(results["test_labels"])
+    assert len(truth) == 200
+    cells = {(cell["representation"], cell["group"]): cell for cell in results["cells"]}
+    assert list(cells) == [(name, group) for name in _REPRESENTATIONS for group in _GROUPS]
+    assert len(results["cells"]) == len(cells)
+    for cell in cells.values():
+        runs = cell["runs"]
+        assert [run["seed"] for run in runs] == [42, 43]
+        for run in runs:
+            assert run["epochs"] == _EPOCHS
+            right = np.array(run["predictions"]) == truth
+            np.testing.assert_allclose(run["accuracy"], right.mean(), rtol=1e-12)
+        mean = float(np.mean([run["accuracy"] for run in runs]))
+        np.testing.assert_allclose(cell["accuracy"]["mean"], mean, rtol=1e-12)
+    assert cells["ensemble", "all"]["accuracy"]["mean"] > 0.2, "no better than chance"
