@@ -18,14 +18,17 @@ from torch.utils._pytree import tree_leaves
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
-    """Finalisers of older garbage run now, and not inside a count."""
+def _repeatable() -> Iterator[None]:
+    """Threads that wait for each other call as often as they must, so there is one; finalisers of older garbage run first."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     gc.collect()
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
+        torch.set_num_threads(threads)
 
 
 def python_calls(call: Callable[[], Any], *, before: Callable[[], Any] | None = None) -> int:
@@ -38,7 +41,7 @@ def python_calls(call: Callable[[], Any], *, before: Callable[[], Any] | None = 
         nonlocal count
         count += event == "call"
 
-    with _without_collector():
+    with _repeatable():
         threading.setprofile(see)
         sys.setprofile(see)
         try:
@@ -100,11 +103,13 @@ def copied_nbytes(call: Callable[[], Any], *, before: Callable[[], Any] | None =
     NumPy's and Python's memory is counted by its peak (`tracemalloc`), which sees each fresh array and each Python number
     once. Memory of Arrow and of other C++ code is not seen.
     """
-    for _ in range(2):  # what a first call under a dispatch mode imports and caches is not the workload's
+    with _Written([]):
+        torch.zeros(1).clone()  # imports what a first dispatch imports, which is slow where memory is traced
+    for _ in range(2):  # what a first call under a dispatch mode caches is not the workload's
         notes: list[int] = []
         if before is not None:
             before()
-        with _without_collector(), _in_new_threads(partial(_Written, notes)), _Written(notes):
+        with _repeatable(), _in_new_threads(partial(_Written, notes)), _Written(notes):
             tracemalloc.start()
             try:
                 kept = call()
