@@ -28,8 +28,8 @@ def for_each_block(
     Blocks of `nbytes` altogether are in memory at a time. The first error stops the pass and is raised.
     """
     workers = torch.get_num_threads()
-    step = zoo.block_rows(max(1, nbytes // workers))
-    if workers == 1 or step >= len(zoo):
+    step = min(zoo.block_rows(max(1, nbytes // workers)), -(-len(zoo) // workers))
+    if workers == 1:
         for rows, block in zoo.blocks(nbytes):
             take(rows, block)
             if progress is not None:
