@@ -58,6 +58,24 @@ class Layer:
         return tuple(part for part in self.module.split(".") if part not in _WRAPPERS)
 
 
+@dataclass(frozen=True, slots=True)
+class Module:
+    """The adapted linear map: its update is dW = s B A with the up B (m, r) and the down A (r, k)."""
+
+    name: str
+    up: Layer
+    down: Layer
+
+    @property
+    def rank(self) -> int:
+        return self.up.rank
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, k) of dW."""
+        return self.up.shape[0], self.down.shape[1]
+
+
 def parse_name(name: str) -> tuple[str, Side] | None:
     """Module and side of a LoRA weight's name, or None where the name is no LoRA weight."""
     for pattern, sides in _ENDINGS:
@@ -111,6 +129,26 @@ class Layout:
     @cached_property
     def _by_name(self) -> dict[str, Layer]:
         return {layer.name: layer for layer in self.layers}
+
+    @cached_property
+    def modules(self) -> tuple[Module, ...]:
+        """The modules of which both sides are there, in the order of their first layers.
+
+        Raises:
+            LoraPerfError: an up and a down of different ranks.
+        """
+        sides: dict[str, dict[Side, Layer]] = {}
+        for layer in self.layers:
+            sides.setdefault(layer.module, {})[layer.side] = layer
+        modules = tuple(Module(name, pair["up"], pair["down"]) for name, pair in sides.items() if len(pair) == 2)
+        for module in modules:
+            if module.up.rank != module.down.rank:
+                raise LoraPerfError(
+                    expected=f"an up (m, r) and a down (r, k) of one rank for {module.name}",
+                    found=f"shapes {module.up.shape} and {module.down.shape}",
+                    fix="repair the data set: the two are not factors of one update",
+                )
+        return modules
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)

@@ -69,6 +69,9 @@ class Zoo:
         classes: the name of each class index.
         split: (n,) 0 train, 1 validation, 2 test, where the zoo carries a split of its own.
         name: what the zoo is called in reports.
+        scales: (n, modules) the factor s of dW = s B A, in the order of `layout.modules`, where it is not 1.
+        ranks: (n, modules) the rank of each adapter's factors, where they differ; the layout then has the largest of each
+            module, and smaller factors are filled with zeros, which leave dW as it is.
 
     Raises:
         LoraPerfError: sizes that contradict each other, labels outside the classes.
@@ -83,6 +86,8 @@ class Zoo:
         *,
         split: Tensor | None = None,
         name: str = "zoo",
+        scales: Tensor | None = None,
+        ranks: Tensor | None = None,
     ) -> None:
         if source.p != layout.p or tuple(labels.shape) != (source.n,):
             raise LoraPerfError(
@@ -109,8 +114,17 @@ class Zoo:
                 found=f"shape {tuple(split.shape)}",
                 fix="give every row its part or leave the split out",
             )
+        for title, table in (("scales", scales), ("ranks", ranks)):
+            if table is not None and tuple(table.shape) != (source.n, len(layout.modules)):
+                raise LoraPerfError(
+                    expected=f"{title} of shape {(source.n, len(layout.modules))}, one for each module of each adapter",
+                    found=f"shape {tuple(table.shape)}",
+                    fix="give one number for each of layout.modules, or leave them out",
+                )
         self.source = source
         self.layout = layout
+        self.scales = None if scales is None else scales.to(torch.float32)
+        self.ranks = None if ranks is None else ranks.to(torch.int64)
         self.labels = labels
         self.classes = list(classes)
         self.split = split
@@ -126,10 +140,12 @@ class Zoo:
         *,
         split: Tensor | None = None,
         name: str = "zoo",
+        scales: Tensor | None = None,
+        ranks: Tensor | None = None,
     ) -> Zoo:
         """A zoo of rows (n, p) that are in memory; float32 rows are shared, others converted."""
         array = rows.detach().to("cpu", torch.float32).contiguous().numpy()
-        return cls(ArrayRows(array), layout, labels, classes, split=split, name=name)
+        return cls(ArrayRows(array), layout, labels, classes, split=split, name=name, scales=scales, ranks=ranks)
 
     def __len__(self) -> int:
         return self.source.n
@@ -144,7 +160,17 @@ class Zoo:
 
     @cached_property
     def rows(self) -> Tensor:
-        """The row matrix (n, p), float32, in data-set order. Treat it as read-only."""
+        """The row matrix (n, p), float32, in data-set order. Treat it as read-only.
+
+        Raises:
+            LoraPerfError: the adapters have different ranks, so that equal columns are not equal entries.
+        """
+        if self.ranks is not None:
+            raise LoraPerfError(
+                expected="adapters of one rank for the row matrix",
+                found=f"ranks from {int(self.ranks.min())} to {int(self.ranks.max())}",
+                fix="use representations of dW (dw_spectrum, dw_sketch, ...), or keep the adapters of one rank",
+            )
         return torch.from_numpy(self.source.matrix())
 
     @property
@@ -236,4 +262,7 @@ class RowDigest:
         whole.update(zoo.labels.numpy().tobytes())
         if zoo.split is not None:
             whole.update(zoo.split.to(torch.int64).numpy().tobytes())
+        for title, table in (("scales", zoo.scales), ("ranks", zoo.ranks)):
+            if table is not None:
+                whole.update(title.encode() + table.contiguous().numpy().tobytes())
         return whole.hexdigest()
