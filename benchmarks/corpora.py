@@ -44,7 +44,7 @@ def key(storage: str, adapters: int) -> str:
 
 
 def path(storage: str, adapters: int) -> Path:
-    """The corpus of some storage (nested, array2d, parquet, packed, nested16) and size, made if it is not there yet."""
+    """The corpus of some storage (nested, array2d, parquet, packed, folder, nested16) and size, made if it is not there yet."""
     name = f"{storage}-{adapters}-{key(storage, adapters)}" + (".safetensors" if storage == "packed" else "")
     target = folder() / name
     if not target.exists():

@@ -1,20 +1,21 @@
 """The packed file: one safetensors file that holds a zoo and opens by mapping.
 
-Tensors: `labels` int64 (n,), `split` int64 (n,) where the zoo has one, `rows` float32 (n, p), which begin on a
-page boundary. Metadata: format, layout, classes, name, fingerprint. Any safetensors reader can open it.
+Tensors: `labels` int64 (n,); where the zoo has them `split` int64 (n,) and `ranks` int64 (n, modules); `rows` float32
+(n, p), which begin on a page boundary; where the zoo has them `scales` float32 (n, modules). Metadata: format, layout,
+classes, name, fingerprint. Any safetensors reader can open it.
 """
 
 from __future__ import annotations
 
 import json
 import mmap
-import operator
 import os
 import struct
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,12 +24,14 @@ import torch
 from numpy.typing import NDArray
 
 from lora_perf.errors import LoraPerfError
-from lora_perf.layout import Layout
+from lora_perf.headers import Header, read_header
+from lora_perf.layout import Layout, parse_name
 from lora_perf.zoo import FloatRows, RowDigest, RowSource, Zoo
 
 FORMAT = "lora_perf zoo 1"
+# dtype and bytes of a value of each tensor, in the order of the file.
+_DTYPES = {"labels": ("I64", 8), "split": ("I64", 8), "ranks": ("I64", 8), "rows": ("F32", 4), "scales": ("F32", 4)}
 _PAGE = 4096
-_HEADER_LIMIT = 100 << 20  # the limit of the safetensors format
 _FINGERPRINT_DIGITS = 32
 # Linux refuses a private mapping larger than memory unless told not to reserve for it; Python names the flag from 3.13 on.
 _MAP_NORESERVE = 0x4000
@@ -70,9 +73,13 @@ def write(zoo: Zoo, path: Path) -> None:
         LoraPerfError: the path cannot be written.
     """
     n, p = len(zoo), zoo.layout.p
-    small: dict[str, NDArray[np.int64]] = {"labels": zoo.labels.contiguous().numpy()}
+    before: dict[str, NDArray[Any]] = {"labels": zoo.labels.numpy()}
     if zoo.split is not None:
-        small["split"] = zoo.split.to(torch.int64).contiguous().numpy()
+        before["split"] = zoo.split.to(torch.int64).numpy()
+    if zoo.ranks is not None:
+        before["ranks"] = zoo.ranks.numpy()
+    # Of four bytes a value, scales before the rows could keep the int64 tensors or the rows from their alignment.
+    after: dict[str, NDArray[Any]] = {} if zoo.scales is None else {"scales": zoo.scales.numpy()}
     header: dict[str, Any] = {
         "__metadata__": {
             "format": FORMAT,
@@ -82,22 +89,28 @@ def write(zoo: Zoo, path: Path) -> None:
             "fingerprint": "0" * _FINGERPRINT_DIGITS,
         }
     }
-    offset = 0
-    for name, array in small.items():
-        header[name] = {"dtype": "I64", "shape": [n], "data_offsets": [offset, offset + array.nbytes]}
-        offset += array.nbytes
-    header["rows"] = {"dtype": "F32", "shape": [n, p], "data_offsets": [offset, offset + 4 * n * p]}
+    shapes = {name: array.shape for name, array in before.items()} | {"rows": (n, p)}
+    shapes |= {name: array.shape for name, array in after.items()}
+    offset = begin = 0
+    for name, shape in shapes.items():
+        dtype, size = _DTYPES[name]
+        begin = offset if name == "rows" else begin
+        end = offset + size * prod(shape)
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text) + offset) % _PAGE)  # the format allows spaces after the header
+    text += b" " * (-(8 + len(text) + begin) % _PAGE)  # the format allows spaces after the header
     digest = RowDigest()
     with replacing(path) as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for array in small.values():
-            file.write(array.data)
+        for array in before.values():
+            file.write(np.ascontiguousarray(array).data)
         for _, block in zoo.blocks():
             rows = block.numpy()
             digest.update(rows)
             file.write(rows.data)
+        for array in after.values():
+            file.write(np.ascontiguousarray(array).data)
         mark = b'"fingerprint":"'
         file.seek(8 + text.index(mark) + len(mark))
         file.write(digest.finish(zoo).encode())
@@ -142,71 +155,50 @@ class MappedRows(RowSource):
         return np.frombuffer(mapping, np.float32, self.n * self.p, self._offset).reshape(self.n, self.p)
 
 
-def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """The header of a safetensors file and the place where its data begin.
-
-    Raises:
-        LoraPerfError: the file cannot be read, or is no safetensors file, or is shorter than its header says.
-    """
-
-    def broken(found: str) -> LoraPerfError:
-        return LoraPerfError(expected=f"a whole safetensors file at {path}", found=found, fix="write or fetch the file again")
-
-    try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            start = file.read(8)
-            if len(start) < 8:
-                raise broken(f"{size} bytes")
-            (length,) = struct.unpack("<Q", start)
-            if length > min(_HEADER_LIMIT, size - 8):
-                raise broken(f"a header of {length:,} bytes in a file of {size:,}")
-            header = json.loads(file.read(length))
-    except OSError as error:
-        raise broken(str(error.strerror)) from None
-    except (ValueError, RecursionError):
-        raise broken("a header that is no JSON") from None
-    if not isinstance(header, dict):
-        raise broken("a header that is no JSON object")
-    try:
-        ends = [operator.index(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-        end = max(ends, default=0)
-    except (TypeError, KeyError, IndexError):
-        raise broken("a header without offsets") from None
-    if 8 + length + end != size:
-        raise broken(f"{size:,} bytes where the header promises {8 + length + end:,} (truncated or damaged)")
-    return header, 8 + length
-
-
 def open_packed(path: Path) -> Zoo:
     """Opens a packed file; no weight is read.
 
-    Cost: the header and the labels are read, the rows are mapped on first use.
+    Cost: the header, labels, scales and ranks are read, the rows are mapped on first use.
 
     Raises:
         LoraPerfError: the file is truncated, damaged, or no packed zoo.
     """
-    header, begin = read_header(path)
-    metadata = header.get("__metadata__")
-    if not isinstance(metadata, dict):
-        metadata = {}
+    header = read_header(path)
+    metadata = header.metadata
     if metadata.get("format") != FORMAT:
+        adapter = any(parse_name(name) for name in header.entries)
         raise LoraPerfError(
             expected=f"a packed zoo ({FORMAT!r}) at {path}",
-            found=f"a safetensors file of format {metadata.get('format')!r}",
-            fix="make it with lora_perf.pack(source, path)",
+            found="a single adapter" if adapter else f"a safetensors file of format {metadata.get('format')!r}",
+            fix="give the folder of the adapters" if adapter else "make it with lora_perf.pack(source, path)",
         )
     layout = Layout.from_json(str(metadata.get("layout")))
     n = _rows_of(header, layout, path)
+    small: dict[str, torch.Tensor] = {}
     with open(path, "rb") as file:
-        small = {name: _int64(file, header[name], begin, n, path) for name in ("labels", "split") if name in header}
+        for name in header.entries.keys() & {"labels", "split", "scales", "ranks"}:
+            shape = (n,) if name in ("labels", "split") else (n, len(layout.modules))
+            small[name] = _small(file, header, name, shape, path)
     try:
         classes = [str(name) for name in json.loads(metadata["classes"])]
         labels = small["labels"]
     except (KeyError, ValueError, TypeError, RecursionError):
         raise _damaged(path, "no labels or no class names") from None
-    rows = MappedRows(path, begin + header["rows"]["data_offsets"][0], n, layout.p)
-    return Zoo(rows, layout, labels, classes, split=small.get("split"), name=str(metadata.get("name", path.stem)))
+    ranks = small.get("ranks")
+    if ranks is not None:
+        largest = torch.tensor([module.rank for module in layout.modules])
+        if bool(((ranks < 1) | (ranks > largest)).any()):
+            raise _damaged(path, f"ranks from {int(ranks.min())} to {int(ranks.max())}, beyond those of the layout")
+    return Zoo(
+        MappedRows(path, header.begin + header.entries["rows"].begin, n, layout.p),
+        layout,
+        labels,
+        classes,
+        split=small.get("split"),
+        name=metadata.get("name", path.stem),
+        scales=small.get("scales"),
+        ranks=ranks,
+    )
 
 
 def verify(path: Path) -> str:
@@ -216,7 +208,7 @@ def verify(path: Path) -> str:
         LoraPerfError: the content is not what was packed.
     """
     zoo = open_packed(path)
-    promised = read_header(path)[0]["__metadata__"].get("fingerprint")
+    promised = read_header(path).metadata.get("fingerprint")
     if zoo.fingerprint != promised:
         raise _damaged(path, f"content of fingerprint {zoo.fingerprint} where {promised} was packed")
     return zoo.fingerprint
@@ -226,28 +218,23 @@ def _damaged(path: Path, found: str) -> LoraPerfError:
     return LoraPerfError(expected=f"an undamaged packed zoo at {path}", found=found, fix="pack the zoo again")
 
 
-def _rows_of(header: dict[str, Any], layout: Layout, path: Path) -> int:
-    """n, once the entry of the rows was seen to be consistent."""
-    try:
-        entry = header["rows"]
-        n, p = (operator.index(x) for x in entry["shape"])
-        begin, end = (operator.index(x) for x in entry["data_offsets"])
-    except (KeyError, TypeError, ValueError):
-        raise _damaged(path, "no rows (n, p)") from None
-    if entry.get("dtype") != "F32" or p != layout.p or n < 0 or begin < 0 or end - begin != 4 * n * p:
-        raise _damaged(path, f"rows of dtype {entry.get('dtype')}, shape {(n, p)} and {end - begin:,} bytes for {layout!r}")
-    return n
+def _rows_of(header: Header, layout: Layout, path: Path) -> int:
+    """n, once the entry of the rows was seen to fit the layout."""
+    entry = header.entries.get("rows")
+    if entry is None or len(entry.shape) != 2:
+        raise _damaged(path, "no rows (n, p)")
+    if entry.dtype != "F32" or entry.shape[1] != layout.p:
+        raise _damaged(path, f"rows of dtype {entry.dtype} and shape {entry.shape} for {layout!r}")
+    return entry.shape[0]
 
 
-def _int64(file: BinaryIO, entry: dict[str, Any], begin: int, n: int, path: Path) -> torch.Tensor:
-    try:
-        start, end = (operator.index(x) for x in entry["data_offsets"])
-    except (TypeError, ValueError):
-        raise _damaged(path, f"an integer tensor at {entry['data_offsets']}") from None
-    if entry.get("dtype") != "I64" or entry.get("shape") != [n] or end - start != 8 * n or start < 0:
-        raise _damaged(path, f"an integer tensor of dtype {entry.get('dtype')} and shape {entry.get('shape')} for {n} rows")
-    file.seek(begin + start)
-    data = np.frombuffer(file.read(8 * n), np.int64)
-    if len(data) != n:
+def _small(file: BinaryIO, header: Header, name: str, shape: tuple[int, ...], path: Path) -> torch.Tensor:
+    entry = header.entries[name]
+    dtype, size = _DTYPES[name]
+    if entry.dtype != dtype or entry.shape != shape:
+        raise _damaged(path, f"{name} of dtype {entry.dtype} and shape {entry.shape} where {dtype} and {shape} are due")
+    file.seek(header.begin + entry.begin)
+    data = bytearray(file.read(entry.end - entry.begin))
+    if len(data) != size * prod(shape):
         raise _damaged(path, "the end of the file")
-    return torch.from_numpy(data.copy())
+    return torch.from_numpy(np.frombuffer(data, np.int64 if dtype == "I64" else np.float32).reshape(shape))

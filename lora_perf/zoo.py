@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -39,8 +40,21 @@ class RowSource(ABC):
     def matrix(self) -> FloatRows:
         """All rows as one (n, p) array: here a copy into fresh memory; a mapping where the source is one."""
         rows = np.empty((self.n, self.p), np.float32)
-        self.read(0, self.n, rows)
+        threads = torch.get_num_threads() if self.divisible else 1
+        if threads == 1:
+            self.read(0, self.n, rows)
+        else:
+            with ThreadPoolExecutor(threads, "rows") as pool:
+                _read_together(pool, threads, self, 0, self.n, rows)
         return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An adapter file that could not be used: its path in the folder, and why."""
+
+    path: str
+    reason: str
 
 
 class ArrayRows(RowSource):
@@ -72,6 +86,7 @@ class Zoo:
         scales: (n, modules) the factor s of dW = s B A, in the order of `layout.modules`, where it is not 1.
         ranks: (n, modules) the rank of each adapter's factors, where they differ; the layout then has the largest of each
             module, and smaller factors are filled with zeros, which leave dW as it is.
+        skipped: adapters that were left out when the zoo was opened.
 
     Raises:
         LoraPerfError: sizes that contradict each other, labels outside the classes.
@@ -88,6 +103,7 @@ class Zoo:
         name: str = "zoo",
         scales: Tensor | None = None,
         ranks: Tensor | None = None,
+        skipped: Sequence[Skipped] = (),
     ) -> None:
         if source.p != layout.p or tuple(labels.shape) != (source.n,):
             raise LoraPerfError(
@@ -129,6 +145,7 @@ class Zoo:
         self.classes = list(classes)
         self.split = split
         self.name = name
+        self.skipped = tuple(skipped)
 
     @classmethod
     def from_rows(
@@ -176,6 +193,8 @@ class Zoo:
     @property
     def in_memory(self) -> bool:
         """Whether `rows` stand in memory already, so that blocks of them are views."""
+        if self.ranks is not None:
+            return False
         return isinstance(self.source, ArrayRows) or ("rows" in self.__dict__ and not self.source.mapped)
 
     def layer(self, name: str) -> Tensor:

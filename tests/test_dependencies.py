@@ -30,16 +30,23 @@ ALLOWED: dict[str, set[str]] = {
     "provenance": set(),
     "profiling": set(),
     "cache": {"layout", "zoo", "store", "features", "representations", "provenance"},
+    "learned": {"errors", "layout", "zoo", "store", "features", "provenance"},
     "split": {"errors"},
     "standardise": {"errors"},
     "perceptron": set(),
     "training": {"errors", "perceptron"},
     "classifier": {"errors", "split", "standardise", "training"},
+    "probes": {"errors", "split", "standardise"},
     "metrics": {"errors"},
 }
 FOUNDATION = set(ALLOWED)
+ALLOWED["inspect"] = {
+    *("errors", "layout", "headers", "dialects", "zoo", "store", "threads", "zoos", "sources"),
+    *("features", "representations", "represent"),
+}
 ALLOWED["experiment"] = FOUNDATION
 ALLOWED["report"] = FOUNDATION | {"experiment"}
+ALLOWED["audit"] = FOUNDATION | {"experiment"}
 ALLOWED["__init__"] = {"errors", "zoo", "represent", "representations", "sources"}
 # The command line stands above the report that it writes at its end.
 EXCEPTIONS = {("experiment/__main__.py", "report")}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 
@@ -34,6 +37,24 @@ def sample_by_sample(data: Any, n: int) -> Tensor:
     for i in range(n):
         adapter = data[i]
         rows.append(torch.cat([torch.tensor(adapter[name]).flatten() for name in names]))
+    return torch.stack(rows)
+
+
+def open_tensor_by_tensor(paths: Sequence[Path]) -> Tensor:
+    """The rows (n, p) of adapter files: each opened and asked for its tensors one by one, in the order of their names."""
+    rows = []
+    for path in paths:
+        with safe_open(path, framework="pt") as file:
+            rows.append(torch.cat([file.get_tensor(name).flatten() for name in sorted(file.keys())]))
+    return torch.stack(rows)
+
+
+def load_whole_files(paths: Sequence[Path]) -> Tensor:
+    """The rows (n, p) of adapter files by `load_file`, which returns all tensors of a file."""
+    rows = []
+    for path in paths:
+        tensors = load_file(path)
+        rows.append(torch.cat([tensors[name].flatten() for name in sorted(tensors)]))
     return torch.stack(rows)
 
 

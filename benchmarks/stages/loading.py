@@ -21,6 +21,10 @@ from benchmarks.table import Baseline, Case, workload
 _SAMPLE = 3
 
 
+# Adapter files that the slow paths load: enough that they, too, fault in fresh memory.
+_FEW_FILES = 256
+
+
 @cache
 def expected(adapters: int) -> NDArray[np.float32]:
     """The rows of the corpus of some size, mapped from its packed form by the definition of that form alone.
@@ -142,6 +146,32 @@ def load_parquet(scale: str) -> Case:
         call=lambda: lora_perf.load(folder).rows,
         check=lambda found: check_rows(found.numpy(), rows),
         nbytes=rows.nbytes,
+        limit=lambda: baselines.copy_fresh(rows),
+        layers=128,
+        adapters=n,
+    )
+
+
+_SLOW_FILES = {"safe_open": baselines.open_tensor_by_tensor, "load_file": baselines.load_whole_files}
+
+
+@workload("loading", "small", "medium", baselines=tuple(_SLOW_FILES), limit=True)
+def load_folder(scale: str) -> Case:
+    """A folder of adapter files in sub-folders named by their classes, page cache warm."""
+    n = corpora.SCALES[scale]
+    folder, labels = corpora.path("folder", n), lora_perf.load(corpora.path("packed", n)).labels
+    rows = np.take(expected(n), torch.argsort(labels, stable=True).numpy(), axis=0)  # files come in the order of their classes
+    paths = sorted(folder.rglob("*.safetensors"))
+    few = paths[:_FEW_FILES]
+
+    def slow(path: Callable[..., torch.Tensor]) -> Baseline:
+        return Baseline(lambda: path(few), lambda found: check_rows(found.numpy(), rows[: len(few)]), len(few) / n)
+
+    return Case(
+        call=lambda: lora_perf.load(folder).rows,
+        check=lambda found: check_rows(found.numpy(), rows),
+        nbytes=rows.nbytes,
+        baselines={name: slow(path) for name, path in _SLOW_FILES.items()},
         limit=lambda: baselines.copy_fresh(rows),
         layers=128,
         adapters=n,

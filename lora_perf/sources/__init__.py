@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from lora_perf import store
 from lora_perf.errors import LoraPerfError, listed
+from lora_perf.sources.classes import DEFAULT_COLUMN
+from lora_perf.sources.folder import open_folder
 from lora_perf.sources.hub import ALIASES, fetch
+from lora_perf.sources.tree import walk
 from lora_perf.zoo import Zoo
 from lora_perf.zoos import EMBEDDED
 
@@ -26,15 +29,16 @@ _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 _log = logging.getLogger(__name__)
 
 
-def load(source: Source, *, label_column: str = "category_label", split: str = "train") -> Zoo:
+def load(source: Source, *, label_column: str = DEFAULT_COLUMN, split: str = "train", skip_bad: bool = False) -> Zoo:
     """Opens a zoo; weights are read when they are used.
 
     Args:
         source: the name of an embedded zoo ("digits", "digits-shared"); a Hub alias ("1k", "10k", "50k", "100k", "small",
-            "sanity-check") or id; the path of a packed file, of a `save_to_disk` folder or of a folder of parquet shards;
-            a `datasets.Dataset`, or a `DatasetDict`, of which `split` is taken.
-        label_column: the column of the labels, in data sets.
-        split: the part of a data set that has several.
+            "sanity-check") or id; the path of a packed file, of a `save_to_disk` folder, of a folder of parquet shards or of
+            a folder of adapter files; a `datasets.Dataset`, or a `DatasetDict`, of which `split` is taken.
+        label_column: the column of the labels, in data sets and in the metadata of adapter files.
+        split: the part of a data set that has several; a folder of adapter files is taken whole, with its `Zoo.split`.
+        skip_bad: leave adapter files out that cannot be used, with a warning each, and list them in `Zoo.skipped`.
 
     Raises:
         LoraPerfError: the source is none of these, or something in it is amiss (see the readers).
@@ -50,7 +54,7 @@ def load(source: Source, *, label_column: str = "category_label", split: str = "
         return _from_datasets(fetch(ALIASES[name], split), label_column, split, name)
     path = Path(os.path.expanduser(source))  # as it is where there is no such user
     if name and os.path.exists(path):  # False for a path that cannot be
-        return _from_path(path, label_column, split)
+        return _from_path(path, label_column, split, skip_bad)
     if name == _SANITY_CHECK:
         from lora_perf.zoos import synthetic
 
@@ -65,18 +69,20 @@ def load(source: Source, *, label_column: str = "category_label", split: str = "
     )
 
 
-def pack(source: Source, path: str | Path, *, label_column: str = "category_label", split: str = "train") -> Path:
+def pack(
+    source: Source, path: str | Path, *, label_column: str = DEFAULT_COLUMN, split: str = "train", skip_bad: bool = False
+) -> Path:
     """Writes any source as a packed file, in a stream: memory does not grow with the zoo.
 
     Raises:
         LoraPerfError: what `load` refuses; a path that cannot be written.
     """
     target = Path(os.path.expanduser(path))
-    store.write(load(source, label_column=label_column, split=split), target)
+    store.write(load(source, label_column=label_column, split=split, skip_bad=skip_bad), target)
     return target
 
 
-def _from_path(path: Path, label_column: str, split: str) -> Zoo:
+def _from_path(path: Path, label_column: str, split: str, skip_bad: bool) -> Zoo:
     if path.is_file():
         if path.suffix == ".safetensors":
             return store.open_packed(path)
@@ -94,10 +100,16 @@ def _from_path(path: Path, label_column: str, split: str) -> Zoo:
                 f"a damaged save_to_disk folder ({type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]})",
             ) from None
         return _from_datasets(data, label_column, split, path.name)
-    shards = sorted(path.rglob("*.parquet"))
-    if shards:
-        return _parquet(_of_split(shards, split, path), label_column, path.name)
-    raise _no_zoo(path, "a folder without state.json, dataset_dict.json or *.parquet")
+    try:
+        tree = walk(str(path))
+    except OSError as error:
+        raise _no_zoo(path, f"a folder that cannot be read ({error.strerror}: {error.filename})") from None
+    if tree.parquet:
+        return _parquet(_of_split([path / shard for shard in tree.parquet], split, path), label_column, path.name)
+    if tree.adapters:
+        return open_folder(str(path), tree, label_column=label_column, name=path.name, skip_bad=skip_bad)
+    pickles = f" ({tree.pickles} pickles such as .bin and .pt, which are never unpickled)" if tree.pickles else ""
+    raise _no_zoo(path, f"a folder without state.json, dataset_dict.json, *.parquet or *.safetensors{pickles}")
 
 
 def _of_split(shards: list[Path], split: str, folder: Path) -> list[Path]:
@@ -127,7 +139,7 @@ def _parquet(shards: list[Path], label_column: str, name: str) -> Zoo:
 
 def _no_zoo(path: Path, found: str) -> LoraPerfError:
     return LoraPerfError(
-        expected=f"a zoo at {path}: a packed file (.safetensors), a save_to_disk folder or parquet shards",
+        expected=f"a zoo at {path}: a packed file (.safetensors), a save_to_disk folder, parquet shards or adapter files",
         found=found,
         fix="give the path of one of these",
     )

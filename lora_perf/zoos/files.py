@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -117,6 +118,34 @@ def write_dataset(zoo: Zoo, folder: Path, storage: FolderStorage, *, columns: Co
         "_split": None,
     }
     (folder / "state.json").write_text(json.dumps(state, indent=2))
+
+
+def write_adapters(zoo: Zoo, folder: Path) -> None:
+    """Writes a zoo into an existing folder as one safetensors file an adapter, in a sub-folder named by its class.
+
+    The names of the files count the adapters: each class is in the order of the zoo. Layers have the names of the layout.
+
+    Cost: each weight is read once and written as it is.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    header = {
+        layer.name: {"dtype": "F32", "shape": list(layer.shape), "data_offsets": [4 * layer.start, 4 * layer.stop]}
+        for layer in zoo.layout
+    }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # as other writers of the format align the data
+    start = struct.pack("<Q", len(text)) + text
+    for name in zoo.classes:
+        (folder / name).mkdir()
+    digits = len(str(len(zoo) - 1))
+    labels = zoo.labels.tolist()
+    for rows, block in zoo.blocks():
+        for i, row in enumerate(block.numpy(), start=rows.start):
+            with open(f"{folder}/{zoo.classes[labels[i]]}/{i:0{digits}d}.safetensors", "wb") as file:
+                file.write(start)
+                file.write(row.data)
 
 
 class _Batches:

@@ -2,8 +2,8 @@
 
     python -m lora_perf.zoos.synthetic OUT --adapters 10000 --storage nested
 
-Content follows from the seed, the layout, the rank, the classes and the number of adapters alone; the four
-storages of the same arguments hold the same zoo.
+Content follows from the seed, the layout, the rank, the classes and the number of adapters alone; the five
+storages of the same arguments hold the same adapters, a folder of adapter files in the order of their classes.
 
 How adapter i of class c is made, for each module (m out, k in, rank r), z standing for standard normal noise:
 
@@ -35,7 +35,7 @@ from lora_perf import store
 from lora_perf.errors import LoraPerfError
 from lora_perf.layout import Layout
 from lora_perf.zoo import FloatRows, RowSource, Zoo
-from lora_perf.zoos.files import Columns, cannot_write, replacing_folder, write_dataset
+from lora_perf.zoos.files import Columns, cannot_write, replacing_folder, write_adapters, write_dataset
 
 CLASSES = ("airplane", "bird", "cat", "car", "dog", "fish", "fruit", "ship", "snake", "vegetable")
 
@@ -55,7 +55,7 @@ class SyntheticConfig:
     """Writes a synthetic zoo of LoRA adapters."""
 
     out: Path
-    """Folder (nested, array2d, parquet) or file (packed) to make; it must not exist."""
+    """Folder (nested, array2d, parquet, folder) or file (packed) to make; it must not exist."""
     adapters: int = 1000
     """Adapters, at least one a class."""
     layout: Literal["sd15", "tiny"] = "sd15"
@@ -64,8 +64,8 @@ class SyntheticConfig:
     """Rank of every module."""
     classes: int = 10
     """Classes, of about equally many adapters."""
-    storage: Literal["nested", "array2d", "parquet", "packed"] = "nested"
-    """Lists of lists or Array2D columns (load_from_disk), parquet files, or one packed file."""
+    storage: Literal["nested", "array2d", "parquet", "packed", "folder"] = "nested"
+    """Lists of lists or Array2D columns (load_from_disk), parquet files, one packed file, or a file an adapter."""
     seed: int = 0
     """Same seed, same zoo."""
     layers: int | None = None
@@ -76,6 +76,7 @@ class SyntheticConfig:
     """sanity-check: five adapters of three classes, twenty SD 1.5 layers, as Array2D."""
 
 
+_NO_SHARDS = {"packed": "the one packed file", "folder": "a file an adapter"}
 _PRESETS: dict[str, dict[str, Any]] = {
     "sanity-check": {"adapters": 5, "layout": "sd15", "rank": 1, "classes": 3, "storage": "array2d", "layers": 20}
 }
@@ -100,6 +101,9 @@ def write(config: SyntheticConfig) -> None:
             store.write(zoo, config.out)
         except OSError as error:
             raise cannot_write(config.out, error) from None
+    elif config.storage == "folder":
+        with replacing_folder(config.out) as folder:
+            write_adapters(zoo, folder)
     else:
         with replacing_folder(config.out) as folder:
             write_dataset(zoo, folder, config.storage, columns=_columns(zoo, config), shards=config.shards)
@@ -160,8 +164,9 @@ def resolved(config: SyntheticConfig) -> SyntheticConfig:
         if value is not None and (value < low or (high is not None and value > high)):
             limits = f"of at least {low}" if high is None else f"from {low} to {high}"
             raise LoraPerfError(expected=f"--{name} {limits}", found=str(value), fix=f"change --{name}")
-    if config.storage == "packed" and config.shards is not None:
-        raise LoraPerfError(expected="no --shards for the one packed file", found=str(config.shards), fix="leave out --shards")
+    if config.storage in _NO_SHARDS and config.shards is not None:
+        what = _NO_SHARDS[config.storage]
+        raise LoraPerfError(expected=f"no --shards for {what}", found=str(config.shards), fix="leave out --shards")
     return config
 
 

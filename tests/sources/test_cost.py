@@ -18,6 +18,7 @@ import torch
 import lora_perf
 from lora_perf.zoo import Zoo
 from lora_perf.zoos.synthetic import SyntheticConfig, write
+from tests.sources.adapters import factors, save, tensors
 from tests.sources.tables import DOWN, UP, nested, normal, table_of
 
 ADAPTERS = 500  # of 398.6 kB in the layout of Stable Diffusion 1.5: 199 MB
@@ -186,3 +187,39 @@ def test_reading_is_far_faster_than_the_formatter_of_datasets(sd15: Path) -> Non
     for name, value in zip(names, values, strict=True):
         np.testing.assert_array_equal(rows[:30, zoo.layout[name].columns].numpy(), value.reshape(30, -1).numpy())
     assert slow >= 20 * fast, f"{slow:.2f} s against {fast:.2f} s"
+
+
+# Folders of adapter files
+
+
+def folder_of(folder: Path, n: int, modules: int) -> Path:
+    shapes = {f"unet.down_blocks.0.attentions.{i}.to_q": (4, 3) for i in range(modules)}
+    for i in range(n):
+        save(folder / "cat" / f"{i:03d}.safetensors", tensors(factors(i, modules=shapes)))
+    return folder
+
+
+@pytest.mark.parametrize("action", ["load", "read"])
+def test_a_further_adapter_file_costs_a_few_calls_however_many_tensors_it_has(action: str, tmp_path: Path) -> None:
+    counts = {}
+    for modules in (2, 60):
+        for n in (10, 60):
+            folder = folder_of(tmp_path / f"{modules} {n}", n, modules)
+            if action == "load":
+                counts[modules, n] = calls_in(lambda folder=folder: lora_perf.load(folder))  # type: ignore[misc]
+            else:
+                source = lora_perf.load(folder).source
+                out = np.empty((n, source.p), np.float32)
+                counts[modules, n] = calls_in(lambda source=source, n=n, out=out: source.read(0, n, out))  # type: ignore[misc]
+    few, many = ((counts[modules, 60] - counts[modules, 10]) / 50 for modules in (2, 60))
+    assert many <= few + 5
+    assert many <= (70 if action == "load" else 20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("action", ["rows", "blocks"])
+def test_a_folder_is_read_without_a_second_copy(action: str, run_python: Callable[..., str], tmp_path: Path) -> None:
+    write(SyntheticConfig(tmp_path / "zoo", adapters=150, storage="folder"))
+    peak, nbytes = map(int, run_python(MEASURE, tmp_path / "zoo", action).split())
+    assert nbytes == 150 * 99_648 * 4
+    assert peak <= (1.15 * nbytes if action == "rows" else (16 << 20) + 4_000_000)

@@ -179,7 +179,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LoraPerfError, match=r"found a folder without state\.json, dataset_dict\.json or \*\.parquet"):
+    with pytest.raises(LoraPerfError, match=r"a folder without state\.json, .*, \*\.parquet or \*\.safetensors;"):
         lora_perf.load(tmp_path)
 
 

@@ -13,6 +13,7 @@ import pytest
 import lora_perf
 from lora_perf.errors import LoraPerfError
 from lora_perf.store import verify
+from tests.sources.adapters import zoo_folder
 from tests.sources.tables import DOWN, adapters, assert_rows, python_rows
 
 
@@ -36,6 +37,11 @@ def packed(data: Any, folder: Path) -> Any:
     return lora_perf.pack(data, folder / "packed.safetensors")
 
 
+def folder(_: Any, folder: Path) -> Any:
+    zoo_folder(folder / "files")
+    return folder / "files"
+
+
 SOURCES: dict[str, Callable[[Any, Path], Any]] = {
     "a data set": lambda data, _: data,
     "a shuffled data set": lambda data, _: data.shuffle(seed=1),
@@ -44,6 +50,7 @@ SOURCES: dict[str, Callable[[Any, Path], Any]] = {
     "a saved dict": saved_parts,
     "parquet": parquet,
     "a packed file": packed,
+    "a folder of adapter files": folder,
     "an embedded zoo": lambda *_: "digits",
     "a zoo": lambda data, _: lora_perf.load(data),
 }

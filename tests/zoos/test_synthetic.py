@@ -16,17 +16,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch.testing import assert_close
 
+import lora_perf
 from lora_perf.errors import LoraPerfError
 from lora_perf.store import open_packed, verify
 from lora_perf.zoo import FloatRows, Zoo
 from lora_perf.zoos.synthetic import CLASSES, SyntheticConfig, SyntheticRows, generate, layout_of, main, stream, write
 
 TINY = SyntheticConfig(Path("unused"), adapters=40, layout="tiny", rank=2, classes=3, seed=5)
-Storage = Literal["nested", "array2d", "parquet", "packed"]
+Storage = Literal["nested", "array2d", "parquet", "packed", "folder"]
 FOLDERS: tuple[Storage, ...] = ("nested", "array2d", "parquet")
-STORAGES: tuple[Storage, ...] = (*FOLDERS, "packed")
+STORAGES: tuple[Storage, ...] = (*FOLDERS, "packed", "folder")
 
 
 def sd15(rank: int = 1) -> SyntheticConfig:
@@ -296,6 +298,28 @@ def test_the_sanity_check_is_five_adapters_of_three_classes_and_twenty_layers(tm
     assert again.fingerprint == generate(config).fingerprint
 
 
+def test_a_folder_has_a_file_an_adapter_class_by_class(tmp_path: Path) -> None:
+    config = replace(TINY, out=tmp_path / "zoo", storage="folder")
+    write(config)
+    zoo, made = lora_perf.load(config.out), generate(TINY)
+    order = torch.argsort(made.labels, stable=True)
+    assert_close(zoo.rows, made.rows[order], rtol=0, atol=0)
+    assert_close(zoo.labels, made.labels[order])
+    assert (zoo.layout, zoo.classes, zoo.scales, zoo.ranks) == (made.layout, made.classes, None, None)
+    paths = sorted(path.relative_to(config.out).as_posix() for path in config.out.rglob("*.safetensors"))
+    assert paths == [f"{made.classes[made.labels[i]]}/{i:02d}.safetensors" for i in order.tolist()]
+
+
+def test_files_of_a_folder_are_read_by_safetensors(tmp_path: Path) -> None:
+    write(replace(TINY, out=tmp_path / "zoo", storage="folder"))
+    made = generate(TINY)
+    for path in (tmp_path / "zoo").rglob("*.safetensors"):
+        tensors, row = load_file(path), made.rows[int(path.stem)]
+        assert sorted(tensors) == sorted(layer.name for layer in made.layout)
+        for layer in made.layout:
+            assert_close(tensors[layer.name], row[layer.columns].view(layer.shape), rtol=0, atol=0)
+
+
 # Refusals
 
 
@@ -313,6 +337,7 @@ def test_the_sanity_check_is_five_adapters_of_three_classes_and_twenty_layers(tm
         ({"shards": 0}, "expected --shards from 1 to 40; found 0"),
         ({"shards": 41}, "expected --shards from 1 to 40; found 41"),
         ({"shards": 2, "storage": "packed"}, "expected no --shards for the one packed file; found 2; leave out --shards"),
+        ({"shards": 2, "storage": "folder"}, "expected no --shards for a file an adapter; found 2; leave out --shards"),
         ({"preset": "sanity-check"}, "with the preset sanity-check; found 40; leave out --preset or --adapters"),
     ],
 )

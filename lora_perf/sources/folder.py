@@ -1,0 +1,272 @@
+"""Folders of adapter files: the header of each is read once, its data section then goes straight into its row."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lora_perf import store
+from lora_perf.dialects.scales import METADATA_KEY
+from lora_perf.errors import LoraPerfError, listed
+from lora_perf.headers import HeaderError, bad_file, check_size, open_file, parse_header, read_text, reason, split_metadata
+from lora_perf.layout import Layout
+from lora_perf.sources.adapter import Meaning, Plan, layout_of, meaning_of, read_scales
+from lora_perf.sources.classes import PEFT_WEIGHTS, Member, encode, members, read_object, split_of
+from lora_perf.sources.tree import PEFT_CONFIG, Tree, by_parts
+from lora_perf.zoo import FloatRows, RowSource, Skipped, Zoo
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An adapter file whose header was read.
+
+    Attributes:
+        member: its path and class.
+        meaning: of its header.
+        scales: (modules,) of dW.
+        begin: of its data section.
+        size: of the file in bytes.
+        changed: when it was last changed, in nanoseconds.
+    """
+
+    member: Member
+    meaning: Meaning
+    scales: NDArray[np.float64]
+    begin: int
+    size: int
+    changed: int
+
+
+def open_folder(folder: str, tree: Tree, *, label_column: str, name: str, skip_bad: bool) -> Zoo:
+    """The zoo of a folder of adapter files in the order of their paths; weights are read when they are used.
+
+    Adapters may differ in dialect, dtype, order of their tensors, scale and rank, not in their modules: those that most of
+    them have are the zoo's.
+
+    Args:
+        skip_bad: leave files out that cannot be used, with a warning each, and list them in `Zoo.skipped`.
+
+    Cost: the header of each file is read; those that equal an earlier one are not parsed again.
+
+    Raises:
+        LoraPerfError: a file that is no adapter of this package's kinds, or of other modules than most; what `members` refuses.
+    """
+    if tree.pickles:
+        _log.warning("%s: %d files of pickles (.bin, .pt, .ckpt) left alone: they are never unpickled", folder, tree.pickles)
+    folder = os.path.abspath(folder)
+    skipped: list[Skipped] = []
+
+    def refuse(path: str, error: LoraPerfError) -> None:
+        if not skip_bad:
+            fix = f"{error.fix}, or leave such files out with skip_bad=True (--skip-bad)"
+            raise LoraPerfError(expected=error.expected, found=error.found, fix=fix)
+        _log.warning("left out: %s", error)
+        skipped.append(Skipped(path, str(error)))
+
+    opened = _agreeing(list(_open_all(folder, tree, label_column, refuse)), folder, refuse)
+    if not opened:
+        raise LoraPerfError(
+            expected=f"at least one adapter in {folder} that can be used",
+            found=f"{len(skipped)} that cannot; the first: {skipped[0].reason}",
+            fix="repair or replace the files",
+        )
+    _tell(folder, opened)
+    skipped.sort(key=lambda one: by_parts(one.path))
+    labels, classes = encode([one.member.label for one in opened])
+    meanings = list({id(one.meaning): one.meaning for one in opened}.values())
+    layout = layout_of(meanings)
+    return Zoo(
+        FolderRows(folder, opened, layout),
+        layout,
+        labels,
+        classes,
+        split=split_of([one.member for one in opened]),
+        name=name,
+        scales=_scales(opened),
+        ranks=torch.tensor([one.meaning.ranks for one in opened]) if len({one.ranks for one in meanings}) > 1 else None,
+        skipped=skipped,
+    )
+
+
+def _open_all(folder: str, tree: Tree, label_column: str, refuse: Callable[[str, LoraPerfError], None]) -> Iterator[Opened]:
+    reader = Reader(folder, tree)
+    for member in members(folder, tree, label_column):
+        try:
+            if member.error is not None:
+                raise member.error
+            yield reader.open(member)
+        except LoraPerfError as error:
+            refuse(member.path, error)
+
+
+class Reader:
+    """Opens files one after the other and knows the headers that it has seen."""
+
+    def __init__(self, folder: str, tree: Tree) -> None:
+        self._folder = folder
+        self._configs = tree.configs
+        self._known: dict[tuple[str, str | None, str | None], Meaning] = {}
+        self._last_text, self._last = b"", ({}, "")  # type: tuple[bytes, tuple[dict[str, str], str]]
+
+    def open(self, member: Member) -> Opened:
+        """Reads the header of one file, and its alphas where it has some.
+
+        Raises:
+            LoraPerfError: the file cannot be read, is no safetensors file, or no adapter that this package knows.
+        """
+        path = f"{self._folder}/{member.path}"
+        try:
+            descriptor, status = open_file(path)
+            try:
+                text = read_text(descriptor, status.st_size, 8 + max(len(self._last_text), 1 << 10))
+                begin = 8 + len(text)
+                meaning = self._meaning(text, status.st_size, member.path)
+                check_size(status.st_size, begin + meaning.nbytes)
+                scales = read_scales(meaning, descriptor, begin)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise bad_file(path, reason(error, path)) from None
+        except HeaderError as error:
+            raise bad_file(path, str(error)) from None
+        except EOFError:
+            raise bad_file(path, "the end of the file") from None
+        except LoraPerfError as error:
+            raise LoraPerfError(expected=f"{error.expected} in {path}", found=error.found, fix=error.fix) from None
+        return Opened(member, meaning, scales, begin, status.st_size, status.st_mtime_ns)
+
+    def _meaning(self, text: bytes, size: int, path: str) -> Meaning:
+        if text != self._last_text:
+            self._last_text, self._last = text, split_metadata(text)
+        metadata, rest = self._last
+        config = self._config(path)
+        # Of the metadata only this entry has a meaning; the others differ from file to file where a trainer logs into them.
+        key = rest, metadata.get(METADATA_KEY), None if config is None else repr(config)
+        if key not in self._known:
+            header = parse_header(text, size)
+            if header.metadata.get("format") == store.FORMAT:
+                raise HeaderError("a packed zoo, which is no adapter")
+            self._known[key] = meaning_of(header, config)
+        return self._known[key]
+
+    def _config(self, path: str) -> dict[str, Any] | None:
+        inner, _, name = path.rpartition("/")
+        if name != PEFT_WEIGHTS or inner not in self._configs:
+            return None
+        return read_object(os.path.join(self._folder, inner, PEFT_CONFIG))
+
+
+def _agreeing(opened: list[Opened], folder: str, refuse: Callable[[str, LoraPerfError], None]) -> list[Opened]:
+    """The adapters of the modules that most of them have; of those as frequent, the first's."""
+    if not opened:
+        return []
+    usual = Counter(one.meaning.modules for one in opened).most_common(1)[0][0]
+    example = next(one for one in opened if one.meaning.modules == usual).member.path
+    agreeing = []
+    for one in opened:
+        if one.meaning.modules == usual:
+            agreeing.append(one)
+            continue
+        path = one.member.path
+        refuse(
+            path,
+            LoraPerfError(
+                expected=f"the modules of {example} ({len(usual)}) in {os.path.join(folder, path)}",
+                found=_difference(one.meaning.modules, usual),
+                fix="load adapters of one set of modules at a time, or leave this one out",
+            ),
+        )
+    return agreeing
+
+
+def _difference(found: tuple[tuple[str, int, int], ...], usual: tuple[tuple[str, int, int], ...]) -> str:
+    shapes, others = ({module: (m, k) for module, m, k in modules} for modules in (found, usual))
+    parts = [
+        (f"{len(shapes.keys() - others)} more", sorted(shapes.keys() - others)),
+        (f"{len(others.keys() - shapes)} missing", sorted(others.keys() - shapes)),
+    ]
+    texts = [f"{count} ({listed(names, 3)})" for count, names in parts if names]
+    other = [
+        f"{name} of {shapes[name]}, not {others[name]}" for name in others if shapes.get(name, others[name]) != others[name]
+    ]
+    return ", ".join([*texts, *([f"dW of other shapes ({listed(other, 3)})"] if other else [])])
+
+
+def _tell(folder: str, opened: list[Opened]) -> None:
+    """Logs once what the headers say beside their pairs."""
+    told = Counter(note for one in opened for note in one.meaning.reading.notes)
+    for note, count in told.items():
+        _log.warning("%s: %d adapters: %s", folder, count, note)
+    others = Counter(one.meaning.reading.other for one in opened if one.meaning.reading.other)
+    for names, count in others.items():
+        _log.warning("%s: %d adapters hold tensors that are no LoRA and are left out: %s", folder, count, listed(names, 3))
+
+
+def _scales(opened: list[Opened]) -> Tensor | None:
+    distinct = {id(one.scales): one.scales for one in opened}
+    if all((scales == 1).all() for scales in distinct.values()):
+        return None
+    return torch.from_numpy(np.stack([one.scales for one in opened]).astype(np.float32))
+
+
+class FolderRows(RowSource):
+    """Rows of adapter files, each opened, read by one call to the system and closed again."""
+
+    divisible = True
+
+    def __init__(self, folder: str, opened: list[Opened], layout: Layout) -> None:
+        self.n, self.p = len(opened), layout.p
+        self._folder = folder
+        self._paths = [one.member.path for one in opened]
+        plans: dict[int, Plan] = {}
+        for one in opened:
+            if id(one.meaning) not in plans:
+                plans[id(one.meaning)] = Plan(one.meaning, layout)
+        self._plans = [plans[id(one.meaning)] for one in opened]
+        self._begins, self._sizes = array("q", (one.begin for one in opened)), array("q", (one.size for one in opened))
+        self._changes = array("q", (one.changed for one in opened))
+        self._largest = max(plan.buffer_nbytes for plan in plans.values())
+        self._local = threading.local()
+
+    def read(self, start: int, stop: int, out: FloatRows) -> None:
+        buffer = self._buffer()
+        for i in range(start, stop):
+            try:
+                descriptor, status = open_file(f"{self._folder}/{self._paths[i]}")
+                try:
+                    if status.st_size != self._sizes[i] or status.st_mtime_ns != self._changes[i]:
+                        raise HeaderError("another one, written since")
+                    self._plans[i].fill(out[i - start], descriptor, self._begins[i], buffer)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                raise self._gone(i, error.strerror or str(error)) from None
+            except HeaderError as error:
+                raise self._gone(i, str(error)) from None
+            except EOFError:
+                raise self._gone(i, "the end of the file") from None
+
+    def _buffer(self) -> NDArray[np.uint8]:
+        """The buffer of this thread: fresh memory would cost more than what is read into it."""
+        if not hasattr(self._local, "buffer"):
+            self._local.buffer = np.empty(self._largest, np.uint8)
+        found: NDArray[np.uint8] = self._local.buffer
+        return found
+
+    def _gone(self, i: int, found: str) -> LoraPerfError:
+        return LoraPerfError(
+            expected=f"the adapter that was opened at {self._folder}/{self._paths[i]}", found=found, fix="load the folder again"
+        )
