@@ -43,8 +43,8 @@ class FeatureCache:
             values = load_file(path, device=str(device))["values"]
         except (SafetensorError, KeyError, OSError):
             return None
-        parts = tuple((place, one.names(layer)) for place, layer in zip(zoo.layout.indices(layers), layers, strict=True))
-        if values.shape != (len(zoo), sum(len(names) for _, names in parts)):
+        parts = one.describe(zoo.layout, layers)
+        if values.shape != (len(zoo), sum(len(part.names) for part in parts)):
             return None
         return Features(values, zoo.layout, parts)
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from lora_perf.errors import LoraPerfError
-from lora_perf.features import Features, concatenate
+from lora_perf.errors import LoraPerfError, listed
+from lora_perf.features import Features, Part, concatenate
 from lora_perf.layout import Layer
-from lora_perf.representations import Concatenation, Entries, Matrices, PerMatrix, Representation, resolve
+from lora_perf.representations import (
+    REPRESENTATIONS,
+    Concatenation,
+    Entries,
+    Matrices,
+    Modules,
+    PerMatrix,
+    PerModule,
+    Representation,
+    count,
+    resolve,
+)
+from lora_perf.representations.registry import places_of
+from lora_perf.representations.stacks import LayerStack, ModuleStack, layer_stacks, module_stacks
 from lora_perf.threads import for_each_block
 from lora_perf.zoo import Zoo
 
@@ -42,29 +54,29 @@ def represent(
         progress: called after each block with the number of its adapters.
 
     Shapes:
-        each Features.values is (n, f) float32; columns go layer by layer, those of `ensemble` part by part.
+        each Features.values is (n, f) float32; columns go layer by layer, or module by module for representations of the
+        update dW = s B A; those of `ensemble` part by part.
         `flat_vec` of all layers is `zoo.rows` itself, not a copy, on a CPU.
 
     Cost: each weight is read once. Memory is one block, its temporaries and the features.
 
     Raises:
-        LoraPerfError: an unknown representation; no layer, or one of another zoo; a NaN or infinity, whose adapter and layer
-            are named.
+        LoraPerfError: an unknown representation; no layer, or one of another zoo; layers without a complete module for a
+            representation of dW; adapters of different ranks for one of the factors; a NaN or infinity among weights or
+            scales, whose adapter and layer or module are named.
     """
     wanted = resolve(names)
     layers = _in_layout_order(zoo, layers)
     device = torch.device(device)
+    _check(zoo, wanted, layers)
     sink = _Sink(zoo, wanted, layers, device)
-    grouped = _group_by_shape(layers, device)
     suspect = torch.zeros(len(zoo), dtype=torch.bool, device=device)
 
     def take(rows: slice, block: Tensor) -> None:
         suspect[rows] = ~torch.isfinite(block.sum(dim=1))
         if device.type == "cpu":
             _refuse_non_finite(zoo, suspect, rows)
-        sink.take_entries(rows, block)
-        for group in grouped:
-            sink.take_matrices(rows, group, _stack(block, group))
+        sink.take(rows, block)
 
     if device.type == "cpu":
         for_each_block(zoo, take, block_nbytes or CPU_BLOCK_NBYTES * torch.get_num_threads(), progress)
@@ -92,33 +104,23 @@ def _in_layout_order(zoo: Zoo, layers: Sequence[Layer] | None) -> tuple[Layer, .
     return chosen
 
 
-class _Group:
-    """Layers of one shape, up to transposition: they are computed together."""
-
-    def __init__(self, members: list[tuple[int, Layer]], device: torch.device) -> None:
-        self.layers = [layer for _, layer in members]
-        self.places = torch.tensor([place for place, _ in members], device=device)
-        self.transposed = torch.tensor([_is_tall(layer) for layer in self.layers], device=device)
-
-
-def _is_tall(layer: Layer) -> bool:
-    return layer.shape[0] > layer.shape[1]
-
-
-def _group_by_shape(layers: Sequence[Layer], device: torch.device) -> list[_Group]:
-    members: dict[tuple[int, ...], list[tuple[int, Layer]]] = defaultdict(list)
-    for place, layer in enumerate(layers):
-        members[tuple(sorted(layer.shape))].append((place, layer))
-    return [_Group(group, device) for group in members.values()]
-
-
-def _stack(block: Tensor, group: _Group) -> Matrices:
-    """The matrices of one group in a block (b, p), adapter by adapter, tall ones transposed."""
-    views = [block[:, layer.columns].unflatten(1, layer.shape) for layer in group.layers]
-    stacked = torch.stack(
-        [view.mT if _is_tall(layer) else view for view, layer in zip(views, group.layers, strict=True)], dim=1
-    )
-    return Matrices(stacked.flatten(0, 1), group.transposed.repeat(len(block)))
+def _check(zoo: Zoo, wanted: Sequence[Representation], layers: Sequence[Layer]) -> None:
+    """Refuses representations that cannot be made of these layers of this zoo."""
+    for one in wanted:
+        count(one.name, zoo.layout, layers)
+        if zoo.ranks is not None and not isinstance(one, PerModule):
+            raise LoraPerfError(
+                expected=f"adapters of one rank for {one.name}, which looks at the entries of factors",
+                found=f"ranks from {int(zoo.ranks.min())} to {int(zoo.ranks.max())}",
+                fix=f"choose among {listed(name for name, each in REPRESENTATIONS.items() if isinstance(each, PerModule))}",
+            )
+    if zoo.scales is not None and not bool(torch.isfinite(zoo.scales).all()):
+        row, place = (int(found[0]) for found in torch.nonzero(~torch.isfinite(zoo.scales), as_tuple=True))
+        raise LoraPerfError(
+            expected="finite scales",
+            found=f"{float(zoo.scales[row, place])} in adapter {row}, module {zoo.layout.modules[place].name}",
+            fix="leave the adapter out or repair its alpha",
+        )
 
 
 class _Sink:
@@ -128,11 +130,18 @@ class _Sink:
         self._zoo = zoo
         self._layers = layers
         parts = [part for one in wanted for part in (resolve(one.parts) if isinstance(one, Concatenation) else [one])]
-        self._computed = {part.name: part for part in parts if isinstance(part, PerMatrix)}
+        self._parts = {part.name: part.describe(zoo.layout, layers) for part in parts}
+        self._of_matrices = {part.name: part for part in parts if isinstance(part, PerMatrix)}
+        self._of_modules = {part.name: part for part in parts if isinstance(part, PerModule)}
+        self._layer_stacks = layer_stacks(layers, device) if self._of_matrices else []
+        self._module_stacks = module_stacks(zoo.layout, layers, device) if self._of_modules else []
         self._tables = {
-            name: torch.empty((len(zoo), len(layers), len(part.features)), dtype=torch.float32, device=device)
-            for name, part in self._computed.items()
+            name: torch.empty(
+                (len(zoo), sum(len(part.names) for part in self._parts[name])), dtype=torch.float32, device=device
+            )
+            for name in (*self._of_matrices, *self._of_modules)
         }
+        self._columns = {name: _columns(self._parts[name]) for name in self._of_modules}
         self._entries: Tensor | None = None
         self._copies_entries = False
         if any(isinstance(part, Entries) for part in parts):
@@ -142,24 +151,52 @@ class _Sink:
             else:
                 self._entries = zoo.rows  # from here on the blocks of the pass are views of these rows
 
-    def take_entries(self, rows: slice, block: Tensor) -> None:
+    def take(self, rows: slice, block: Tensor) -> None:
+        """Computes what is wanted of a block (b, p), stack by stack, so that temporaries are those of one stack."""
         if self._entries is not None and self._copies_entries:
             self._entries[rows] = torch.cat([block[:, layer.columns] for layer in self._layers], dim=1)
+        for layers in self._layer_stacks:
+            self._take_matrices(rows, layers, layers.matrices(block))
+        scales = None if self._zoo.scales is None else self._zoo.scales[rows]
+        for modules in self._module_stacks:
+            self._take_updates(rows, modules, modules.updates(block, scales))
 
-    def take_matrices(self, rows: slice, group: _Group, matrices: Matrices) -> None:
-        for name, part in self._computed.items():
-            features = part.compute(matrices).unflatten(0, (rows.stop - rows.start, len(group.layers)))
-            self._tables[name][rows].index_copy_(1, group.places, features)
+    def _take_matrices(self, rows: slice, stack: LayerStack, matrices: Matrices) -> None:
+        for name, one in self._of_matrices.items():
+            features = one.compute(matrices).unflatten(0, (rows.stop - rows.start, len(stack.layers)))
+            self._tables[name][rows].unflatten(1, (len(self._layers), -1)).index_copy_(1, stack.places, features)
+
+    def _take_updates(self, rows: slice, stack: ModuleStack, updates: Modules) -> None:
+        layout = self._zoo.layout
+        for name, one in self._of_modules.items():
+            if one.features(stack.modules[0]):
+                self._write(name, rows, [places_of(layout, module) for module in stack.modules], one.compute(updates))
+            if one.compute_pairs is not None and stack.pairs:
+                places = [places_of(layout, *pair) for pair in stack.pairs]
+                self._write(name, rows, places, one.compute_pairs(stack.of_pairs(updates)))
+
+    def _write(self, name: str, rows: slice, places: list[tuple[int, ...]], features: Tensor) -> None:
+        """Writes features (places b, f), place by place, into the columns of their places."""
+        for place, of_place in zip(places, features.unflatten(0, (len(places), -1)), strict=True):
+            self._tables[name][rows, self._columns[name][place]] = of_place
 
     def features(self, one: Representation) -> Features:
         if isinstance(one, Concatenation):
             return concatenate({part.name: self.features(part) for part in resolve(one.parts)})
-        positions = self._zoo.layout.indices(self._layers)
-        parts = tuple((position, one.names(layer)) for position, layer in zip(positions, self._layers, strict=True))
         if isinstance(one, Entries):
             assert self._entries is not None
-            return Features(self._entries, self._zoo.layout, parts)
-        return Features(self._tables[one.name].flatten(1), self._zoo.layout, parts)
+            return Features(self._entries, self._zoo.layout, self._parts[one.name])
+        return Features(self._tables[one.name], self._zoo.layout, self._parts[one.name])
+
+
+def _columns(parts: Sequence[Part]) -> dict[tuple[int, ...], slice]:
+    """Which columns stand for which layers."""
+    found: dict[tuple[int, ...], slice] = {}
+    start = 0
+    for part in parts:
+        found[part.layers] = slice(start, start + len(part.names))
+        start += len(part.names)
+    return found
 
 
 def _cuda_blocks(zoo: Zoo, device: torch.device, nbytes: int) -> Iterator[tuple[slice, Tensor]]:
