@@ -1,0 +1,70 @@
+"""Learned features on disk, keyed by content: other weights, train rows, settings or code are another key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import xxhash
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from lora_perf import store
+from lora_perf.features import Features
+from lora_perf.layout import Layer
+from lora_perf.learned.learning import as_features, learn, make_task
+from lora_perf.learned.registry import resolve
+from lora_perf.provenance import code_version
+from lora_perf.zoo import Zoo
+
+
+def cached(
+    zoo: Zoo,
+    name: str,
+    folder: Path,
+    *,
+    layers: Sequence[Layer] | None = None,
+    train: Tensor,
+    seed: int = 42,
+    device: torch.device | str = "cpu",
+    dimensions: int | None = None,
+) -> Features:
+    """What `learn` gives, taken from a folder where it stands there, else learned and stored, whole or not at all.
+
+    The key covers the zoo's fingerprint, the name, the layers, the train rows, the seed, the number of dimensions, the kind
+    of device and the code of this room. A damaged file counts as none.
+
+    Raises:
+        LoraPerfError: as `learn`; or the folder cannot be written.
+    """
+    one = resolve(name)
+    task = make_task(zoo, one, layers, train, seed, device, dimensions)
+    path = folder / f"{name}-{_key(zoo, name, task.layers, task.train, seed, task.device, dimensions)}.safetensors"
+    try:
+        values = load_file(path, device=str(task.device))["values"]
+        if len(values) == len(zoo):
+            return as_features(task, one, values)
+    except (SafetensorError, KeyError, OSError):
+        pass
+    features = learn(zoo, name, layers=layers, train=train, seed=seed, device=device, dimensions=dimensions)
+    with store.replacing(path) as file:
+        file.write(save({"values": features.values.contiguous()}))
+    return features
+
+
+def _key(
+    zoo: Zoo,
+    name: str,
+    layers: Sequence[Layer],
+    train: Tensor,
+    seed: int,
+    device: torch.device,
+    dimensions: int | None,
+) -> str:
+    rows = xxhash.xxh3_128_hexdigest(train.numpy().tobytes())
+    chosen = [layer.name for layer in layers]
+    identity = [zoo.fingerprint, name, chosen, rows, seed, dimensions, device.type, code_version("learned")]
+    return xxhash.xxh3_128_hexdigest(json.dumps(identity).encode())
