@@ -13,7 +13,11 @@ from lora_perf.errors import LoraPerfError, listed
 # A column is constant if its deviation is at most the rounding of its values: sums of a few terms in another order
 # differ by some units in the last place.
 _CONSTANT = 8 * float(torch.finfo(torch.float32).eps)
-_CHUNK_NBYTES = 16 << 20  # of float64, so that a chunk and its temporaries stay small beside any feature matrix
+_CHUNK_NBYTES = 8 << 20  # of float64, so that a chunk and its temporaries stay small beside any feature matrix
+
+
+class ConstantFeaturesError(LoraPerfError):
+    """All features are constant on the train rows, so that they tell nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +40,10 @@ class Standardiser:
         """The statistics of the train rows.
 
         Shapes: values (n, f), also mapped from a file; train_rows (n_train,).
-        Cost: one sequential pass over all rows in chunks; float64 temporaries of 16 MiB.
+        Cost: one sequential pass over all rows in chunks; one float64 buffer of 8 MiB.
         Raises:
-            LoraPerfError: a value that is not finite in any row, or no column that varies.
+            LoraPerfError: a value that is not finite in any row.
+            ConstantFeaturesError: no column varies.
         """
         n, f = values.shape
         chosen = torch.zeros(n, dtype=torch.bool)
@@ -47,22 +52,26 @@ class Standardiser:
         mean, squares, peak = (torch.zeros(f, dtype=torch.float64, device=device) for _ in range(3))
         finite = torch.ones(f, dtype=torch.bool, device=device)
         count = 0
-        nbytes = _CHUNK_NBYTES if device.type == "cpu" else 16 * _CHUNK_NBYTES  # a GPU waits at the end of each chunk
+        nbytes = _CHUNK_NBYTES if device.type == "cpu" else 32 * _CHUNK_NBYTES  # a GPU waits at the end of each chunk
         step = max(1, nbytes // (8 * max(1, f)))
+        # One for all chunks: memory that is new to the process costs more than what is computed in it.
+        buffer = torch.empty(min(step, n), f, dtype=torch.float64, device=device)
         for start in range(0, n, step):
             block = values[start : start + step]
-            if not torch.isfinite(block.sum(dtype=torch.float64)):
+            if not torch.isfinite(block.sum()):  # or it overflowed; only then each value is looked at
                 finite &= torch.isfinite(block).all(dim=0)
             inside = chosen[start : start + step]
             m = int(inside.sum())
             if m == 0:
                 continue
-            rows = (block if m == len(block) else block[inside.to(device)]).to(torch.float64)
-            torch.maximum(peak, torch.linalg.vector_norm(rows, torch.inf, dim=0), out=peak)
+            train = block if m == len(block) else block[inside.to(device)]
+            # The extremes, since the norm of that name is several times slower.
+            torch.maximum(peak, torch.maximum(train.amax(dim=0), -train.amin(dim=0)), out=peak)
+            rows = buffer[:m].copy_(train)
             # Chan, Golub, LeVeque (1983): means and sums of squares of two groups of rows, merged.
             rows_mean = rows.mean(dim=0)
             shift = rows_mean - mean
-            squares += (rows - rows_mean).square_().sum(dim=0) + shift.square() * (count * m / (count + m))
+            squares += rows.sub_(rows_mean).square_().sum(dim=0) + shift.square() * (count * m / (count + m))
             mean += shift * (m / (count + m))
             count += m
         if not finite.all():
@@ -75,7 +84,7 @@ class Standardiser:
         deviation = (squares / max(1, count)).sqrt()
         varies = deviation > _CONSTANT * peak
         if not varies.any():
-            raise LoraPerfError(
+            raise ConstantFeaturesError(
                 expected="a feature that differs between the train adapters",
                 found=f"{f} constant columns over {count} train rows",
                 fix="choose another representation or layer group",

@@ -53,6 +53,20 @@ def test_a_single_source_of_variance_gives_the_one_sample_t_interval(shape):
     np.testing.assert_allclose([estimate.low, estimate.high, estimate.df], [low, high, 29])
 
 
+def test_the_interval_of_a_single_run_agrees_with_the_bootstrap_over_adapters():
+    cells = (np.random.default_rng(10).random((1, 200)) < 0.8).astype(float)
+    result = stats.bootstrap((cells[0],), np.mean, n_resamples=4000, rng=np.random.default_rng(11), method="percentile")
+    estimate = accuracy(cells)
+    np.testing.assert_allclose(estimate.se, result.standard_error, rtol=0.05)
+    np.testing.assert_allclose([estimate.low, estimate.high], result.confidence_interval, atol=0.01)
+
+
+def test_the_interval_of_a_single_run_covers_the_truth_of_new_adapters_as_often_as_it_promises():
+    rng = np.random.default_rng(12)
+    estimates = [accuracy(rng.random((1, 200)) < 0.8) for _ in range(1000)]
+    assert 0.93 <= np.mean([e.low <= 0.8 <= e.high for e in estimates]) <= 0.97
+
+
 def test_identical_runs_add_nothing():
     one = np.random.default_rng(3).integers(0, 2, (1, 50)).astype(float)
     np.testing.assert_allclose(accuracy(one.repeat(8, axis=0)).se, accuracy(one).se)

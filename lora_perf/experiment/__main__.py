@@ -12,11 +12,11 @@ from lora_perf.errors import LoraPerfError
 from lora_perf.experiment import runner
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.console import (
-    INTERVAL_NOTE,
     TINY_WARNING,
     ConsoleObserver,
     duration,
     forecast_line,
+    interval_note,
     log,
     log_file,
     plan_table,
@@ -24,7 +24,7 @@ from lora_perf.experiment.console import (
     stages,
     warnings_to_stderr,
 )
-from lora_perf.experiment.plan import forecast
+from lora_perf.experiment.forecast import forecast
 from lora_perf.experiment.results import write_results
 
 _USER_ERROR = 2
@@ -68,11 +68,12 @@ def _run(config: ExperimentConfig, console: Console, begin: float) -> None:
             report.write_summary(results, config.output_dir)
             report.draw(results, config.output_dir)
         console.print(results_table(results))
-        console.print(TINY_WARNING if results.dataset["resubstitution"] else INTERVAL_NOTE, soft_wrap=True)
+        console.print(TINY_WARNING if results.dataset["resubstitution"] else interval_note(results), soft_wrap=True)
         took = f"{stages(results.seconds)}; {duration(time.perf_counter() - begin)} in all"
         console.print(took, highlight=False, soft_wrap=True)
-        files = "summary.md, results.json, results.csv, accuracy.svg, drop.svg, experiment.log"
-        console.print(f"written to {config.output_dir}: {files}", soft_wrap=True)
+        files = ["summary.md", "results.json", "results.csv", "accuracy.svg"]
+        files += ["drop.svg"] * (len(results.groups) > 1) + ["experiment.log"]
+        console.print(f"written to {config.output_dir}: {', '.join(files)}", soft_wrap=True)
         log.info(took)
 
 

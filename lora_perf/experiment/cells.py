@@ -1,43 +1,47 @@
-"""Cells: one representation on one layer group. Their results, and the checkpoints that keep them."""
+"""Cells: one representation on one layer group, read by one classifier. Their results."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import torch
-import xxhash
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from lora_perf import store
 from lora_perf.classifier import TrainedRuns
-from lora_perf.experiment.config import ExperimentConfig
-from lora_perf.layout import Layer
 from lora_perf.metrics import score
-from lora_perf.provenance import code_version
-from lora_perf.split import Split
+from lora_perf.probes import Probed, Setting
+
+NO_INFORMATION = "no information: constant"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One representation on one layer group."""
+    """One representation on one layer group, read by one classifier; `shuffled` where its labels were permuted."""
 
     representation: str
     group: str
+    classifier: str = "mlp"
+    shuffled: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.representation}.{self.group}"
+        return f"{self.representation}.{self.group}.{self.classifier}" + (".shuffled" if self.shuffled else "")
+
+    def __str__(self) -> str:
+        return f"{self.representation} on {self.group}, {self.classifier}" + (", labels shuffled" if self.shuffled else "")
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """One seed of a cell: metrics on the test adapters, learning curves, confusion matrix (true by predicted), predictions."""
+    """One run of a cell: metrics on the test adapters, learning curves, confusion matrix (true by predicted), predictions.
 
-    seed: int
+    A probe has no seed (None), no epochs and no curves, but the setting that it chose on the validation adapters.
+    """
+
+    seed: int | None
     accuracy: float
     macro_f1: float
     macro_precision: float
@@ -49,6 +53,7 @@ class RunResult:
     curves: dict[str, list[float]]
     confusion: list[list[int]]
     predictions: list[int]
+    setting: Setting = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,90 +64,103 @@ class CellResult:
         features: columns of the representation on this group.
         constant: names of those that do not vary on the train adapters and were left out.
         seconds: wall time of training and scoring.
+        milliseconds: an adapter costs to represent, the representation and the group alone; None where it was not measured.
+        note: what is special about the cell.
     """
 
     representation: str
     group: str
+    classifier: str
+    shuffled: bool
     features: int
     constant: list[str]
     seconds: float
+    milliseconds: float | None
+    note: str
     runs: list[RunResult]
 
     @property
     def cell(self) -> Cell:
-        return Cell(self.representation, self.group)
+        return Cell(self.representation, self.group, self.classifier, self.shuffled)
 
     def correct(self, truth: NDArray[np.int64]) -> NDArray[np.bool_]:
         """(s, n_test): which test adapters each run classified rightly."""
         return np.equal([run.predictions for run in self.runs], truth)
 
 
-def result_of(
-    cell: Cell, trained: TrainedRuns, truth: torch.Tensor, n_classes: int, names: tuple[str, ...], seconds: float
-) -> CellResult:
-    """The record of a trained cell; `names` are those of its features, `truth` the labels (n_test,) of the test rows."""
-    predictions = trained.predictions.cpu().numpy()
-    scores = score(predictions, truth.numpy(), n_classes)
-    runs = [
-        RunResult(
-            seed=seed,
-            accuracy=float(scores.accuracy[k]),
-            macro_f1=float(scores.macro_f1[k]),
-            macro_precision=float(scores.macro_precision[k]),
-            macro_recall=float(scores.macro_recall[k]),
-            validation_accuracy=trained.validation_accuracy[k],
-            best_epoch=trained.best_epoch[k],
-            epochs=trained.epochs_run[k],
-            seconds=trained.seconds[k],
-            curves={name: [float(x) for x in curve] for name, curve in asdict(trained.curves[k]).items()},
-            confusion=scores.confusion[k].tolist(),
-            predictions=predictions[k].tolist(),
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What the results of a cell are about: its features and the test adapters."""
+
+    cell: Cell
+    names: tuple[str, ...]
+    milliseconds: float | None
+    truth: NDArray[np.int64]
+    n_classes: int
+
+    def of_perceptrons(self, trained: TrainedRuns, seconds: float) -> CellResult:
+        """The record of a cell whose perceptrons are trained."""
+        rest = [
+            {
+                "seed": seed,
+                "validation_accuracy": trained.validation_accuracy[k],
+                "best_epoch": trained.best_epoch[k],
+                "epochs": trained.epochs_run[k],
+                "seconds": trained.seconds[k],
+                "curves": {name: [float(x) for x in curve] for name, curve in asdict(trained.curves[k]).items()},
+            }
+            for k, seed in enumerate(trained.seeds)
+        ]
+        return self._result(trained.predictions.cpu().numpy(), rest, trained.dropped, seconds)
+
+    def of_probe(self, probed: Probed, dropped: torch.Tensor, seconds: float) -> CellResult:
+        """The record of a cell whose probe is fitted."""
+        rest = _untrained(None, probed.validation_accuracy) | {"seconds": probed.seconds, "setting": probed.setting}
+        return self._result(probed.predictions[None], [rest], dropped, seconds)
+
+    def of_nothing(self, seeds: Sequence[int | None], commonest: int, validation_accuracy: float) -> CellResult:
+        """The record of a cell whose features are all constant: it always names the commonest class of the train adapters."""
+        predictions = np.full((len(seeds), len(self.truth)), commonest)
+        rest = [_untrained(seed, validation_accuracy) for seed in seeds]
+        return self._result(predictions, rest, torch.arange(len(self.names)), 0.0, NO_INFORMATION)
+
+    def _result(
+        self, predictions: ArrayLike, rest: list[dict[str, Any]], dropped: torch.Tensor, seconds: float, note: str = ""
+    ) -> CellResult:
+        """The record of runs with predictions (s, n_test); `rest` holds the fields of each run that are no scores."""
+        scores = score(predictions, self.truth, self.n_classes)
+        runs = [
+            RunResult(
+                accuracy=float(scores.accuracy[k]),
+                macro_f1=float(scores.macro_f1[k]),
+                macro_precision=float(scores.macro_precision[k]),
+                macro_recall=float(scores.macro_recall[k]),
+                confusion=scores.confusion[k].tolist(),
+                predictions=np.asarray(predictions)[k].tolist(),
+                **one,
+            )
+            for k, one in enumerate(rest)
+        ]
+        constant = [self.names[column] for column in dropped.tolist()]
+        cell = self.cell
+        return CellResult(
+            cell.representation,
+            cell.group,
+            cell.classifier,
+            cell.shuffled,
+            len(self.names),
+            constant,
+            seconds,
+            self.milliseconds,
+            note,
+            runs,
         )
-        for k, seed in enumerate(trained.seeds)
-    ]
-    constant = [names[column] for column in trained.dropped.tolist()]
-    return CellResult(cell.representation, cell.group, len(names), constant, seconds, runs)
 
 
-class Checkpoints:
-    """Finished cells in a folder, each under a key of everything that its numbers depend on.
-
-    Args:
-        folder: one file a cell.
-        config: the settings, of which those that shape a number count.
-        fingerprint: of the zoo.
-        split: the rows of each part.
-        device: results of a GPU and of a CPU are kept apart.
-    """
-
-    def __init__(self, folder: Path, config: ExperimentConfig, fingerprint: str, split: Split, device: torch.device) -> None:
-        self.folder = folder
-        rows = xxhash.xxh3_128()
-        for part in (split.train, split.validation, split.test):
-            rows.update(part.numpy().tobytes() + b"/")
-        training = asdict(config.training)
-        self._identity = [fingerprint, training, list(config.seeds), rows.hexdigest(), device.type, code_version()]
-
-    def key(self, cell: Cell, layers: tuple[Layer, ...]) -> str:
-        """A hash of settings, data, split, code and cell."""
-        identity = [*self._identity, cell.representation, cell.group, [layer.name for layer in layers]]
-        return xxhash.xxh3_128_hexdigest(json.dumps(identity).encode())
-
-    def load(self, cell: Cell, layers: tuple[Layer, ...]) -> CellResult | None:
-        """The finished cell of these very settings, data and code, or None."""
-        try:
-            saved = json.loads((self.folder / f"{cell.name}.json").read_bytes())
-            if saved["key"] != self.key(cell, layers):
-                return None
-            return cell_from_json(saved["cell"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def save(self, result: CellResult, layers: tuple[Layer, ...]) -> None:
-        """Keeps a finished cell, whole or not at all."""
-        record = {"key": self.key(result.cell, layers), "cell": asdict(result)}
-        with store.replacing(self.folder / f"{result.cell.name}.json") as file:
-            file.write(json.dumps(record, separators=(",", ":")).encode())
+def _untrained(seed: int | None, validation_accuracy: float) -> dict[str, Any]:
+    """The fields of a run without epochs."""
+    nothing: dict[str, Any] = {"best_epoch": 0, "epochs": 0, "seconds": 0.0, "curves": {}}
+    return nothing | {"seed": seed, "validation_accuracy": validation_accuracy}
 
 
 def cell_from_json(record: dict[str, Any]) -> CellResult:

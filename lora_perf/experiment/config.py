@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from lora_perf.errors import LoraPerfError
+from lora_perf.errors import LoraPerfError, listed
 from lora_perf.split import SplitMethod
 from lora_perf.training import TrainingConfig
 
@@ -25,6 +25,8 @@ TEN = (
     "info_theoretic",
     "ensemble",
 )
+Classifier = Literal["mlp", "ridge", "logistic", "knn"]
+Control = Literal["shuffled", "rank", "norm", "halves"]
 _QUICK_RUNS, _QUICK_EPOCHS = 2, 20
 
 
@@ -41,13 +43,18 @@ class ExperimentConfig:
     label_column: str = "category_label"
     """Column of the labels in a data set."""
     representations: tuple[str, ...] = TEN
-    """Representations to compare."""
+    """Representations to compare, or sets of them: ten, dw (of the update B A), learned (fitted on the train rows)."""
     layer_groups: tuple[str, ...] = ("all", "visual")
     """all, visual, text, up, down, or part of a module's name, as attn2.to_v; drops are counted from the first group."""
+    classifiers: tuple[Classifier, ...] = ("mlp",)
+    """The perceptron, and probes with one run each: ridge, logistic (regression), knn (nearest neighbours)."""
+    controls: tuple[Control, ...] = ()
+    """shuffled: labels of train and validation rows permuted; rank, norm: nothing but these of each module; halves: random
+    halves of the layers, as large as the second group."""
     num_runs: int = 10
-    """Runs (seeds) of each cell; all train together."""
+    """Runs (seeds) of each cell of the perceptron; all train together."""
     seed: int = 42
-    """Seed of the first run and of the split; the next runs count up."""
+    """Seed of the first run, of the split, of learned representations and of controls; the next runs count up."""
     split: SplitMethod = "auto"
     """auto: the zoo's own split or a stratified one; original: the rows of the original study."""
     epochs: int = 300
@@ -76,6 +83,8 @@ class ExperimentConfig:
     """Folder of cached features and packed data sets."""
     sample_layers: int | None = None
     """Use only this many layers, evenly spread over the adapter."""
+    skip_bad: bool = False
+    """Leave out adapter files that cannot be used, and say how many, instead of stopping at the first."""
     quick: bool = False
     """A short look: at most 2 runs of at most 20 epochs."""
     preprocess_only: bool = False
@@ -91,11 +100,17 @@ class ExperimentConfig:
             if value is not None and value < lowest:
                 flag = name.replace("_", "-")
                 raise LoraPerfError(expected=f"--{flag} of at least {lowest}", found=str(value), fix=f"change --{flag}")
-        for name in ("representations", "layer_groups"):
+        for name in ("representations", "layer_groups", "classifiers"):
             if not getattr(self, name):
                 raise LoraPerfError(
                     expected=f"at least one name after --{name.replace('_', '-')}", found="none", fix="name one"
                 )
+        if "halves" in self.controls and len(set(self.layer_groups)) < 2:
+            raise LoraPerfError(
+                expected="a second layer group, whose drop --controls halves compares with that to random halves",
+                found=listed(self.layer_groups),
+                fix="write --layer-groups all visual, or leave halves out",
+            )
         _ = self.training  # checks its numbers
 
     @property

@@ -5,18 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from lora_perf.errors import listed
 from lora_perf.experiment.cells import CellResult
 from lora_perf.experiment.config import ExperimentConfig
-from lora_perf.experiment.plan import Forecast, Plan, PlannedCell
+from lora_perf.experiment.forecast import Forecast
+from lora_perf.experiment.plan import Plan, PlannedCell
 from lora_perf.experiment.results import Results
+from lora_perf.probes import Setting
 from lora_perf.split import Split
 from lora_perf.zoo import SPLIT_NAMES, Zoo
+
+_LEARNED_WIDTH = 256  # features of a learned representation, before it is known; for the progress bar only
 
 log = logging.getLogger("lora_perf.experiment")
 
@@ -99,13 +105,15 @@ class ConsoleObserver:
             f"{zoo.layout.p:,} parameters; split {split.kind}: "
             + ", ".join(f"{len(part):,} {name}" for part, name in zip(parts, SPLIT_NAMES, strict=True))
         )
+        if zoo.skipped:
+            self._say(f"{left_out(len(zoo.skipped))}: {listed((one.path for one in zoo.skipped), 3)}")
         if split.resubstitution:
             self._say(TINY_WARNING)
         if taken:
             self._say(f"{taken} of {len(plan.cells)} cells are taken from earlier runs of these settings, data and code")
         self._total, self._done = len(plan.cells), taken
         # A cell's cost is that of its first layer's weights and of the other layers', which do not depend on it.
-        self._work = {one.cell.name: one.features + 1000.0 for one in plan.cells}
+        self._work = {one.cell.name: (one.features or _LEARNED_WIDTH) + 1000.0 for one in plan.cells}
 
     def representing(self, names: list[str], total: int) -> None:
         self._say(f"one pass over {total:,} adapters for {', '.join(names)}")
@@ -119,7 +127,10 @@ class ConsoleObserver:
         if self._cells is None:
             self._cells = self._progress.add_task("train", total=sum(self._work.values()), note="")
         self._best = {}
-        self._progress.update(self._cells, description=f"{planned.cell.representation} on {planned.cell.group}", note="")
+        self._progress.update(self._cells, description=str(planned.cell), note="")
+
+    def fitting(self, name: str, group: str) -> None:
+        self._say(f"fitting {name} to the train adapters on {group}")
 
     def epoch(self, seed: int, epoch: int, accuracy: float) -> None:
         self._best[seed] = max(accuracy, self._best.get(seed, 0.0))
@@ -130,10 +141,11 @@ class ConsoleObserver:
     def finished(self, result: CellResult) -> None:
         self._done += 1
         mean = sum(run.accuracy for run in result.runs) / len(result.runs)
+        (setting,) = {settings(run.setting) for run in result.runs}
+        about = [result.note, setting, f"{len(result.runs)} runs" if result.classifier == "mlp" else ""]
+        about += [f"{result.seconds:.1f} s", f"{result.features:,} features", f"{len(result.constant):,} of them constant"]
         self._say(
-            f"{self._done:3d}/{self._total} {result.representation} on {result.group}: accuracy {mean:.3f} "
-            f"({len(result.runs)} runs, {result.seconds:.1f} s, {result.features:,} features, "
-            f"{len(result.constant):,} of them constant)"
+            f"{self._done:3d}/{self._total} {result.cell}: accuracy {mean:.3f} ({', '.join(text for text in about if text)})"
         )
         if self._cells is not None:
             self._progress.advance(self._cells, self._work[result.cell.name])
@@ -142,34 +154,66 @@ class ConsoleObserver:
 INTERVAL_NOTE = (
     "Intervals hold for new seeds and new test adapters; p: paired t test over both, not corrected for several comparisons."
 )
+SINGLE_NOTE = "Cells with a single run: intervals and p hold for new test adapters only."
 TINY_WARNING = (
     "too few adapters to divide: trained and tested on the same rows, so the accuracies say nothing about new adapters"
 )
 
 
+def interval_note(results: Results) -> str:
+    """What the intervals of these results hold for."""
+    counts = {len(cell.runs) == 1 for cell in results.cells}
+    return " ".join(note for single, note in ((False, INTERVAL_NOTE), (True, SINGLE_NOTE)) if single in counts)
+
+
 def results_table(results: Results) -> Table:
-    """The table of the terminal: mean accuracy with its interval, drops with their paired tests, seconds."""
-    others = results.groups[1:]
+    """The table of the terminal: mean accuracy with its interval, drops with their paired tests, controls, seconds."""
+    first, *others = results.groups
     table = Table(title=f"Test accuracy on {results.dataset['name']} (chance {results.chance:.3f}), mean and 95 % interval")
     table.add_column("representation")
+    several = results.classifiers != ["mlp"]
+    if several:
+        table.add_column("classifier")
     for group in results.groups:
         table.add_column(group, justify="right")
     for group in others:
         table.add_column(f"drop to {group}", justify="right")
         table.add_column("p", justify="right")
+    if results.halves:
+        table.add_column(f"to {len(results.halves)} halves", justify="right")
+    if results.shuffled:
+        table.add_column("shuffled", justify="right")
     table.add_column("seconds", justify="right")
-    for name in results.representations:
-        row = [name]
+    for name, classifier in product(results.representations, results.classifiers):
+        row = [name] + [classifier] * several
         for group in results.groups:
-            estimate = results.accuracy(name, group)
+            estimate = results.accuracy(name, group, classifier)
             row.append(f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]" if estimate else "")
         for group in others:
-            drop = results.drop(name, group)
+            drop = results.drop(name, group, classifier)
             row += [f"{drop.mean:+.3f} [{drop.low:+.3f}, {drop.high:+.3f}]", format_p(drop.p)] if drop else ["", ""]
-        cells = [results.cell(name, group) for group in results.groups]
+        if results.halves:
+            halves = results.drop_to_halves(name, classifier)
+            row.append(f"{halves.mean:+.3f} ({halves.low:+.3f} to {halves.high:+.3f})" if halves else "")
+        if results.shuffled:
+            control = results.accuracy(name, first, classifier, shuffled=True)
+            row.append(f"{control.mean:.3f}" if control else "")
+        cells = [results.cell(name, group, classifier) for group in results.groups]
         row.append(f"{sum(cell.seconds for cell in cells if cell):.1f}")
         table.add_row(*row)
     return table
+
+
+def left_out(count: int) -> str:
+    """How many files --skip-bad left out."""
+    return f"{count:,} adapter file{'s' * (count != 1)} left out that could not be used"
+
+
+def settings(setting: Setting) -> str:
+    """What a probe chose on the validation adapters."""
+    return ", ".join(
+        f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}" for name, value in setting.items()
+    )
 
 
 def format_p(p: float) -> str:
@@ -178,15 +222,20 @@ def format_p(p: float) -> str:
 
 
 def plan_table(config: ExperimentConfig, plan: Plan, zoo: Zoo) -> Table:
-    """What `--dry-run` prints."""
-    table = Table(title=f"{len(plan.cells)} cells x {config.num_runs} runs on {zoo.name} ({zoo.nbytes / 1e6:,.1f} MB of rows)")
+    """What `--dry-run` prints: cells of one representation and group in one line."""
+    perceptrons = sum(one.cell.classifier == "mlp" for one in plan.cells)
+    probes = len(plan.cells) - perceptrons
+    counts = [f"{perceptrons} cells x {config.num_runs} runs"] * (perceptrons > 0) + [f"{probes} cells of probes"] * (
+        probes > 0
+    )
+    table = Table(title=f"{' and '.join(counts)} on {zoo.name} ({zoo.nbytes / 1e6:,.1f} MB of rows)")
     for name in ("representation", "layer group", "layers", "features", "MB"):
         table.add_column(name, justify="left" if name in ("representation", "layer group") else "right")
-    for one in plan.cells:
-        nbytes = 4 * len(zoo) * one.features
-        table.add_row(
-            one.cell.representation, one.cell.group, str(len(one.layers)), f"{one.features:,}", f"{nbytes / 1e6:,.1f}"
-        )
+    for one in {(one.cell.representation, one.cell.group): one for one in plan.cells}.values():
+        size = ["fitted when run", ""]
+        if one.features is not None:
+            size = [f"{one.features:,}", f"{4 * len(zoo) * one.features / 1e6:,.1f}"]
+        table.add_row(one.cell.representation, one.cell.group, str(len(one.layers)), *size)
     return table
 
 
@@ -195,6 +244,7 @@ def forecast_line(config: ExperimentConfig, forecast: Forecast, packed: Path | N
     return (
         f"about {duration(forecast.represent)} for one pass over the rows and {duration(forecast.train)} of training "
         f"(at most {duration(forecast.train_at_most)}, if no run stops before epoch {config.epochs})"
+        + (f"; fitted when run, not estimated: {', '.join(forecast.left_out)}" if forecast.left_out else "")
         + (f"; rows from {packed}" if packed else "")
     )
 

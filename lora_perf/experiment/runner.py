@@ -5,50 +5,33 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import xxhash
 
 from lora_perf import store
-from lora_perf.cache import FeatureCache
 from lora_perf.classifier import train
-from lora_perf.errors import LoraPerfError
-from lora_perf.experiment.cells import Cell, CellResult, Checkpoints, result_of
+from lora_perf.errors import LoraPerfError, listed
+from lora_perf.experiment.catalogue import ANY_RANK
+from lora_perf.experiment.cells import Cell, CellResult, Subject
+from lora_perf.experiment.checkpoints import Checkpoints
 from lora_perf.experiment.config import ExperimentConfig
+from lora_perf.experiment.controls import shuffled_labels
+from lora_perf.experiment.inputs import Inputs
+from lora_perf.experiment.observer import Observer
 from lora_perf.experiment.plan import Plan, PlannedCell, make_plan
 from lora_perf.experiment.results import Results
-from lora_perf.features import Features, concatenate
+from lora_perf.layout import Layer
+from lora_perf.probes import fit, refuse_too_many
 from lora_perf.profiling import StageClock
 from lora_perf.provenance import machine, versions
-from lora_perf.represent import represent
-from lora_perf.representations import REPRESENTATIONS, Concatenation
+from lora_perf.representations import REPRESENTATIONS
 from lora_perf.sources import load, pack
 from lora_perf.split import Split, make_split
+from lora_perf.standardise import ConstantFeaturesError
 from lora_perf.zoo import Zoo
 from lora_perf.zoos import EMBEDDED
-
-
-class Observer(Protocol):
-    """What is told of an experiment while it runs."""
-
-    def opened(self, zoo: Zoo, split: Split, plan: Plan, taken: int) -> None:
-        """The zoo is open; `taken` cells were finished before."""
-
-    def representing(self, names: list[str], total: int) -> None:
-        """A streamed pass over `total` adapters begins."""
-
-    def represented(self, count: int) -> None:
-        """`count` more adapters are done."""
-
-    def started(self, planned: PlannedCell) -> None:
-        """Training of a cell begins."""
-
-    def epoch(self, seed: int, epoch: int, accuracy: float) -> None:
-        """One run of the cell ended an epoch."""
-
-    def finished(self, result: CellResult) -> None:
-        """A cell is trained, scored and saved."""
 
 
 def packed_path(config: ExperimentConfig) -> Path | None:
@@ -66,6 +49,7 @@ def packed_path(config: ExperimentConfig) -> Path | None:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         states = [(file, file.stat()) for file in files if file.is_file()]
         identity = [str(path.resolve()), config.label_column]
+        identity += ["skip bad"] * config.skip_bad
         identity += [f"{file.name} {state.st_size} {state.st_mtime_ns}" for file, state in states]
     return config.cache / f"zoo-{xxhash.xxh3_128_hexdigest('|'.join(identity).encode())}.safetensors"
 
@@ -75,7 +59,7 @@ def open_zoo(config: ExperimentConfig) -> Zoo:
     packed = packed_path(config)
     if packed is not None and packed.exists():
         return store.open_packed(packed)
-    return load(config.dataset, label_column=config.label_column)
+    return load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
 
 
 def preprocess(config: ExperimentConfig) -> Path:
@@ -84,7 +68,7 @@ def preprocess(config: ExperimentConfig) -> Path:
     if packed is None:
         return EMBEDDED.get(config.dataset, Path(config.dataset))
     if not packed.exists():
-        pack(config.dataset, packed, label_column=config.label_column)
+        pack(config.dataset, packed, label_column=config.label_column, skip_bad=config.skip_bad)
     return packed
 
 
@@ -113,6 +97,10 @@ def prepare(config: ExperimentConfig) -> Prepared:
         zoo = open_zoo(config)
         plan = make_plan(config, zoo.layout)
         split = make_split(zoo.labels, zoo.classes, zoo.split, config.split, config.seed)
+        _refuse_factors_of_different_ranks(zoo, plan)
+        for one in plan.cells:
+            if one.cell.classifier != "mlp" and one.features is not None:
+                refuse_too_many(len(split.train), one.features)
     return Prepared(config, device, clock, zoo, plan, split)
 
 
@@ -127,29 +115,23 @@ def run(prepared: Prepared, observer: Observer) -> Results:
     zoo, plan, split = prepared.zoo, prepared.plan, prepared.split
     with clock.stage("fingerprint"):
         checkpoints = Checkpoints(config.output_dir / "cells", config, zoo.fingerprint, split, device)
+    inputs = Inputs(config, zoo, plan.layers, split, device, observer)
     results: dict[Cell, CellResult] = {}
     for one in plan.cells:
         known = checkpoints.load(one.cell, one.layers) if config.resume else None
         if known is not None:
             results[one.cell] = known
+            inputs.know(one, known.milliseconds)
     observer.opened(zoo, split, plan, len(results))
     missing = [one for one in plan.cells if one.cell not in results]
+    names = dict.fromkeys(one.cell.representation for one in missing)
     with clock.stage("represent"):
-        features = _features(config, zoo, plan, missing, device, observer)
-    truth = zoo.labels[split.test]
-    labels = zoo.labels.to(device)
+        inputs.compute([name for name in names if name in REPRESENTATIONS])
+    train_cell = _Trainer(prepared, inputs, observer)
     for one in missing:
         observer.started(one)
-        with clock.stage("train"):
-            begin = time.perf_counter()
-            chosen = features[one.cell.representation].select(one.layers)
-            trained = train(
-                chosen.values, labels, split, len(zoo.classes), config.seeds, config.training, device, observer.epoch
-            )
-        with clock.stage("score"):
-            seconds = time.perf_counter() - begin
-            result = result_of(one.cell, trained, truth, len(zoo.classes), chosen.names, seconds)
-            checkpoints.save(result, one.layers)
+        result = train_cell(one)
+        checkpoints.save(result, one.layers)
         results[one.cell] = result
         observer.finished(result)
     return Results(
@@ -158,42 +140,76 @@ def run(prepared: Prepared, observer: Observer) -> Results:
         versions=versions(),
         machine=machine(device),
         seconds=clock.seconds,
-        truth=truth.numpy(),
+        truth=zoo.labels[split.test].numpy(),
         cells=[results[one.cell] for one in plan.cells],
-        groups=list(dict.fromkeys(config.layer_groups)),
+        groups=plan.groups,
+        halves={name: _modules_of(layers) for name, layers in plan.halves.items()},
     )
 
 
-def _features(
-    config: ExperimentConfig, zoo: Zoo, plan: Plan, missing: list[PlannedCell], device: torch.device, observer: Observer
-) -> dict[str, Features]:
-    """Features of the representations that some missing cell needs: from the cache, the others in one streamed pass."""
-    names = list(dict.fromkeys(one.cell.representation for one in missing))
-    parts = list(dict.fromkeys(part for name in names for part in _parts(name)))
-    cache = FeatureCache(config.cache) if config.cache_features else None
-    found: dict[str, Features] = {}
-    if cache is not None:
-        for name in parts:
-            features = cache.load(zoo, name, plan.layers, device)
-            if features is not None:
-                found[name] = features
-    absent = [name for name in parts if name not in found]
-    if absent:
-        observer.representing(absent, len(zoo))
-        computed = represent(zoo, absent, layers=plan.layers, device=device, progress=observer.represented)
-        for name, features in computed.items():
-            found[name] = features
-            if cache is not None:
-                cache.save(zoo, name, plan.layers, features)
-    for name in names:
-        if name not in found:
-            found[name] = concatenate({part: found[part] for part in _parts(name)})
-    return found
+class _Trainer:
+    """Trains and scores single cells."""
+
+    def __init__(self, prepared: Prepared, inputs: Inputs, observer: Observer) -> None:
+        self._prepared, self._inputs, self._observer = prepared, inputs, observer
+        zoo, split = prepared.zoo, prepared.split
+        self._truth = zoo.labels[split.test].numpy()
+        self._labels = zoo.labels
+        self._shuffled = shuffled_labels(zoo.labels, split, prepared.config.seed)
+
+    def __call__(self, one: PlannedCell) -> CellResult:
+        config, clock, split, device = self._prepared.config, self._prepared.clock, self._prepared.split, self._prepared.device
+        n_classes = len(self._prepared.zoo.classes)
+        labels = self._shuffled if one.cell.shuffled else self._labels
+        with clock.stage("represent"):
+            features = self._inputs.of(one)
+        # What a half or a permutation of the labels costs is what its representation costs, which is measured once.
+        with clock.stage("cost"):
+            shown = one.cell.group in self._prepared.plan.groups
+            milliseconds = self._inputs.milliseconds(one) if shown else None
+        subject = Subject(one.cell, features.names, milliseconds, self._truth, n_classes)
+        begin = time.perf_counter()
+        try:
+            if one.cell.classifier == "mlp":
+                with clock.stage("train"):
+                    trained = train(
+                        features.values,
+                        labels.to(device),
+                        split,
+                        n_classes,
+                        config.seeds,
+                        config.training,
+                        device,
+                        self._observer.epoch,
+                    )
+                seconds = time.perf_counter() - begin
+                with clock.stage("score"):
+                    return subject.of_perceptrons(trained, seconds)
+            with clock.stage("probe"):
+                x = self._inputs.coordinates(one)
+                probed = fit(one.cell.classifier, x, labels, split)
+                return subject.of_probe(probed, x.dropped, time.perf_counter() - begin)
+        except ConstantFeaturesError:
+            commonest = int(labels[split.train].bincount().argmax())
+            seeds = config.seeds if one.cell.classifier == "mlp" else [None]
+            right = float((labels[split.validation] == commonest).double().mean())
+            return subject.of_nothing(seeds, commonest, right)
 
 
-def _parts(name: str) -> tuple[str, ...]:
-    one = REPRESENTATIONS[name]
-    return one.parts if isinstance(one, Concatenation) else (name,)
+def _refuse_factors_of_different_ranks(zoo: Zoo, plan: Plan) -> None:
+    if zoo.ranks is None:
+        return
+    wrong = [name for name in plan.representations if name not in ANY_RANK]
+    if wrong:
+        raise LoraPerfError(
+            expected=f"representations of dW for adapters of different ranks ({listed(name for name in ANY_RANK)})",
+            found=f"{listed(wrong, 4)} for ranks from {int(zoo.ranks.min())} to {int(zoo.ranks.max())}",
+            fix="write --representations dw, or keep the adapters of one rank",
+        )
+
+
+def _modules_of(layers: tuple[Layer, ...]) -> list[str]:
+    return list(dict.fromkeys(layer.module for layer in layers))
 
 
 def _plain(config: ExperimentConfig) -> dict[str, Any]:
@@ -213,6 +229,7 @@ def _dataset(zoo: Zoo, split: Split) -> dict[str, Any]:
         "validation": len(split.validation),
         "test": len(split.test),
         "resubstitution": split.resubstitution,
+        "skipped": [{"path": one.path, "reason": one.reason} for one in zoo.skipped],
     }
 
 

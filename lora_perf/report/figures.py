@@ -17,48 +17,60 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which most colour-blind people can tell apart.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+_PANEL_WIDTH = 3.4  # inches, of one classifier among several
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def draw(results: Results, folder: Path) -> None:
-    """Writes accuracy.svg and, for several groups, drop.svg, each also as PNG."""
+    """Writes accuracy.svg and, for several groups, drop.svg, each also as PNG; one panel for each classifier."""
     first, *others = results.groups
     names = _by_accuracy(results)
-    accuracies = {group: {name: results.accuracy(name, group) for name in names} for group in results.groups}
-    figure, axes = _canvas(names)
-    _intervals(axes, names, accuracies)
-    axes.axvline(results.chance, color="grey", linestyle=":", label="commonest class")
+    panels = results.classifiers
     warning = " (tested on train rows)" if results.dataset["resubstitution"] else ""
-    axes.set_xlabel(f"test accuracy, mean and 95 % interval{warning}")
-    axes.set_title(f"{results.dataset['name']}: {results.dataset['adapters']:,} adapters, {results.config['num_runs']} runs")
-    _finish(figure, axes, folder / "accuracy")
+    figure, grid = _canvas(names, panels)
+    figure_title = f"{results.dataset['name']}: {results.dataset['adapters']:,} adapters"
+    if "mlp" in panels:
+        figure_title += f", {results.config['num_runs']} runs" + " of mlp" * (len(panels) > 1)
+    for axes, classifier in zip(grid, panels, strict=True):
+        _intervals(
+            axes, names, {one: {name: results.accuracy(name, one, classifier) for name in names} for one in results.groups}
+        )
+        if results.shuffled:
+            control = {name: results.accuracy(name, first, classifier, shuffled=True) for name in names}
+            points = [(place, one.mean) for place, name in enumerate(names) if (one := control[name])]
+            axes.plot(
+                [x for _, x in points], [y for y, _ in points], "x", color="grey", markersize=5, label=f"{first}, shuffled"
+            )
+        axes.axvline(results.chance, color="grey", linestyle=":", label="commonest class")
+    _finish(figure, grid, panels, figure_title, f"test accuracy, mean and 95 % interval{warning}", folder / "accuracy")
     if others:
-        drops = {group: {name: results.drop(name, group) for name in names} for group in others}
-        figure, axes = _canvas(names)
-        _intervals(axes, names, drops)
-        axes.axvline(0, color="grey", linestyle=":", label="no drop")
-        axes.set_xlabel(f"accuracy on {first} less accuracy on the group, mean and 95 % interval")
-        axes.set_title(f"{results.dataset['name']}: drop from {first}")
-        _finish(figure, axes, folder / "drop")
+        figure, grid = _canvas(names, panels)
+        for axes, classifier in zip(grid, panels, strict=True):
+            _halves(axes, names, results, classifier)
+            _intervals(axes, names, {one: {name: results.drop(name, one, classifier) for name in names} for one in others})
+            axes.axvline(0, color="grey", linestyle=":", label="no drop")
+        label = f"accuracy on {first} less accuracy on the group, mean and 95 % interval"
+        _finish(figure, grid, panels, f"{results.dataset['name']}: drop from {first}", label, folder / "drop")
 
 
 def _by_accuracy(results: Results) -> list[str]:
-    """Representations from the worst to the best on the first group, so that the best stands on top."""
+    """Representations by their best classifier on the first group, so that the best stands on top."""
 
-    def mean(name: str) -> float:
-        estimate = results.accuracy(name, results.groups[0])
-        return estimate.mean if estimate else 0.0
+    def best(name: str) -> float:
+        estimates = [results.accuracy(name, results.groups[0], classifier) for classifier in results.classifiers]
+        return max((one.mean for one in estimates if one), default=0.0)
 
-    return sorted(results.representations, key=mean)
+    return sorted(results.representations, key=best)
 
 
-def _canvas(names: list[str]) -> tuple[Figure, Axes]:
+def _canvas(names: list[str], panels: list[str]) -> tuple[Figure, list[Axes]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 1.4 + 0.42 * len(names)), layout="constrained")
+    width = 7.5 if len(panels) == 1 else 1.5 + _PANEL_WIDTH * len(panels)
+    figure = Figure(figsize=(width, 1.4 + 0.42 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    return figure, list(figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0])
 
 
 def _intervals(axes: Axes, names: list[str], groups: Mapping[str, Mapping[str, Estimate | None]]) -> None:
@@ -83,10 +95,38 @@ def _intervals(axes: Axes, names: list[str], groups: Mapping[str, Mapping[str, E
         axes.spines[side].set_visible(False)
 
 
-def _finish(figure: Figure, axes: Axes, path: Path) -> None:
+def _halves(axes: Axes, names: list[str], results: Results, classifier: str) -> None:
+    """Bars from the smallest to the largest drop to the random halves."""
+    found = [(place, results.drop_to_halves(name, classifier)) for place, name in enumerate(names)]
+    shown = [(place, one) for place, one in found if one is not None]
+    if not shown:
+        return
+    axes.barh(
+        [place for place, _ in shown],
+        [one.high - one.low for _, one in shown],
+        left=[one.low for _, one in shown],
+        height=0.6,
+        color="lightgrey",
+        label=f"{len(results.halves)} random halves, smallest to largest",
+    )
+    axes.plot([one.mean for _, one in shown], [place for place, _ in shown], "|", color="grey", markersize=10)
+
+
+def _finish(figure: Figure, grid: list[Axes], panels: list[str], title: str, label: str, path: Path) -> None:
     from matplotlib import rc_context
 
-    axes.legend(loc="best", frameon=False)
+    if len(panels) == 1:
+        (axes,) = grid
+        axes.set_xlabel(label)
+        axes.set_title(title)
+        axes.legend(loc="best", frameon=False)
+    else:
+        for axes, panel in zip(grid, panels, strict=True):
+            axes.set_title(panel)
+        figure.suptitle(title)
+        figure.supxlabel(label, fontsize="medium")
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", frameon=False)
     for kind in ("svg", "png"):
         buffer = io.BytesIO()
         with rc_context({"svg.hashsalt": "lora_perf"}):  # with fixed ids and no date the same numbers give the same file

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_perf import store
-from lora_perf.experiment.console import INTERVAL_NOTE, TINY_WARNING, format_p, stages
+from lora_perf.experiment.catalogue import MODULE_NUMBERS
+from lora_perf.experiment.console import TINY_WARNING, format_p, interval_note, left_out, settings, stages
 from lora_perf.experiment.results import Results
 
 
@@ -24,40 +25,93 @@ def summary(results: Results) -> str:
         "",
         f"{data['adapters']:,} adapters of {data['layers']} layers and {data['parameters']:,} parameters, "
         f"{len(data['classes'])} classes; split `{data['split']}`: {data['train']:,} train, {data['validation']:,} validation, "
-        f"{data['test']:,} test. {results.config['num_runs']} runs a cell. Accuracy of always naming the commonest class: "
+        f"{data['test']:,} test. {_runs(results)} Accuracy of always naming the commonest class: "
         f"{results.chance:.3f}.",
         "",
     ]
     if data["resubstitution"]:
         lines += [f"**Warning: {TINY_WARNING}.**", ""]
+    if data["skipped"]:
+        lines += [f"**{left_out(len(data['skipped']))}** (`results.json` says which and why).", ""]
     lines += ["![accuracy](accuracy.svg)", ""]
     if len(results.groups) > 1:
         lines += [f"![drop from {first}](drop.svg)", ""]
     lines += _table(results)
-    lines += [
-        "",
-        f"{INTERVAL_NOTE} Constant features are columns that do not vary on the train adapters; they are left out.",
-        "",
-    ]
+    lines += ["", *_notes(results)]
     lines += [f"Stages: {stages(results.seconds)}.", "", "| | |", "| --- | --- |"]
     facts = {"fingerprint of the zoo": data["fingerprint"], **results.machine, **results.versions}
     lines += [f"| {name} | {value} |" for name, value in facts.items()]
     return "\n".join(lines) + "\n"
 
 
-def _table(results: Results) -> list[str]:
+def _runs(results: Results) -> str:
+    probes = [name for name in results.classifiers if name != "mlp"]
+    runs = [f"{results.config['num_runs']} runs a cell" + " of mlp" * bool(probes)] * ("mlp" in results.classifiers)
+    runs += [f"1 run a cell of {', '.join(probes)}"] * bool(probes)
+    return ", ".join(runs) + "."
+
+
+def _notes(results: Results) -> list[str]:
+    """What the columns of the table mean, a paragraph each."""
     first = results.groups[0]
-    titles = ["representation", "group", "features", "constant", "accuracy", "95 % interval", "macro F1"]
-    titles += [f"drop from {first}", "95 % interval", "p", "epochs", "seconds"]
-    lines = ["| " + " | ".join(titles) + " |", "| --- | --- |" + " ---: |" * (len(titles) - 2)]
+    notes = [
+        f"{interval_note(results)} Constant features are columns that do not vary on the train adapters; they are left out.",
+        "ms: what an adapter costs to represent, this representation of this group alone, of weights in memory, on the machine "
+        "below; for learned ones their fit and the features of all adapters, divided among these.",
+    ]
+    if any(cell.classifier != "mlp" for cell in results.cells):
+        notes.append(
+            "Probes (ridge, logistic, knn) are fitted to the train adapters, with the setting that was best on the validation "
+            "adapters. alpha and C are for features scaled so that the eigenvalues of their Gram matrix have mean 1."
+        )
+    if results.halves:
+        notes.append(
+            f"Halves: {len(results.halves)} random choices of whole modules, as many as {results.groups[1]} has; "
+            f"the mean drop from {first} to them, and the smallest and the largest."
+        )
+    if results.shuffled:
+        notes.append(
+            "Shuffled: accuracy of the same cell with the labels of train and validation adapters permuted, once. Where "
+            "classes are tight clusters, each cluster gets one label, so that a single permutation may be off chance by luck."
+        )
+    numbers = [name for name in MODULE_NUMBERS if name in results.representations]
+    if numbers:
+        notes.append(f"Controls: `{'`, `'.join(numbers)}`, one number a module.")
+    return [line for note in notes for line in (note, "")]
+
+
+def _table(results: Results) -> list[str]:
+    first, second = results.groups[0], results.groups[1:2]
+    titles = ["representation", "group", "classifier", "features", "constant", "ms", "accuracy", "95 % interval", "macro F1"]
+    titles += [f"drop from {first}", "95 % interval", "p"]
+    titles += ["drop to halves"] * bool(results.halves) + ["shuffled"] * results.shuffled
+    titles += ["runs", "epochs or setting", "seconds"]
+    lines = ["| " + " | ".join(titles) + " |", "| --- | --- | --- |" + " ---: |" * (len(titles) - 3)]
     for cell in results.cells:
-        estimate = results.accuracy(cell.representation, cell.group)
-        drop = results.drop(cell.representation, cell.group) if cell.group != first else None
+        if cell.shuffled or cell.group not in results.groups:
+            continue
+        name, group, classifier = cell.representation, cell.group, cell.classifier
+        estimate = results.accuracy(name, group, classifier)
+        drop = results.drop(name, group, classifier) if group != first else None
+        halves = results.drop_to_halves(name, classifier) if group in second else None
+        control = results.accuracy(name, group, classifier, shuffled=True)
         count = len(cell.runs)
-        row = [cell.representation, cell.group, f"{cell.features:,}", f"{len(cell.constant):,}"]
+        row = [name, group, classifier, f"{cell.features:,}", f"{len(cell.constant):,}", milliseconds(cell.milliseconds)]
         row += [f"{estimate.mean:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}"] if estimate else ["", ""]
         row += [f"{sum(run.macro_f1 for run in cell.runs) / count:.3f}"]
         row += [f"{drop.mean:+.3f}", f"{drop.low:+.3f} to {drop.high:+.3f}", format_p(drop.p)] if drop else ["", "", ""]
-        row += [f"{sum(run.epochs for run in cell.runs) / count:.0f}", f"{cell.seconds:.1f}"]
+        if results.halves:
+            row.append(f"{halves.mean:+.3f} ({halves.low:+.3f} to {halves.high:+.3f})" if halves else "")
+        if results.shuffled:
+            row.append(f"{control.mean:.3f}" if control else "")
+        epochs = f"{sum(run.epochs for run in cell.runs) / count:.0f}"
+        row += [str(count), cell.note or settings(cell.runs[0].setting) or epochs, f"{cell.seconds:.1f}"]
         lines.append("| " + " | ".join(row) + " |")
     return lines
+
+
+def milliseconds(value: float | None) -> str:
+    """A cost as the table shows it, with two digits that count."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}" if value >= 0.01 else "<0.01"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from lora_perf import Zoo, store
+from lora_perf import Zoo, report, store
 from lora_perf.experiment.__main__ import main
 from lora_perf.layout import Layout
 
@@ -43,10 +43,12 @@ def small(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def experiment(small: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Runs the command line on the small zoo with further arguments; returns results.json."""
+def experiment(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Runs the command line on the small zoo with further arguments; returns results.json. Figures take the longest part."""
 
-    def run(*arguments: str, status: int = 0) -> dict[str, Any]:
+    def run(*arguments: str, status: int = 0, figures: bool = False) -> dict[str, Any]:
+        if not figures:
+            monkeypatch.setattr(report, "draw", lambda *_: None)
         assert main(["--dataset", str(small), "--output-dir", str(tmp_path / "out"), *QUICK, *arguments]) == status
         results: dict[str, Any] = json.loads((tmp_path / "out" / "results.json").read_text())
         return results

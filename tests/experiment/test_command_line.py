@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 import subprocess
 import sys
@@ -13,12 +14,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lora_perf import Zoo, store
 from lora_perf.experiment.__main__ import main
-from tests.experiment.conftest import QUICK, small_zoo
+from tests.experiment.conftest import PREFIX, QUICK, small_zoo
 
 Experiment = Callable[..., dict[str, Any]]
+SIDES = (("down", (1, 6)), ("up", (4, 1)))
 
 
 def only_error(capsys: pytest.CaptureFixture[str]) -> str:
@@ -30,7 +33,7 @@ def only_error(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_the_output_folder_holds_every_promised_file(experiment: Experiment, tmp_path: Path) -> None:
-    experiment()
+    experiment(figures=True)
     found = {path.name for path in (tmp_path / "out").iterdir()}
     files = {"results.json", "results.csv", "summary.md", "experiment.log"}
     assert found == files | {"accuracy.svg", "accuracy.png", "drop.svg", "drop.png", "cells", "cache"}
@@ -47,8 +50,8 @@ def test_results_say_what_they_depend_on(experiment: Experiment) -> None:
 
 def test_results_hold_metrics_curves_and_confusion_of_every_run(experiment: Experiment) -> None:
     results = experiment()
-    assert [(cell["representation"], cell["group"]) for cell in results["cells"]] == [
-        (name, group) for name in ("stats", "ensemble", "flat_vec") for group in ("all", "visual")
+    assert [(cell["representation"], cell["group"], cell["classifier"]) for cell in results["cells"]] == [
+        (name, group, "mlp") for name in ("stats", "ensemble", "flat_vec") for group in ("all", "visual")
     ]
     truth = results["test_labels"]
     for cell in results["cells"]:
@@ -74,9 +77,10 @@ def test_flags_take_underscores_as_the_original_wrote_them(small: Path, tmp_path
     assert main([*arguments, "--epochs", "1", "--representations", "stats", "--no-amp", "--no_cache_features"]) == 0
 
 
-def test_a_single_group_needs_no_drop(experiment: Experiment, tmp_path: Path) -> None:
-    experiment("--layer-groups", "text")
+def test_a_single_group_needs_no_drop(experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment("--layer-groups", "text", figures=True)
     assert not (tmp_path / "out" / "drop.svg").exists()
+    assert "drop.svg" not in capsys.readouterr().out
 
 
 def test_sampled_layers_are_spread_over_the_adapter(experiment: Experiment) -> None:
@@ -114,6 +118,10 @@ def test_preprocessing_packs_and_later_runs_map_the_packed_file(
         (["--dataset", "nowhere"], "'nowhere', which is none"),
         (["--representations", "statz"], "'statz'; choose among these"),
         (["--layer-groups", "attn9"], "'attn9'"),
+        (["--representations", "dw", "--layer-groups", "up"], "both the up and the down"),
+        (["--representations", "dw_kernel", "--layer-groups", "down"], "both an up and a down for dw_kernel"),
+        (["--controls", "halves", "--layer-groups", "all"], "a second layer group"),
+        (["--controls", "norm", "--layer-groups", "up"], "both an up and a down for norm"),
         (["--num-runs", "0"], "--num-runs of at least 1"),
         (["--dropout", "1.5"], "dropout to be at least 0 and less than 1"),
         (["--sample-layers", "1", "--layer-groups", "attn2"], "a sampled layer in group attn2"),
@@ -134,7 +142,9 @@ def test_a_wrong_argument_is_one_line_and_status_2(
 def test_known_representations_and_groups_are_listed(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--dataset", str(small), "--output-dir", str(tmp_path / "out")]
     main([*flags, "--representations", "statz"])
-    assert "rank_based" in only_error(capsys)
+    message = only_error(capsys)
+    for name in ("rank_based", "dw_sketch", "dw_kernel", "a set of them (ten, dw, learned)"):
+        assert name in message
     main([*flags, "--layer-groups", "attn9"])
     assert "attn2.to_v" in only_error(capsys)
 
@@ -174,6 +184,24 @@ def test_a_truncated_packed_file_is_named(small: Path, tmp_path: Path, capsys: p
     assert "truncated" in only_error(capsys)
 
 
+def test_bad_adapter_files_stop_the_run_or_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label, scale in (("cat", 1.0), ("dog", 3.0)):
+        for number in range(15):
+            path = tmp_path / "zoo" / label / f"{number}.safetensors"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({f"{PREFIX}.attn1.to_q.lora.{side}.weight": scale * torch.rand(shape) for side, shape in SIDES}, path)
+    path.write_bytes(path.read_bytes()[:-1])
+    flags = ["--dataset", str(tmp_path / "zoo"), "--output-dir", str(tmp_path / "out"), "--representations", "stats"]
+    assert main([*flags, "--classifiers", "knn"]) == 2
+    assert "dog/14.safetensors" in only_error(capsys)
+    assert main([*flags, "--classifiers", "knn", "--layer-groups", "all", "--skip-bad"]) == 0
+    assert "1 adapter file left out that could not be used: dog/14.safetensors" in capsys.readouterr().out
+    assert "1 adapter file left out" in (tmp_path / "out" / "summary.md").read_text()
+    (skipped,) = json.loads((tmp_path / "out" / "results.json").read_text())["dataset"]["skipped"]
+    assert skipped["path"] == "dog/14.safetensors"
+    assert skipped["reason"]
+
+
 def test_tiny_zoos_are_flagged_wherever_results_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,7 +218,7 @@ def test_an_interrupt_keeps_finished_cells_and_says_how_to_go_on(small: Path, tm
     command += ["--num-runs", "2", "--epochs", "100000", "--patience", "100000", "--hidden-dim", "8"]
     first = [*command, "--representations", "stats", "--epochs", "2"]
     assert subprocess.run(first, capture_output=True, timeout=120).returncode == 0
-    (out / "cells" / "stats.visual.json").unlink()
+    (out / "cells" / "stats.visual.mlp.json").unlink()
     process = subprocess.Popen(
         [*first[:-2], "--epochs", "2", "--representations", "stats", "flat_vec", "--epochs", "100000"],
         stdout=subprocess.PIPE,

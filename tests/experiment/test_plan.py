@@ -6,8 +6,8 @@ import pytest
 
 from lora_perf import LoraPerfError, represent
 from lora_perf.experiment.config import TEN, ExperimentConfig
-from lora_perf.experiment.plan import features_of, make_plan
-from lora_perf.representations import REPRESENTATIONS
+from lora_perf.experiment.plan import make_plan
+from lora_perf.representations import REPRESENTATIONS, count
 from tests.experiment.conftest import small_zoo
 
 
@@ -27,7 +27,7 @@ def test_sizes_of_the_plan_are_those_of_the_features() -> None:
 
 def test_a_repeated_name_is_one_cell() -> None:
     plan = make_plan(ExperimentConfig(representations=("stats", "stats"), layer_groups=("all", "all")), small_zoo().layout)
-    assert [one.cell.name for one in plan.cells] == ["stats.all"]
+    assert [one.cell.name for one in plan.cells] == ["stats.all.mlp"]
 
 
 def test_the_plan_needs_only_the_layers_of_its_groups() -> None:
@@ -47,7 +47,9 @@ def test_more_sampled_layers_than_there_are_mean_all() -> None:
     assert make_plan(ExperimentConfig(sample_layers=99), layout).layers == layout.layers
 
 
-@pytest.mark.parametrize("setting", [{"representations": ()}, {"layer_groups": ()}, {"num_runs": 0}, {"sample_layers": 0}])
+@pytest.mark.parametrize(
+    "setting", [{"representations": ()}, {"layer_groups": ()}, {"classifiers": ()}, {"num_runs": 0}, {"sample_layers": 0}]
+)
 def test_settings_without_cells_are_refused(setting: dict[str, object]) -> None:
     with pytest.raises(LoraPerfError, match="at least"):
         ExperimentConfig(**setting)  # type: ignore[arg-type]
@@ -60,5 +62,5 @@ def test_quick_shortens_and_never_lengthens() -> None:
 
 
 def test_ensemble_counts_its_parts() -> None:
-    (layer, *_) = small_zoo().layout
-    assert features_of("ensemble", layer) == 32 + 7 + 12 + 14 + 2
+    layout = small_zoo().layout
+    assert count("ensemble", layout, layout.layers[:1]) == 32 + 7 + 12 + 14 + 2

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lora_perf import provenance, store
-from lora_perf.experiment import runner
+from lora_perf.experiment import inputs, runner
 from tests.experiment.conftest import small_zoo
 
 Experiment = Callable[..., dict[str, Any]]
@@ -39,7 +39,7 @@ def test_finished_cells_are_not_trained_again(experiment: Experiment, trained: l
 
 def test_a_run_that_was_stopped_goes_on(experiment: Experiment, trained: list[int], tmp_path: Path) -> None:
     first = experiment()
-    (tmp_path / "out" / "cells" / "flat_vec.visual.json").unlink()
+    (tmp_path / "out" / "cells" / "flat_vec.visual.mlp.json").unlink()
     second = experiment()
     assert len(trained) == 7
     assert [run["accuracy"] for run in second["cells"][-1]["runs"]] == [run["accuracy"] for run in first["cells"][-1]["runs"]]
@@ -69,9 +69,28 @@ def test_other_data_never_take_old_cells_nor_old_features(
 
 def test_other_code_never_takes_old_cells(experiment: Experiment, trained: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     experiment()
-    monkeypatch.setattr("lora_perf.experiment.cells.code_version", lambda: "another")
+    monkeypatch.setattr("lora_perf.experiment.checkpoints.code_version", lambda: "another")
     experiment()
     assert len(trained) == 12
+
+
+def test_cells_of_probes_do_not_depend_on_the_training_recipe(experiment: Experiment, tmp_path: Path) -> None:
+    probes = ["--classifiers", "ridge", "knn", "--representations", "stats"]
+    first = experiment(*probes)
+    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").iterdir()}
+    assert len(times) == 4
+    second = experiment(*probes, "--lr", "0.01", "--num-runs", "1")
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").iterdir()} == times
+    assert first["cells"] == second["cells"]
+    experiment(*probes, "--seed", "7")
+    assert not {path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").iterdir()} & set(times.values())
+
+
+def test_further_classifiers_leave_the_finished_cells_of_others(experiment: Experiment, trained: list[int]) -> None:
+    first = experiment()
+    second = experiment("--classifiers", "knn", "mlp")
+    assert len(trained) == 6
+    assert [cell for cell in second["cells"] if cell["classifier"] == "mlp"] == first["cells"]
 
 
 def test_no_resume_trains_anew(experiment: Experiment, trained: list[int]) -> None:
@@ -83,7 +102,7 @@ def test_no_resume_trains_anew(experiment: Experiment, trained: list[int]) -> No
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"key": 1}', b"[]"])
 def test_a_damaged_checkpoint_counts_as_none(experiment: Experiment, trained: list[int], tmp_path: Path, damage: bytes) -> None:
     experiment()
-    (tmp_path / "out" / "cells" / "stats.all.json").write_bytes(damage)
+    (tmp_path / "out" / "cells" / "stats.all.mlp.json").write_bytes(damage)
     experiment()
     assert len(trained) == 7
 
@@ -95,9 +114,11 @@ def test_features_come_from_the_cache_where_cells_are_missing(
     for path in (tmp_path / "out" / "cells").iterdir():
         path.unlink()
     asked: list[list[str]] = []
-    represent = runner.represent
+    represent = inputs.represent
     monkeypatch.setattr(
-        runner, "represent", lambda zoo, names, **named: asked.append(list(names)) or represent(zoo, names, **named)
+        inputs,
+        "represent",
+        lambda zoo, names, **named: (asked.append(list(names)) if "progress" in named else 0) or represent(zoo, names, **named),
     )
     second = experiment()
     assert asked == [["flat_vec"]]  # the zoo itself, which is never cached

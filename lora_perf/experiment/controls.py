@@ -1,0 +1,121 @@
+"""Controls: what accuracies are worth beside labels that mean nothing, single numbers of a module, and random halves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lora_perf.errors import LoraPerfError, listed
+from lora_perf.experiment.catalogue import modules_within
+from lora_perf.layout import Layer, Layout, Module
+from lora_perf.split import Split
+from lora_perf.zoo import Zoo
+
+HALVES = 5
+_TRIES = 1_000
+_TOLERANCE = 0.1  # of the parameters of a half beside those of the group that it stands beside
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Features without a layer of their own: values (n, f) float32 and a name for each column."""
+
+    values: Tensor
+    names: tuple[str, ...]
+
+
+def shuffled_labels(labels: Tensor, split: Split, seed: int) -> Tensor:
+    """Labels (n,) permuted among the train and validation rows; those of the test rows stay."""
+    rows = torch.cat([split.train, split.validation]).unique()
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(rows)))
+    found = labels.clone()
+    found[rows] = labels[rows[order]]
+    return found
+
+
+def module_ranks(zoo: Zoo, layers: Sequence[Layer]) -> Table:
+    """The rank of each module with both sides among some layers.
+
+    Raises:
+        LoraPerfError: there is no such module.
+    """
+    modules = modules_within(zoo.layout, layers, "rank")
+    if zoo.ranks is None:
+        values = torch.tensor([[float(one.rank) for one in modules]]).expand(len(zoo), -1).contiguous()
+    else:
+        values = zoo.ranks[:, _places(zoo.layout, modules)].to(torch.float32)
+    return Table(values, tuple(f"{one.name}/rank" for one in modules))
+
+
+def module_norms(zoo: Zoo, layers: Sequence[Layer]) -> Table:
+    """The Frobenius norm |s| sqrt(sum((B^T B) * (A A^T))) of dW = s B A of each module with both sides among some layers.
+
+    Cost: one streamed pass; 2 r^2 (m + k) flops a module in float64.
+    Raises:
+        LoraPerfError: there is no such module.
+    """
+    modules = modules_within(zoo.layout, layers, "norm")
+    values = torch.empty((len(zoo), len(modules)), dtype=torch.float64)
+    for rows, block in zoo.blocks():
+        for place, one in enumerate(modules):
+            up = block[:, one.up.columns].unflatten(1, one.up.shape).to(torch.float64)
+            down = block[:, one.down.columns].unflatten(1, one.down.shape).to(torch.float64)
+            squares = ((up.mT @ up) * (down @ down.mT)).sum(dim=(1, 2))
+            values[rows, place] = squares.clamp_min(0).sqrt()  # rounding may leave a sum of zero slightly below it
+    if zoo.scales is not None:
+        values *= zoo.scales[:, _places(zoo.layout, modules)].abs()
+    return Table(values.to(torch.float32), tuple(f"{one.name}/norm" for one in modules))
+
+
+def random_halves(
+    layout: Layout, whole: Sequence[Layer], part: Sequence[Layer], seed: int, count: int = HALVES
+) -> dict[str, tuple[Layer, ...]]:
+    """Random choices of whole modules of one layer group, `half0` and so on, each the size of another group.
+
+    Each half has as many modules as `part` and, where chance allows, its number of parameters within a tenth; no two halves
+    are the same, and none is `part` itself. Small groups may have fewer than `count` halves.
+
+    Raises:
+        LoraPerfError: `part` is not made of whole modules, or is all of `whole`.
+    """
+    pool, wanted = modules_within(layout, whole, "halves"), modules_within(layout, part, "halves")
+    if 2 * len(wanted) != len(part) or not set(wanted) < set(pool):
+        raise LoraPerfError(
+            expected="a second layer group of whole modules, fewer than the first has, for --controls halves",
+            found=f"{len(part)} layers with {len(wanted)} whole modules beside {len(pool)}",
+            fix="compare --layer-groups all visual, or leave halves out",
+        )
+    rng = np.random.default_rng(seed)
+    target = frozenset(wanted)
+    drawn: dict[frozenset[Module], None] = {}
+    for _ in range(_TRIES):
+        places = rng.choice(len(pool), len(wanted), replace=False)
+        drawn[frozenset(pool[place] for place in places.tolist())] = None
+    drawn.pop(target, None)
+    size = _parameters(target)
+    distances = {half: abs(_parameters(half) - size) for half in drawn}
+    near = [half for half in drawn if distances[half] <= _TOLERANCE * size]
+    chosen = near if len(near) >= count else sorted(drawn, key=distances.__getitem__)
+    halves = {}
+    for number, half in enumerate(chosen[:count]):
+        sides = {layer for one in half for layer in (one.up, one.down)}
+        halves[f"half{number}"] = tuple(layer for layer in layout if layer in sides)
+    if not halves:
+        raise LoraPerfError(
+            expected="halves that differ from the second layer group",
+            found=f"none among {listed((one.name for one in pool), 3)}",
+            fix="use a zoo of more modules, or leave halves out",
+        )
+    return halves
+
+
+def _parameters(modules: frozenset[Module]) -> int:
+    return sum(one.up.size + one.down.size for one in modules)
+
+
+def _places(layout: Layout, modules: Sequence[Module]) -> list[int]:
+    return [layout.modules.index(one) for one in modules]
