@@ -1,0 +1,111 @@
+"""`python -m lora_perf.inspect`: the report of a folder of adapter files, or of any other zoo."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tyro
+from rich import box
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+from rich.text import Text
+
+from lora_perf import store
+from lora_perf.errors import LoraPerfError
+from lora_perf.inspect import pages
+from lora_perf.inspect.findings import Inspection
+from lora_perf.inspect.gathering import Progress as Tell
+from lora_perf.inspect.survey import NEAR, inspection
+
+_PROBLEMS = 1
+_USER_ERROR = 2
+_INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """Reports what is in a collection of LoRA adapters and what is wrong with it.
+
+    Bad files are reported, never a reason to stop; nothing is unpickled. Exit status: 0 nothing wrong, 1 problems found,
+    2 a wrong argument, 130 interrupted.
+    """
+
+    path: str
+    """A folder of adapter files, one file, an embedded zoo, a packed file, a data set or its Hub id."""
+    near: float = NEAR
+    """Cosine of two updates dW from which they count as near duplicates, from 0.9 to below 1."""
+    label_column: str = "category_label"
+    """Column of the labels, in data sets and in the metadata of adapter files."""
+    split: str = "train"
+    """Part of a data set that has several."""
+    json: Path | None = None
+    """Write all that was found, with every adapter's name, to this file."""
+    output_dir: Path | None = None
+    """Write inspect.json and inspect.md to this folder."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    try:
+        prog = "python -m lora_perf.inspect"
+        config = tyro.cli(InspectConfig, args=arguments, prog=prog, config=(tyro.conf.PositionalRequiredArgs,))
+        with _progress(console) as tell:
+            found = inspection(
+                config.path, near=config.near, label_column=config.label_column, split=config.split, progress=tell
+            )
+        for table in pages.tables(found):
+            console.print(_drawn(table))
+        console.print(Text(pages.verdict(found)), soft_wrap=True)
+        _write(found, config)
+    except LoraPerfError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return _INTERRUPTED
+    return _PROBLEMS if found.problems else 0
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Tell]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        stages: dict[str, TaskID] = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bar.add_task(stage)
+            bar.update(stages[stage], completed=done, total=total)
+
+        yield tell
+
+
+def _drawn(table: pages.Table) -> Table:
+    drawn = Table(title=Text(table.title), title_justify="left", show_header=any(table.columns[:1]), box=box.SIMPLE_HEAD)
+    for name in table.columns:
+        drawn.add_column(name, justify="right" if name in table.right else "left", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*map(Text, row))
+    return drawn
+
+
+def _write(found: Inspection, config: InspectConfig) -> None:
+    """Writes the files that were asked for, all of them or none."""
+    text = json.dumps(asdict(found), indent=1).encode()
+    files = {} if config.json is None else {config.json: text}
+    if config.output_dir is not None:
+        files |= {config.output_dir / "inspect.json": text, config.output_dir / "inspect.md": pages.markdown(found).encode()}
+    with ExitStack() as stack:
+        for path, content in files.items():
+            stack.enter_context(store.replacing(path)).write(content)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""The adapter files of a folder, opened one by one; whatever is wrong with one is a finding, not an error."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lora_perf import store
+from lora_perf.dialects import kinds
+from lora_perf.dialects.kinds import config_kinds
+from lora_perf.dialects.names import parse_part
+from lora_perf.errors import LoraPerfError, listed
+from lora_perf.headers import read_header
+from lora_perf.inspect.findings import FileFacts, Finding
+from lora_perf.sources.adapter import layout_of
+from lora_perf.sources.classes import PEFT_WEIGHTS, Member, encode, members, read_object, split_of
+from lora_perf.sources.folder import FolderRows, Opened, Reader
+from lora_perf.sources.tree import PEFT_CONFIG, Tree, parent
+from lora_perf.zoo import SPLIT_NAMES, Zoo
+
+Modules = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The adapters of a folder.
+
+    Attributes:
+        families: adapters by their modules, the commonest first.
+        classes: the class of each file by its path; empty where the folder names none.
+        split: the part of each file by its path; empty where there is none.
+        problems, notes: what was found in the headers and the tables of classes.
+    """
+
+    families: tuple[tuple[Opened, ...], ...]
+    classes: Mapping[str, str]
+    split: Mapping[str, str]
+    facts: FileFacts
+    problems: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
+
+
+def open_files(
+    folder: str, tree: Tree, label_column: str, *, single: bool = False, progress: Callable[[int], object] | None = None
+) -> Files:
+    """Opens every adapter file of a folder.
+
+    Args:
+        single: the file alone was asked for, so that nothing names its class.
+
+    Cost: the header of each file is read; those that equal an earlier one are not parsed again. Files that cannot be used are
+    read twice.
+    """
+    problems: list[Finding] = []
+    found, split = _members(folder, tree, label_column, single, problems)
+    reader = Reader(folder, tree)
+    opened: list[Opened] = []
+    for member in found:
+        if member.error is not None:
+            problems.append(Finding("labels", str(member.error), (member.path,)))
+        try:
+            opened.append(reader.open(member))
+        except LoraPerfError as error:
+            problems.append(_fault(folder, tree, member.path, error))
+        if progress is not None:
+            progress(1)
+    families: dict[Modules, list[Opened]] = {}
+    for one in opened:
+        families.setdefault(one.meaning.modules, []).append(one)
+    ordered = sorted(families.values(), key=len, reverse=True)  # stable: of those as frequent, the first's
+    problems += _other_modules(ordered)
+    labelled = {} if single else {member.path: str(member.label) for member in found if member.label != ""}
+    return Files(
+        tuple(map(tuple, ordered)), labelled, split, _facts(tree, opened), tuple(problems), tuple(_notes(tree, opened))
+    )
+
+
+def zoo_of(folder: str, family: tuple[Opened, ...]) -> Zoo:
+    """The adapters of one set of modules as a zoo without classes."""
+    layout = layout_of(list({id(one.meaning): one.meaning for one in family}.values()))
+    ranks = [one.meaning.ranks for one in family]
+    return Zoo(
+        FolderRows(folder, list(family), layout),
+        layout,
+        torch.zeros(len(family), dtype=torch.int64),
+        [""],
+        scales=torch.from_numpy(np.stack([one.scales for one in family]).astype(np.float32)),
+        ranks=torch.tensor(ranks) if len(set(ranks)) > 1 else None,
+    )
+
+
+def _members(
+    folder: str, tree: Tree, label_column: str, single: bool, problems: list[Finding]
+) -> tuple[list[Member], dict[str, str]]:
+    """The files with their classes, and the parts of a split; without what is amiss there."""
+    unlabelled = [Member(path) for path in tree.adapters]
+    if single:
+        return unlabelled, {}
+    try:
+        found = members(folder, tree, label_column)
+    except LoraPerfError as error:
+        problems.append(Finding("labels", str(error)))
+        return unlabelled, {}
+    try:
+        encode([member.label for member in found if member.error is None])
+        split_of([member for member in found if member.error is None])
+    except LoraPerfError as error:
+        problems.append(Finding("labels", str(error)))
+    return found, {member.path: SPLIT_NAMES[member.split] for member in found if member.split is not None}
+
+
+def _fault(folder: str, tree: Tree, path: str, error: LoraPerfError) -> Finding:
+    """What kind of fault an error was, by a second look at the header."""
+    try:
+        header = read_header(f"{folder}/{path}")
+    except LoraPerfError:
+        return Finding("unreadable", f"{path}: {error.found}", (path,))
+    if header.metadata.get("format") == store.FORMAT:
+        return Finding("refused", f"{path}: {error.found}", (path,))
+    parts = {name: part for name in header.entries if (part := parse_part(name)) is not None}
+    unsupported = kinds(name for name in header.entries if name not in parts) or _config_kinds(folder, tree, path)
+    if unsupported:
+        return Finding("unsupported", f"{path}: {listed(unsupported)}", (path,))
+    sides = Counter((part.dialect, part.shared) for part in parts.values())
+    single = sorted(name for name, part in parts.items() if sides[part.dialect, part.shared] == 1)
+    if single:
+        return Finding("unpaired", f"{path}: {len(single)} without partner: {listed(single, 3)}", (path,))
+    return Finding("refused", str(error), (path,))
+
+
+def _config_kinds(folder: str, tree: Tree, path: str) -> tuple[str, ...]:
+    if not path.endswith(PEFT_WEIGHTS) or parent(path) not in tree.configs:
+        return ()
+    try:
+        return config_kinds(read_object(os.path.join(folder, parent(path), PEFT_CONFIG)))
+    except LoraPerfError:
+        return ()
+
+
+def _other_modules(families: list[list[Opened]]) -> Iterable[Finding]:
+    for family in families[1:]:
+        shapes, usual = ({module: (m, k) for module, m, k in one[0].meaning.modules} for one in (family, families[0]))
+        missing, more = sorted(usual.keys() - shapes), sorted(shapes.keys() - usual)
+        other = sorted(name for name in usual.keys() & shapes if usual[name] != shapes[name])
+        parts = [
+            f"{len(names)} of {len(usual)} modules {what} ({listed(names, 3)})"
+            for names, what in ((missing, "missing"), (other, "of another shape"))
+            if names
+        ]
+        parts += [f"{len(more)} more ({listed(more, 3)})"] if more else []
+        paths = tuple(one.member.path for one in family)
+        yield Finding("modules", f"{listed(paths, 3)}: {', '.join(parts)}", paths)
+
+
+def _facts(tree: Tree, opened: list[Opened]) -> FileFacts:
+    dtypes: Counter[str] = Counter()
+    of_meaning: dict[int, str] = {}
+    for one in opened:
+        key = id(one.meaning)
+        if key not in of_meaning:
+            names = {name for pair in one.meaning.reading.pairs for name in (pair.down, pair.up)}
+            of_meaning[key] = " + ".join(sorted({one.meaning.entries[name].dtype for name in names}))
+        dtypes[of_meaning[key]] += 1
+    return FileFacts(
+        found=len(tree.adapters),
+        opened=len(opened),
+        dialects=dict(Counter(one.meaning.reading.dialect for one in opened).most_common()),
+        dtypes=dict(dtypes.most_common()),
+        modules=dict(Counter(len(one.meaning.modules) for one in opened).most_common()),
+        alphas=sum(bool(one.meaning.alphas) for one in opened),
+        rslora=sum(one.meaning.reading.rslora for one in opened),
+        pickles=tree.pickles,
+    )
+
+
+def _notes(tree: Tree, opened: list[Opened]) -> Iterable[Finding]:
+    if tree.pickles:
+        yield Finding("pickles", f"{_count(tree.pickles)} such as .bin and .pt left alone: nothing is unpickled")
+    told: dict[str, list[str]] = {}
+    for one in opened:
+        reading = one.meaning.reading
+        for note in reading.notes:
+            told.setdefault(note, []).append(one.member.path)
+        if reading.other:
+            told.setdefault(f"tensors that are no LoRA: {listed(reading.other, 3)}", []).append(one.member.path)
+        if reading.unknown:
+            told.setdefault(f"modules of unknown dotted names: {listed(reading.unknown, 3)}", []).append(one.member.path)
+    for note, paths in told.items():
+        yield Finding("headers", f"{_count(len(paths))}: {note}", tuple(paths))
+
+
+def _count(number: int) -> str:
+    return f"{number:,} file{'s' * (number != 1)}"

@@ -1,0 +1,165 @@
+"""What an inspection says: findings, the facts of files and of module kinds, and all of it together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal[
+    "unreadable",
+    "unsupported",
+    "unpaired",
+    "refused",
+    "modules",
+    "labels",
+    "non-finite",
+    "zero",
+    "identical",
+    "same dW",
+    "near",
+]
+PROBLEMS: dict[Kind, str] = {
+    "unreadable": "files that cannot be read",
+    "unsupported": "kinds of adapters that are no product B A",
+    "unpaired": "factors without their partner",
+    "refused": "files that contradict themselves",
+    "modules": "other modules than most",
+    "labels": "classes that are missing or unclear",
+    "non-finite": "weights that are NaN or infinite",
+    "zero": "updates dW that are 0",
+    "identical": "the same factors as another adapter",
+    "same dW": "the same dW as another adapter, by other factors",
+    "near": "nearly the dW of another adapter",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a person should know: its kind, a sentence, and the adapters that it is about."""
+
+    kind: str
+    text: str
+    adapters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What the headers say: how many files there are of each dialect, dtype, number of modules and source of scales.
+
+    Attributes:
+        found: adapter files in the folder.
+        opened: those that are adapters of this package's kinds.
+        dialects: files by dialect.
+        dtypes: files by the dtypes of their factors, "BF16 + F32" where one has several.
+        modules: files by their number of modules.
+        alphas: files of which a tensor gives the scale of at least one module.
+        rslora: files whose scale is alpha / sqrt(r).
+        pickles: files such as .bin and .pt, which are never opened.
+    """
+
+    found: int
+    opened: int
+    dialects: Mapping[str, int]
+    dtypes: Mapping[str, int]
+    modules: Mapping[int, int]
+    alphas: int
+    rslora: int
+    pickles: int
+
+
+@dataclass(frozen=True, slots=True)
+class KindFacts:
+    """The modules of one kind, such as attn1.to_q, over all adapters of the commonest set of modules.
+
+    Attributes:
+        name: the last two components of the modules' names.
+        modules: how many there are in an adapter.
+        ranks: modules of adapters by rank.
+        scales: smallest, median and largest s of dW = s B A.
+        norm: median Frobenius norm of dW of one module.
+        zeros: updates that are 0, modules of adapters.
+        cosine: of the A's of two adapters, mean over pairs and modules; None for fewer than two adapters.
+    """
+
+    name: str
+    modules: int
+    ranks: Mapping[int, int]
+    scales: tuple[float, float, float]
+    norm: float
+    zeros: int
+    cosine: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class InitialA:
+    """How A was initialised, by the cosines between the A's of different adapters.
+
+    Attributes:
+        verdict: "shared", "per adapter", "mixed", or "unknown" for fewer than two adapters.
+        lowest, highest: mean pairwise cosine of a module, over the modules.
+        related: share of the pairs of adapters whose A's are related, in a sample of adapters.
+        sampled: adapters in that sample.
+        meaning: what follows for a study.
+    """
+
+    verdict: Literal["shared", "per adapter", "mixed", "unknown"]
+    lowest: float
+    highest: float
+    related: float
+    sampled: int
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatFacts:
+    """An adapter that repeats an earlier one.
+
+    Attributes:
+        adapter, of: the repetition and what it repeats.
+        kind: "identical" (all factors), "same dW" (by other factors), or "near".
+        cosine: of the two dW.
+        distance: Frobenius norm of their difference over the larger norm.
+        same_class: None where there are no classes.
+    """
+
+    adapter: str
+    of: str
+    kind: Literal["identical", "same dW", "near"]
+    cosine: float
+    distance: float
+    same_class: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """The report of a collection of adapters.
+
+    Attributes:
+        name: of the collection.
+        adapters: how many could be looked at.
+        modules, parameters: of one adapter of the commonest set of modules, at its largest ranks.
+        near: the cosine from which two updates count as near.
+        files: None where the collection is no folder of adapter files.
+        classes: adapters by class; empty where there are none.
+        split: adapters by part; empty where there is none.
+        kinds, initial: of the commonest set of modules.
+        repeats: adapters that repeat an earlier one.
+        problems: what is wrong; notes: what is worth knowing.
+        seconds: by stage.
+    """
+
+    name: str
+    adapters: int
+    modules: int
+    parameters: int
+    near: float
+    files: FileFacts | None
+    classes: Mapping[str, int]
+    split: Mapping[str, int]
+    kinds: tuple[KindFacts, ...]
+    initial: InitialA | None
+    repeats: tuple[RepeatFacts, ...]
+    problems: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
+    seconds: Mapping[str, float]

@@ -1,0 +1,227 @@
+"""What the weights of zoos say, gathered zoo by zoo into one inspection."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from lora_perf.errors import listed
+from lora_perf.inspect.content import Content, content_of
+from lora_perf.inspect.findings import FileFacts, Finding, InitialA, Inspection, KindFacts, RepeatFacts
+from lora_perf.inspect.initial import cosines_of_downs, initial_a
+from lora_perf.inspect.repeats import Repeat, repeats_of
+from lora_perf.layout import Module
+from lora_perf.zoo import SPLIT_NAMES, Zoo
+
+Progress = Callable[[str, int, int], object]
+
+# Fewer adapters of a class cannot be divided into train, validation and test.
+_FEW = 3
+_TITLES = {
+    "identical": "with the same factors and scales as an earlier one",
+    "same dW": "with the same dW as an earlier one by other factors",
+    "near": "with nearly the dW of an earlier one",
+}
+
+
+class Gathering:
+    """Takes the zoos of one collection, the commonest set of modules first.
+
+    Args:
+        name: of the collection.
+        near: the cosine from which two dW are near.
+        classes, split: class and part of each adapter by its name, as far as there are any.
+        progress: called with the name of a stage, how many adapters are done, and how many there are.
+    """
+
+    def __init__(
+        self, name: str, near: float, classes: Mapping[str, str], split: Mapping[str, str], progress: Progress
+    ) -> None:
+        self.problems: list[Finding] = []
+        self.notes: list[Finding] = []
+        self.seconds: dict[str, float] = {}
+        self._name = name
+        self._near = near
+        self._classes = classes
+        self._split = split
+        self._progress = progress
+        self._adapters = 0
+        self._size = (0, 0)
+        self._kinds: tuple[KindFacts, ...] = ()
+        self._initial: InitialA | None = None
+        self._repeats: list[RepeatFacts] = []
+
+    def take(self, zoo: Zoo, names: Sequence[str]) -> None:
+        """Looks at the weights of the adapters of a zoo; `names` are theirs."""
+        begin = time.perf_counter()
+        done = 0
+
+        def count(number: int) -> None:
+            nonlocal done
+            done += number
+            self._progress("read", done, len(zoo))
+
+        content = content_of(zoo, count)
+        read = time.perf_counter()
+        repeats = repeats_of(zoo, content, self._near)
+        for stage, spent in (("read", read - begin), ("compare", time.perf_counter() - read)):
+            self.seconds[stage] = self.seconds.get(stage, 0) + spent
+        self._repeats += [self._named(one, names) for one in repeats]
+        self.problems += _without_number(zoo, content, names)
+        self.problems += _without_update(zoo, content, names)
+        self.notes += _without_some_updates(zoo, content, names)
+        if self._adapters == 0:
+            self._size = len(zoo.layout.modules), zoo.layout.p
+            self._kinds = tuple(_kinds(zoo, content))
+            self._initial = initial_a(zoo.layout, content, {one.second for one in repeats})
+            if zoo.ranks is not None:
+                low, high = int(zoo.ranks.min()), int(zoo.ranks.max())
+                text = f"ranks differ, from {low} to {high}: representations of dW take them, those of the factors do not"
+                self.notes.append(Finding("ranks", text))
+        self._adapters += len(zoo)
+
+    def inspection(self, files: FileFacts | None = None) -> Inspection:
+        """All that was gathered."""
+        classes = Counter(self._classes.values())
+        parts = Counter(self._split.values())
+        few = sorted(name for name, count in classes.items() if count < _FEW)
+        notes = list(self.notes)
+        if few:
+            classes_of_few = f"{len(few):,} class{'es' * (len(few) != 1)} of fewer than {_FEW} adapters"
+            notes.append(Finding("classes", f"{classes_of_few}, which cannot be split: {listed(few, 3)}"))
+        return Inspection(
+            name=self._name,
+            adapters=self._adapters,
+            modules=self._size[0],
+            parameters=self._size[1],
+            near=self._near,
+            files=files,
+            classes=dict(classes.most_common()),
+            split={part: count for part in SPLIT_NAMES if (count := parts[part])},
+            kinds=self._kinds,
+            initial=self._initial,
+            repeats=tuple(self._repeats),
+            problems=(*self.problems, *self._repeated()),
+            notes=tuple(notes),
+            seconds=self.seconds,
+        )
+
+    def _named(self, one: Repeat, names: Sequence[str]) -> RepeatFacts:
+        adapter, of = names[one.second], names[one.first]
+        classes = [self._classes.get(name) for name in (adapter, of)]
+        return RepeatFacts(
+            adapter, of, one.kind, one.cosine, one.distance, None if None in classes else classes[0] == classes[1]
+        )
+
+    def _repeated(self) -> Iterable[Finding]:
+        """One finding a kind of repetition."""
+        for kind, title in _TITLES.items():
+            some = [one for one in self._repeats if one.kind == kind]
+            if not some:
+                continue
+            text = f"{_count(len(some))} {title}"
+            if kind == "near":
+                text += f" (cosine of at least {self._near:g})"
+            text += f": {listed((f'{one.adapter} = {one.of}' for one in some), 3)}"
+            other = sum(one.same_class is False for one in some)
+            across = sum(self._split.get(one.adapter) != self._split.get(one.of) for one in some)
+            text += f"; {other:,} of another class" * bool(other) + f"; {across:,} across parts of the split" * bool(across)
+            yield Finding(kind, text, tuple(one.adapter for one in some))
+
+
+def kind_of(module: Module) -> str:
+    """The last two components of a module's name; three where the last is a number, as in attn1.to_out.0."""
+    path = module.up.path
+    return ".".join(path[-3:] if path[-1].isdecimal() else path[-2:])
+
+
+def _count(number: int) -> str:
+    return f"{number:,} adapter{'s' * (number != 1)}"
+
+
+def _row(zoo: Zoo, i: int) -> Tensor:
+    out = torch.empty(1, zoo.layout.p)
+    zoo.source.read(i, i + 1, out.numpy())
+    return out[0]
+
+
+def _without_number(zoo: Zoo, content: Content, names: Sequence[str]) -> Iterable[Finding]:
+    """The adapters with NaN or infinite weights, and those that could not be read."""
+    for i in torch.nonzero(~content.finite)[:, 0].tolist():
+        if i in content.unread:
+            yield Finding("unreadable", f"{names[i]}: {content.unread[i].found}", (names[i],))
+            continue
+        found = []
+        row = _row(zoo, i)
+        for layer in zoo.layout:
+            bad = row[layer.columns][~torch.isfinite(row[layer.columns])]
+            if len(bad):
+                what = "NaN" if bool(bad.isnan().any()) else "infinite"
+                found.append(f"{len(bad)} of {layer.size} entries {what} in {layer.name}")
+        text = found[0] if found else "a scale that is NaN or infinite"
+        yield Finding("non-finite", f"{names[i]}: {text}{f' and {len(found) - 1} more layers' * (len(found) > 1)}", (names[i],))
+
+
+def _without_update(zoo: Zoo, content: Content, names: Sequence[str]) -> Iterable[Finding]:
+    """The adapters that change nothing, by the cause."""
+    modules = zoo.layout.modules
+    if not modules:
+        return
+    causes: dict[str, list[str]] = {}
+    for i in torch.nonzero(content.finite & (content.norms == 0).all(dim=1))[:, 0].tolist():
+        row = _row(zoo, i)
+        if not any(bool(row[module.up.columns].any()) for module in modules):
+            cause = "every up (B) is 0, as before training"
+        elif zoo.scales is not None and not bool(zoo.scales[i].any()):
+            cause = "every scale s is 0"
+        elif not any(bool(row[module.down.columns].any()) for module in modules):
+            cause = "every down (A) is 0"
+        else:
+            cause = "every product s B A is 0"
+        causes.setdefault(cause, []).append(names[i])
+    for cause, found in causes.items():
+        yield Finding("zero", f"{_count(len(found))} with dW = 0, since {cause}: {listed(found, 3)}", tuple(found))
+
+
+def _without_some_updates(zoo: Zoo, content: Content, names: Sequence[str]) -> Iterable[Finding]:
+    """The adapters that change some modules only."""
+    zero = (content.norms == 0) & content.finite[:, None]
+    some = zero.any(dim=1) & ~zero.all(dim=1)
+    if bool(some.any()):
+        modules = [zoo.layout.modules[j].name for j in torch.nonzero(zero[some].any(dim=0))[:, 0].tolist()]
+        found = tuple(names[i] for i in torch.nonzero(some)[:, 0].tolist())
+        text = f"{_count(len(found))} with dW = 0 in some modules: {listed(found, 3)}; the modules: {listed(modules, 3)}"
+        yield Finding("zero modules", text, found)
+
+
+def _kinds(zoo: Zoo, content: Content) -> Iterable[KindFacts]:
+    modules = zoo.layout.modules
+    of_kind: dict[str, list[int]] = {}
+    for place, module in enumerate(modules):
+        of_kind.setdefault(kind_of(module), []).append(place)
+    cosines = cosines_of_downs(content.downs)
+    for name, places in of_kind.items():
+        if zoo.ranks is None:
+            ranks = Counter[int]()
+            for place in places:
+                ranks[modules[place].rank] += len(zoo)
+        else:
+            ranks = Counter(zoo.ranks[:, places].flatten().tolist())
+        scales = torch.ones(1) if zoo.scales is None else zoo.scales[:, places].flatten()
+        scales = scales[torch.isfinite(scales)]
+        norms = content.norms[content.finite][:, places].flatten()
+        of_downs = cosines[places]
+        of_downs = of_downs[~of_downs.isnan()]
+        yield KindFacts(
+            name=name,
+            modules=len(places),
+            ranks=dict(sorted(ranks.items())),
+            scales=(float(scales.min()), float(scales.median()), float(scales.max())) if len(scales) else (0.0, 0.0, 0.0),
+            norm=float(norms.median()) if len(norms) else 0.0,
+            zeros=int((norms == 0).sum()),
+            cosine=float(of_downs.mean()) if len(of_downs) else None,
+        )

@@ -1,0 +1,170 @@
+"""An inspection as tables of texts, from which the terminal and the Markdown page are made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lora_perf.errors import listed
+from lora_perf.inspect.findings import PROBLEMS, InitialA, Inspection
+
+_EXAMPLES = 3  # findings of one kind that are shown; the JSON file has all
+_CLASSES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A title, the columns (those of numbers stand in `right`), and the rows."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: tuple[str, ...] = ()
+
+
+def tables(found: Inspection) -> list[Table]:
+    """What a person is shown: facts, kinds of modules, problems and notes, as far as there are any."""
+    shown = [Table(found.name, ("", "found"), tuple(_facts(found)))]
+    if found.kinds:
+        columns = ("modules", "in an adapter", "rank", "scale s", "median |dW|", "dW = 0", "cosine of A")
+        kinds = tuple(
+            (
+                one.name,
+                f"{one.modules:,}",
+                _ranks(one.ranks),
+                _scales(one.scales),
+                f"{one.norm:.3g}",
+                f"{one.zeros:,}",
+                "" if one.cosine is None else _cosine(one.cosine),
+            )
+            for one in found.kinds
+        )
+        shown.append(Table("Modules of the commonest set" if _sets(found) > 1 else "Modules", columns, kinds, columns[1:]))
+    if found.problems:
+        shown.append(Table("Problems", ("problem", "adapters", "which"), tuple(_problems(found)), ("adapters",)))
+    if found.notes:
+        shown.append(Table("Worth knowing", ("about", "what"), tuple((one.kind, one.text) for one in found.notes)))
+    return [
+        replace(table, title=_printable(table.title), rows=tuple(tuple(map(_printable, row)) for row in table.rows))
+        for table in shown
+    ]
+
+
+def verdict(found: Inspection) -> str:
+    """The inspection in one line."""
+    if not found.problems:
+        return "nothing wrong"
+    kinds = [kind for kind in PROBLEMS if any(one.kind == kind for one in found.problems)]
+    bad = {name for one in found.problems for name in one.adapters}
+    return f"problems: {listed(kinds)}" + f" ({len(bad):,} adapter{'s' * (len(bad) != 1)})" * bool(bad)
+
+
+def _facts(found: Inspection) -> list[tuple[str, str]]:
+    files = found.files
+    rows = [("adapters", f"{found.adapters:,}" + (f" of {files.found:,} files" if files else ""))]
+    if found.modules:
+        rows.append(("modules", f"{found.modules:,}, {found.parameters:,} parameters"))
+    if files and files.opened:
+        rows += [("dialects", _counts(files.dialects)), ("dtypes", _counts(files.dtypes))]
+        if len(files.modules) > 1:
+            rows.append(("modules a file", listed(f"{count:,} in {n:,} files" for count, n in files.modules.items())))
+        alphas = [f"tensors in {files.alphas:,} files"] * bool(files.alphas)
+        alphas += [f"over sqrt(r) in {files.rslora:,} files"] * bool(files.rslora)
+        rows.append(("alphas", ", ".join(alphas) or "no tensors"))
+    if found.classes:
+        rows.append(("classes", _classes(found.classes)))
+    if found.split:
+        rows.append(("split", _counts(found.split)))
+    if found.initial:
+        rows.append(("A", _initial(found.initial)))
+    return rows
+
+
+def _initial(initial: InitialA) -> str:
+    if initial.verdict == "unknown":
+        return f"unknown: {initial.meaning}"
+    return (
+        f"{initial.verdict}: mean pairwise cosine {_cosine(initial.lowest)} to {_cosine(initial.highest)} by module, "
+        f"{_share(initial.related)} of pairs related ({initial.sampled:,} adapters compared). This is {initial.meaning}."
+    )
+
+
+def _classes(classes: Mapping[str, int]) -> str:
+    most, least = max(classes.values()), min(classes.values())
+    balance = f"{least:,} each" if most == least else f"{least:,} to {most:,} each"
+    return f"{len(classes):,}, {balance}: {listed((f'{name} {count:,}' for name, count in classes.items()), _CLASSES)}"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return listed(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _ranks(ranks: Mapping[int, int]) -> str:
+    total = sum(ranks.values())
+    return listed(
+        (f"{rank}" if count == total else f"{rank} ({100 * count / total:.3g} %)" for rank, count in ranks.items()), 4
+    )
+
+
+def _scales(scales: tuple[float, float, float]) -> str:
+    low, median, high = scales
+    return f"{median:.3g}" if low == high else f"{low:.3g} to {high:.3g}, median {median:.3g}"
+
+
+def _cosine(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}"  # no minus before a zero
+
+
+def _share(value: float) -> str:
+    return "less than 0.1 %" if 0 < value < 0.001 else f"{100 * value:.3g} %"
+
+
+def _sets(found: Inspection) -> int:
+    return 1 + sum(one.kind == "modules" for one in found.problems)
+
+
+def _problems(found: Inspection) -> list[tuple[str, str, str]]:
+    rows = []
+    for kind, meaning in PROBLEMS.items():
+        some = [one for one in found.problems if one.kind == kind]
+        names = {name for one in some for name in one.adapters}
+        for place, one in enumerate(some[:_EXAMPLES]):
+            rows.append(
+                (meaning if place == 0 else "", (f"{len(names):,}" if names else "all") if place == 0 else "", one.text)
+            )
+        if len(some) > _EXAMPLES:
+            rows.append(("", "", f"and {len(some) - _EXAMPLES:,} more"))
+    return rows
+
+
+def markdown(found: Inspection) -> str:
+    """The inspection as a page of Markdown."""
+    shown, summary = tables(found), verdict(found)
+    lines = [
+        f"# Inspection of {_escaped(_printable(found.name))}",
+        "",
+        f"**{summary[:1].upper() + summary[1:]}.**",
+        "",
+    ]
+    for table in shown:
+        if table is not shown[0]:
+            lines += [f"## {table.title}", ""]
+        lines += _pipes(table)
+    return "\n".join(lines)
+
+
+def _pipes(table: Table) -> Sequence[str]:
+    marks = ["---:" if name in table.right else "---" for name in table.columns]
+    titles, *rows = (tuple(map(_escaped, row)) for row in (table.columns, *table.rows))
+    return [*(f"| {' | '.join(row)} |" for row in (titles, marks, *rows)), ""]
+
+
+def _printable(text: str) -> str:
+    """Text whose control characters, which names of files may hold, are spelled out."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _escaped(text: str) -> str:
+    """Text that means nothing but itself in Markdown."""
+    return re.sub(r"([\\|*`\[\]])", r"\\\1", text).replace("<", "&lt;")

@@ -1,0 +1,129 @@
+"""The inspection of a collection of adapters: its files, their weights, their repetitions."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from lora_perf.errors import LoraPerfError, listed
+from lora_perf.headers import read_header
+from lora_perf.inspect.files import open_files, zoo_of
+from lora_perf.inspect.findings import Finding, Inspection
+from lora_perf.inspect.gathering import Gathering, Progress
+from lora_perf.sources import load
+from lora_perf.sources.hub import ALIASES
+from lora_perf.sources.tree import ADAPTER, PEFT_CONFIG, Tree, walk
+from lora_perf.store import FORMAT
+from lora_perf.zoo import SPLIT_NAMES, Zoo
+from lora_perf.zoos import EMBEDDED
+
+NEAR = 0.99
+_LOWEST_NEAR = 0.9  # below it most sketches of related adapters would be candidates
+
+
+def inspection(
+    source: str | Path,
+    *,
+    near: float = NEAR,
+    label_column: str = "category_label",
+    split: str = "train",
+    progress: Progress | None = None,
+) -> Inspection:
+    """What there is to know of a collection of adapters before one learns on it, and what is wrong with it.
+
+    Args:
+        source: a folder of adapter files, one such file, or whatever `lora_perf.load` opens.
+        near: the cosine of two dW from which they count as near.
+        label_column: the column of the labels, in data sets and in the metadata of adapter files.
+        split: the part of a data set that has several.
+        progress: called with the name of a stage, how many adapters are done, and how many there are.
+
+    Cost: the header of each file, one pass over the weights (see `content_of`) and a search (see `repeats_of`). Memory does
+    not grow with the weights, only by some kilobytes an adapter.
+
+    Raises:
+        LoraPerfError: there is no collection of adapters here, or a data set that cannot be read; a bad adapter file is a
+            finding.
+    """
+    if not _LOWEST_NEAR <= near < 1:
+        raise LoraPerfError(expected=f"--near of at least {_LOWEST_NEAR} and below 1", found=str(near), fix="change --near")
+    tell = progress or _silent
+    begin = time.perf_counter()
+    place = _adapter_files(source)
+    if place is None:
+        zoo = load(source, label_column=label_column, split=split)
+        return _of_zoo(zoo, near, tell, time.perf_counter() - begin)
+    folder, tree, single = place
+    opened = 0
+
+    def count(number: int) -> None:
+        nonlocal opened
+        opened += number
+        tell("open", opened, len(tree.adapters))
+
+    files = open_files(folder, tree, label_column, single=single, progress=count)
+    gathering = Gathering(
+        os.path.basename(str(source)) if single else os.path.basename(folder), near, files.classes, files.split, tell
+    )
+    gathering.seconds["open"] = time.perf_counter() - begin
+    gathering.problems += files.problems
+    gathering.notes += files.notes
+    for family in files.families:
+        gathering.take(zoo_of(folder, family), [one.member.path for one in family])
+    return gathering.inspection(files.facts)
+
+
+def _silent(*_: object) -> None:
+    pass
+
+
+def _of_zoo(zoo: Zoo, near: float, tell: Progress, seconds: float) -> Inspection:
+    """The inspection of what is no folder of adapter files."""
+    names = [f"adapter {i}" for i in range(len(zoo))]
+    classes = [zoo.classes[label] for label in zoo.labels.tolist()]
+    parts = [] if zoo.split is None else [SPLIT_NAMES[part] for part in zoo.split.tolist()]
+    gathering = Gathering(
+        zoo.name, near, dict(zip(names, classes, strict=True)), dict(zip(names, parts, strict=bool(parts))), tell
+    )
+    gathering.seconds["open"] = seconds
+    gathering.problems += _unpaired_layers(zoo)
+    gathering.take(zoo, names)
+    return gathering.inspection()
+
+
+def _unpaired_layers(zoo: Zoo) -> Iterable[Finding]:
+    paired = {layer.name for module in zoo.layout.modules for layer in (module.up, module.down)}
+    single = [layer.name for layer in zoo.layout if layer.name not in paired]
+    if single:
+        yield Finding(
+            "unpaired", f"{len(single)} of {len(zoo.layout)} layers without partner in every adapter: {listed(single, 3)}"
+        )
+
+
+def _adapter_files(source: str | Path) -> tuple[str, Tree, bool] | None:
+    """The folder and the adapter files that are meant, and whether it is a single one; None for any other source."""
+    if str(source) in {"", *EMBEDDED, *ALIASES}:
+        return None
+    path = os.path.abspath(os.path.expanduser(source))
+    if os.path.isfile(path):
+        if not path.endswith(ADAPTER) or _is_packed(path):
+            return None
+        folder, name = os.path.split(path)
+        configs = {""} if os.path.exists(os.path.join(folder, PEFT_CONFIG)) else set()
+        return folder, Tree(adapters=[name], configs=configs), True
+    if not os.path.isdir(path) or any(os.path.exists(os.path.join(path, name)) for name in ("dataset_dict.json", "state.json")):
+        return None
+    try:
+        tree = walk(path)
+    except OSError:
+        return None  # `load` says what is wrong
+    return (path, tree, False) if tree.adapters and not tree.parquet else None
+
+
+def _is_packed(path: str) -> bool:
+    try:
+        return read_header(path).metadata.get("format") == FORMAT
+    except LoraPerfError:
+        return False

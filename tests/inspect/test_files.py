@@ -1,0 +1,238 @@
+"""Faults of files: each one planted in a clean folder is found, named, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+import lora_perf
+from lora_perf.inspect import inspection
+from tests.inspect.collections import MODULES, add, clean_folder, only_problem, problems, wide
+from tests.sources.adapters import DIALECTS, factors, raw, save, tensors
+
+
+def test_nothing_is_wrong_with_a_clean_folder(tmp_path: Path) -> None:
+    found = inspection(clean_folder(tmp_path))
+    assert (found.problems, found.adapters, found.modules, found.parameters) == ((), 8, 4, 4 * 2 * (24 + 40))
+    assert found.classes == {"cat": 4, "dog": 4}
+    assert found.files is not None
+    assert (found.files.found, found.files.opened, found.files.dtypes) == (8, 8, {"F32": 8})
+
+
+def test_dialects_and_dtypes_are_counted(tmp_path: Path) -> None:
+    for i, dialect in enumerate(DIALECTS):
+        made = wide(i) if i else {module: (a.half(), b.bfloat16()) for module, (a, b) in wide(i).items()}
+        add(tmp_path, i, made, dialect=dialect)
+    facts = inspection(tmp_path).files
+    assert facts is not None
+    assert facts.dialects == dict.fromkeys(DIALECTS, 1)
+    assert facts.dtypes == {"F32": 4, "BF16 + F16": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "telling"),
+    [
+        (b"", "an empty file"),
+        (b"abc", "3 bytes"),
+        (b"\xff" * 64, "a header of"),
+        (pickle.dumps({"a": 1}), "a pickle"),
+        (b"\x08" + b"\0" * 7 + b"nonsense", "no JSON"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path, content: bytes, telling: str) -> None:
+    clean_folder(tmp_path)
+    (tmp_path / "cat" / "bad.safetensors").write_bytes(content)
+    found = inspection(tmp_path)
+    text = only_problem(found, "unreadable")
+    assert text.startswith("cat/bad.safetensors: ")
+    assert telling in text
+    assert found.adapters == 8
+
+
+def test_a_truncated_file_is_unreadable(tmp_path: Path) -> None:
+    path = clean_folder(tmp_path) / "dog" / "3.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    assert "truncated" in only_problem(inspection(tmp_path), "unreadable")
+
+
+def test_a_broken_link_and_a_folder_of_the_name_of_a_file_are_unreadable(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    (tmp_path / "cat" / "link.safetensors").symlink_to("nowhere")
+    (tmp_path / "cat" / "folder.safetensors").mkdir()
+    assert problems(tmp_path) == [
+        ("unreadable", ("cat/folder.safetensors",)),
+        ("unreadable", ("cat/link.safetensors",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("hada_w1_a", "LoHa"),
+        ("lokr_w1", "LoKr"),
+        ("dora_scale", "DoRA"),
+        ("oft_blocks", "OFT"),
+        ("on_input", "IA3"),
+    ],
+)
+def test_kinds_that_are_no_product_are_named(tmp_path: Path, name: str, kind: str) -> None:
+    clean_folder(tmp_path)
+    save(tmp_path / "cat" / "other.safetensors", {f"lora_unet_mid_block.{name}": torch.ones(3)})
+    text = only_problem(inspection(tmp_path), "unsupported")
+    assert text == f"cat/other.safetensors: {kind}"
+
+
+def test_kinds_that_only_the_configuration_tells_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "cat" / "one"
+    save(folder / "adapter_model.safetensors", tensors(factors(rank=2), "peft"))
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 2, "use_dora": True}))
+    assert only_problem(inspection(tmp_path), "unsupported") == "cat/one/adapter_model.safetensors: DoRA"
+
+
+def test_factors_without_partner_are_named(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    content = tensors(wide(9))
+    name = next(name for name in content if "attn2.to_v.lora.up" in name)
+    del content[name]
+    save(tmp_path / "cat" / "half.safetensors", content)
+    text = only_problem(inspection(tmp_path), "unpaired")
+    assert "1 without partner" in text
+    assert "attn2.to_v.lora.down.weight" in text
+
+
+def test_single_sides_only_are_factors_without_partner(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    save(tmp_path / "cat" / "downs.safetensors", {k: v for k, v in tensors(wide(9)).items() if "down.weight" in k})
+    assert "4 without partner" in only_problem(inspection(tmp_path), "unpaired")
+
+
+def test_a_whole_model_and_a_packed_zoo_are_refused(tmp_path: Path) -> None:
+    clean_folder(tmp_path / "zoo")
+    lora_perf.pack(tmp_path / "zoo", tmp_path / "zoo" / "cat" / "packed.safetensors")
+    save(tmp_path / "zoo" / "dog" / "model.safetensors", {"unet.conv_in.weight": torch.ones(3, 3)})
+    assert problems(tmp_path / "zoo") == [
+        ("refused", ("cat/packed.safetensors",)),
+        ("refused", ("dog/model.safetensors",)),
+    ]
+
+
+def test_missing_and_further_modules_are_named_with_their_files(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    fewer = dict(list(MODULES.items())[1:])
+    paths = tuple(add(tmp_path, i, factors(i, 2, fewer)) for i in (90, 92))
+    more = add(tmp_path, 94, factors(94, 2, MODULES | {"unet.mid_block.attn1.to_k": (24, 40)}))
+    other = add(tmp_path, 96, factors(96, 2, dict.fromkeys(MODULES, (24, 41))))
+    found = inspection(tmp_path)
+    assert [(one.kind, one.adapters) for one in found.problems] == [
+        ("modules", paths),
+        ("modules", (more,)),
+        ("modules", (other,)),
+    ]
+    texts = [one.text for one in found.problems]
+    assert "1 of 4 modules missing (unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q)" in texts[0]
+    assert "1 more (unet.mid_block.attn1.to_k)" in texts[1]
+    assert "4 of 4 modules of another shape" in texts[2]
+    assert (found.adapters, found.modules) == (12, 4)
+
+
+def test_weights_of_adapters_with_other_modules_are_looked_at_too(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    fewer = factors(90, 2, dict(list(MODULES.items())[1:]))
+    next(iter(fewer.values()))[0][0, 0] = torch.nan
+    path = add(tmp_path, 90, fewer)
+    assert problems(tmp_path) == [("modules", (path,)), ("non-finite", (path,))]
+
+
+def test_ranks_that_differ_are_shown_by_kind_and_noted(tmp_path: Path) -> None:
+    for i in range(6):
+        add(tmp_path, i, wide(i, (2, 4)[i == 0]))
+    found = inspection(tmp_path)
+    assert all(one.ranks == {2: 5, 4: 1} for one in found.kinds)
+    assert [one.kind for one in found.notes] == ["ranks"]
+    assert found.problems == ()
+
+
+def test_scales_are_those_of_alpha_over_rank(tmp_path: Path) -> None:
+    for i in range(6):
+        content = tensors(wide(i), "kohya")
+        stems = {name.partition(".")[0] for name in content}
+        save(tmp_path / "cat" / f"{i}.safetensors", content | {f"{stem}.alpha": torch.tensor(1.0 + i) for stem in stems})
+    found = inspection(tmp_path)
+    assert [one.scales for one in found.kinds] == [(0.5, 1.5, 3.0)] * 4
+    assert found.files is not None
+    assert found.files.alphas == 6
+
+
+def test_an_assumed_scale_is_noted(tmp_path: Path) -> None:
+    for i in range(3):
+        add(tmp_path, i, wide(i), dialect="kohya", label="cat")
+    (note,) = inspection(tmp_path).notes
+    assert "3 files: no alpha: scale taken as 1 for 4 of 4 modules" in note.text
+
+
+def test_pickles_are_left_alone_and_noted(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    (tmp_path / "cat" / "trap.bin").write_bytes(pickle.dumps(Trap()))
+    (tmp_path / "cat" / "trap.safetensors").write_bytes(pickle.dumps(Trap()))
+    found = inspection(tmp_path)
+    assert "pickle" in only_problem(found, "unreadable")
+    assert [one.kind for one in found.notes] == ["pickles"]
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_folder_without_classes_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    for i in range(4):
+        save(tmp_path / f"{i}.safetensors", tensors(wide(i)))
+    found = inspection(tmp_path)
+    assert "no sub-folder above 4 of 4" in only_problem(found, "labels")
+    assert (found.adapters, found.classes) == (4, {})
+
+
+def test_a_damaged_description_is_a_problem_of_its_adapter(tmp_path: Path) -> None:
+    for i in range(4):
+        save(tmp_path / f"{i}" / "a.safetensors", tensors(wide(i)))
+        (tmp_path / f"{i}" / "metadata.json").write_text("{" if i == 2 else json.dumps({"label": "cat"}))
+    found = inspection(tmp_path)
+    assert [(one.kind, one.adapters) for one in found.problems] == [("labels", ("2/a.safetensors",))]
+    assert (found.adapters, found.classes) == (4, {"cat": 3})
+
+
+def test_a_class_too_small_to_split_is_noted(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    add(tmp_path, 90, wide(90), label="bird")
+    (note,) = inspection(tmp_path).notes
+    assert (note.kind, "1 class of fewer than 3" in note.text) == ("classes", True)
+
+
+def test_a_single_file_needs_no_class(tmp_path: Path) -> None:
+    path = save(tmp_path / "one.safetensors", tensors(wide(0)))
+    found = inspection(path)
+    assert (found.name, found.adapters, found.problems) == ("one.safetensors", 1, ())
+    assert found.initial is not None
+    assert found.initial.verdict == "unknown"
+
+
+def test_a_folder_of_nothing_but_bad_files_is_a_report_too(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    raw(tmp_path / "cat" / "a.safetensors", b"{")
+    found = inspection(tmp_path)
+    assert (found.adapters, found.kinds, found.initial) == (0, (), None)
+    only_problem(found, "unreadable")
+
+
+def test_progress_counts_the_files_and_then_the_adapters(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    (tmp_path / "cat" / "bad.safetensors").write_bytes(b"")
+    last: dict[str, tuple[int, int]] = {}
+    inspection(tmp_path, progress=lambda stage, done, total: last.__setitem__(stage, (done, total)))
+    assert last == {"open": (9, 9), "read": (8, 8)}
