@@ -1,0 +1,12 @@
+"""The gauge audit: how features and accuracies change when adapters are written in other factors of the same update.
+
+(B, A) and (B G, G^-1 A) are the same dW = s B A for every invertible G (r, r). Which of them an adapter happens to hold says
+nothing of what it does, so whatever of its features or its class moves with G was never about the update.
+"""
+
+from lora_perf.audit.config import AuditConfig
+from lora_perf.audit.gauges import GAUGES, Gauge
+from lora_perf.audit.rows import rounding, with_gauges
+from lora_perf.audit.study import Audit, audit
+
+__all__ = ["GAUGES", "Audit", "AuditConfig", "Gauge", "audit", "rounding", "with_gauges"]

@@ -1,0 +1,80 @@
+"""`python -m lora_perf.audit DATASET`: do features and accuracies survive other factors of the same update?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from rich.text import Text
+
+from lora_perf import store
+from lora_perf.audit import pages
+from lora_perf.audit.config import AuditConfig
+from lora_perf.audit.figure import svg
+from lora_perf.audit.study import Audit, audit
+from lora_perf.errors import LoraPerfError
+from lora_perf.experiment.console import warnings_to_stderr
+from lora_perf.experiment.runner import check_writable
+from lora_perf.sources import load
+
+_USER_ERROR = 2
+_INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    try:
+        with warnings_to_stderr():
+            prog = "python -m lora_perf.audit"
+            config = tyro.cli(AuditConfig, args=arguments, prog=prog, config=(tyro.conf.PositionalRequiredArgs,))
+            zoo = load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
+            check_writable(config.output_dir)
+            with _progress(console) as progress:
+                found = audit(zoo, config, lambda line: console.print(Text(line), soft_wrap=True), progress)
+            for table in pages.tables(found):
+                console.print(table)
+            for line in (*pages.warnings(found), pages.NOTE, pages.verdict(found)):
+                console.print(Text(line), soft_wrap=True)
+            _write(found, config)
+            console.print(Text(f"written to {config.output_dir}: audit.md, audit.json, audit.svg"), soft_wrap=True)
+    except LoraPerfError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of the pass on a terminal, nothing elsewhere."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("represent", total=None, visible=False)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=done < total)
+
+        yield advance
+
+
+def _write(found: Audit, config: AuditConfig) -> None:
+    """Writes all files or none."""
+    files = {
+        "audit.md": pages.markdown(found).encode(),
+        "audit.json": json.dumps(found.to_json(), indent=1, allow_nan=False).encode(),
+        "audit.svg": svg(found),
+    }
+    with ExitStack() as stack:
+        for name, content in files.items():
+            stack.enter_context(store.replacing(config.output_dir / name)).write(content)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

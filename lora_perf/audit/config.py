@@ -1,0 +1,49 @@
+"""The settings of an audit: one frozen dataclass for defaults, flags and help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from lora_perf.errors import LoraPerfError
+from lora_perf.experiment.config import Classifier
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """Audits representations: do features and accuracies change when B A is written as (B G) (G^-1 A)?
+
+    Classifiers are trained on the train adapters as they are and tested on the test adapters, as they are and in each gauge.
+    Writes audit.md, audit.json and audit.svg to the output folder. Exit status: 0 done, 2 a wrong argument, 130 interrupted.
+    """
+
+    dataset: Annotated[str, tyro.conf.arg(metavar="DATASET")]
+    """Embedded zoo (digits, digits-shared), Hub alias (1k, 10k, 50k, 100k, small, sanity-check), Hub id, or a path."""
+    representations: tuple[str, ...] = ("ten", "dw", "learned")
+    """Representations to audit, or sets of them: ten, dw (of the update B A), learned (fitted on the train rows)."""
+    layers: str = "all"
+    """Layer group: all, visual, text, up, down, or part of a module's name, as attn2.to_v."""
+    classifiers: tuple[Classifier, ...] = ("ridge",)
+    """Probes: ridge, logistic (regression), knn (nearest neighbours); mlp, the perceptron of the experiment."""
+    adapters: Literal["test", "all"] = "test"
+    """Whose features are moved: those of the test adapters, or of all, for which memory may hold five times the rows."""
+    num_runs: int = 10
+    """Runs (seeds) of the perceptron."""
+    seed: int = 42
+    """Seed of the gauges, of the split, of learned representations and of the perceptron's first run."""
+    label_column: str = "category_label"
+    """Column of the labels in a data set."""
+    skip_bad: bool = False
+    """Leave adapter files out that cannot be read, and say how many, instead of stopping at the first."""
+    output_dir: Path = Path("results/audit")
+    """Folder of the report."""
+
+    def __post_init__(self) -> None:
+        for name in ("representations", "classifiers"):
+            if not getattr(self, name):
+                raise LoraPerfError(expected=f"at least one name after --{name}", found="none", fix="name one")
+        if self.num_runs < 1:
+            raise LoraPerfError(expected="--num-runs of at least 1", found=str(self.num_runs), fix="change --num-runs")

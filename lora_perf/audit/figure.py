@@ -1,0 +1,96 @@
+"""audit.svg: movements beside the rounding of float32, and drops of accuracy."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from lora_perf.audit.gauges import GAUGES
+from lora_perf.audit.study import STILL, Audit, Reading
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which most colour-blind people can tell apart.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
+_MARKERS = ("o", "s", "^", "D")
+_LEAST = 1e-9  # where movements of exactly 0 are drawn, well below the rounding of float32
+
+
+def svg(found: Audit) -> bytes:
+    """The figure of an audit as a file."""
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "lora_perf"}):  # with fixed ids and no date the same numbers give the same file
+        drawn(found).savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def drawn(found: Audit) -> Figure:
+    """Largest movements on the left, drops of accuracy on the right, a panel a classifier."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = [one.name for one in found.representations][::-1]
+    classifiers = [one.classifier for one in found.representations[0].readings]
+    panels = 1 + len(classifiers)
+    figure = Figure(figsize=(1.5 + 4.2 * panels, 1.8 + 0.36 * len(names)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+    _movements(axes[0], found, names)
+    for place, (one, classifier) in enumerate(zip(axes[1:], classifiers, strict=True)):
+        readings = {audited.name: audited.readings[place] for audited in found.representations}
+        _drops(one, readings, names)
+        one.set_title(f"accuracy lost by {classifier}", fontsize="medium")
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(-0.6, len(names) - 0.4)
+    figure.suptitle(f"{found.dataset['name']}: the same updates in other factors")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure
+
+
+def _movements(axes: Axes, found: Audit, names: list[str]) -> None:
+    movements = {one.name: one.movements for one in found.representations}
+    floor = max(one.largest for one in found.rounding.values())
+    for turn, gauge in enumerate(GAUGES):
+        largest = [max(_LEAST, movements[name][gauge].relative.largest) for name in names]
+        axes.plot(largest, _heights(len(names), turn), _MARKERS[turn], color=_COLOURS[turn], markersize=4.5, label=gauge)
+    axes.set_xscale("log")
+    axes.set_xlim(_LEAST / 2)
+    axes.axvline(max(_LEAST, floor), color="grey", linestyle=":", label="dW in float32 factors")
+    axes.axvline(STILL, color="grey", linestyle="--", label="still below")
+    axes.set_title("largest movement of an adapter's features", fontsize="medium")
+    axes.set_xlabel(f"|f' - f| / |f| (exactly 0 is drawn at {_LEAST:g})")
+    _tidy(axes)
+
+
+def _drops(axes: Axes, readings: dict[str, Reading], names: list[str]) -> None:
+    for turn, gauge in enumerate(GAUGES):
+        drops = [readings[name].drop[gauge] for name in names]
+        axes.errorbar(
+            [one.mean for one in drops],
+            _heights(len(names), turn),
+            xerr=[[one.mean - one.low for one in drops], [one.high - one.mean for one in drops]],
+            fmt=_MARKERS[turn],
+            color=_COLOURS[turn],
+            markersize=4.5,
+            capsize=2,
+            linewidth=1.1,
+        )
+    axes.axvline(0, color="grey", linestyle=":")
+    axes.set_xlabel("accuracy as trained less accuracy in the gauge")
+    _tidy(axes)
+
+
+def _heights(count: int, turn: int) -> list[float]:
+    """Where the points of one gauge stand: the first gauge of a representation on top."""
+    return [place + 0.6 * (0.5 - (turn + 0.5) / len(GAUGES)) for place in range(count)]
+
+
+def _tidy(axes: Axes) -> None:
+    axes.grid(axis="x", alpha=0.3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

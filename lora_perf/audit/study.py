@@ -1,0 +1,271 @@
+"""The audit itself: what features and classifiers make of adapters that are written in other gauges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lora_perf.audit.config import AuditConfig
+from lora_perf.audit.gauges import GAUGES
+from lora_perf.audit.movement import Extent, Movement, Ruler, extent, short
+from lora_perf.audit.rows import rounding, with_gauges
+from lora_perf.classifier import train
+from lora_perf.errors import LoraPerfError, listed
+from lora_perf.experiment.catalogue import ANY_RANK, MODULE_NUMBERS, count, expand
+from lora_perf.features import Features
+from lora_perf.layout import Layer
+from lora_perf.learned import LEARNED, learn
+from lora_perf.metrics import Estimate, PairedDifference, accuracy, paired_difference
+from lora_perf.probes import coordinates, fit, refuse_too_many
+from lora_perf.provenance import machine, versions
+from lora_perf.represent import represent
+from lora_perf.split import Split, make_split
+from lora_perf.standardise import ConstantFeaturesError
+from lora_perf.zoo import Zoo
+
+# Features that move by less than this, relative to their row, do not depend on the gauge: float32 factors cannot hold an update
+# better than to 1e-7, and decompositions may lose two or three digits more.
+STILL = 1e-4
+
+Tell = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one classifier makes of a representation.
+
+    Attributes:
+        original: accuracy on the test adapters as they are.
+        after, drop: by gauge, the accuracy on the same adapters and what is lost, paired.
+    """
+
+    classifier: str
+    original: Estimate
+    after: dict[str, Estimate]
+    drop: dict[str, PairedDifference]
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One representation: its features, those of them that are constant on the train rows, movements by gauge, classifiers."""
+
+    name: str
+    features: int
+    constant: int
+    movements: dict[str, Movement]
+    readings: list[Reading]
+
+    @property
+    def still(self) -> bool:
+        """Whether no adapter's features moved by STILL or more in any gauge."""
+        return all(one.relative.largest < STILL for one in self.movements.values())
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found, and what it depends on.
+
+    Attributes:
+        rounding: by gauge, how far float32 factors alone moved dW, over the adapters.
+        moved: how many adapters the movements are over.
+        left_out: representations of the sets asked for that cannot be audited on this zoo, and why.
+    """
+
+    config: dict[str, Any]
+    dataset: dict[str, Any]
+    versions: dict[str, str]
+    machine: dict[str, str | int]
+    moved: int
+    rounding: dict[str, Extent]
+    representations: list[Audited]
+    left_out: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        record = asdict(self)
+        record["gauges"] = {one.name: one.about for one in GAUGES.values()}
+        record["still_below"] = STILL
+        for plain, one in zip(record["representations"], self.representations, strict=True):
+            plain["still"] = one.still
+        return record
+
+
+def audit(
+    zoo: Zoo, config: AuditConfig, tell: Tell = lambda _: None, progress: Callable[[int, int], object] = lambda *_: None
+) -> Audit:
+    """Audits the representations of a zoo.
+
+    Args:
+        tell: called with a line about what comes next.
+        progress: called with the number of adapters that are represented so far, and of all.
+
+    Cost: one pass over the zoo and over its adapters to be moved in each gauge; one fit a learned representation and one a
+        classifier. Learned representations and `flat_vec` hold all these rows in memory.
+    Raises:
+        LoraPerfError: settings that do not fit the zoo, weights that cannot be used.
+    """
+    layers = zoo.layout.group(config.layers)
+    split = make_split(zoo.labels, zoo.classes, zoo.split, seed=config.seed)
+    names, left_out = _possible(zoo, layers, split, config)
+    n = len(zoo)
+    adapters = split.test if config.adapters == "test" else torch.arange(n)
+    tell(f"{zoo.name}: {n:,} adapters, of which {len(adapters):,} are moved in {len(GAUGES)} gauges")
+    if left_out:
+        tell(f"left out, as they cannot be made of this zoo (audit.md says why): {', '.join(left_out)}")
+    both = with_gauges(zoo, adapters, config.seed)
+    audited = [
+        _audited(name, features, both, n, adapters, split, config, tell)
+        for name, features in _features(both, names, layers, split, config, tell, progress)
+    ]
+    return Audit(
+        config={name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()},
+        dataset=_facts(zoo, split),
+        versions=versions(),
+        machine=machine(torch.device("cpu")),
+        moved=len(adapters),
+        rounding={name: extent(rounding(zoo, one, adapters, config.seed, layers)) for name, one in GAUGES.items()},
+        representations=sorted(audited, key=lambda one: names.index(one.name)),
+        left_out=left_out,
+    )
+
+
+def _possible(zoo: Zoo, layers: tuple[Layer, ...], split: Split, config: AuditConfig) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The representations to audit, and those of named sets that cannot be, with the reason.
+
+    Raises:
+        LoraPerfError: what was asked for by its own name cannot be audited, or nothing of a set can; no weight is read.
+    """
+    if not any({module.up, module.down} & set(layers) for module in zoo.layout.modules):
+        raise LoraPerfError(
+            expected="layers of modules with both an up and a down, which a gauge changes together",
+            found=f"none within {listed((layer.name for layer in layers), 2)}",
+            fix="use a zoo with both factors",
+        )
+    names, left_out = [], {}
+    first: LoraPerfError | None = None
+    for name in expand(config.representations):
+        try:
+            _check(name, zoo, layers, split, config)
+        except LoraPerfError as error:
+            if name in config.representations:
+                raise
+            left_out[name] = f"expected {error.expected}; found {error.found}"
+            first = first or error
+        else:
+            names.append(name)
+    if first is not None and not names:
+        raise first
+    return tuple(names), left_out
+
+
+def _check(name: str, zoo: Zoo, layers: tuple[Layer, ...], split: Split, config: AuditConfig) -> None:
+    """Refuses a representation that cannot be made of this zoo, or not be read by the classifiers."""
+    if zoo.ranks is not None and name not in ANY_RANK:
+        known = listed(one for one in ANY_RANK if one not in MODULE_NUMBERS)
+        raise LoraPerfError(
+            expected=f"representations of dW for adapters of different ranks ({known})",
+            found=f"{name} for ranks from {int(zoo.ranks.min())} to {int(zoo.ranks.max())}",
+            fix="write --representations dw dw_kernel, or keep the adapters of one rank",
+        )
+    features = count(name, zoo.layout, layers)
+    if features is not None and set(config.classifiers) != {"mlp"}:
+        refuse_too_many(len(split.train), features)
+
+
+def _features(
+    both: Zoo,
+    names: tuple[str, ...],
+    layers: tuple[Layer, ...],
+    split: Split,
+    config: AuditConfig,
+    tell: Tell,
+    progress: Callable[[int, int], object],
+) -> Iterator[tuple[str, Features]]:
+    """The features of all rows: computed in one pass, then learned ones, which are fitted on the train rows as they are."""
+    computed = [name for name in names if name not in LEARNED]
+    if computed:
+        done = 0
+
+        def passed(adapters: int) -> None:
+            nonlocal done
+            done += adapters
+            progress(done, len(both))
+
+        tell(f"one pass for {', '.join(computed)}")
+        found = represent(both, computed, layers=layers, progress=passed)
+        for name in computed:
+            yield name, found.pop(name)
+    for name in names:
+        if name in LEARNED:
+            tell(f"fitting {name} to the train adapters")
+            yield name, learn(both, name, layers=layers, train=split.train, seed=config.seed)
+
+
+def _audited(
+    name: str, features: Features, both: Zoo, n: int, adapters: Tensor, split: Split, config: AuditConfig, tell: Tell
+) -> Audited:
+    ruler = Ruler(features.values, split.train, features.names)
+    tops = {gauge: n + turn * len(adapters) for turn, gauge in enumerate(GAUGES)}
+    movements = {gauge: ruler.measure(adapters, top + torch.arange(len(adapters))) for gauge, top in tops.items()}
+    places = torch.full((n,), -1)
+    places[adapters] = torch.arange(len(adapters))
+    # The test rows as they are, then in each gauge: one fit answers for all of them.
+    rows = torch.cat([split.test, *(top + places[split.test] for top in tops.values())])
+    asked = Split(split.train, split.validation, rows, split.kind, split.resubstitution)
+    truth = both.labels[split.test]
+    readings = []
+    for classifier, answers in _answers(features, both.labels, len(both.classes), asked, config):
+        correct = (answers.unflatten(1, (-1, len(truth))) == truth).numpy()  # (s, 1 + gauges, test)
+        original, *others = (correct[:, turn] for turn in range(correct.shape[1]))
+        after = dict(zip(GAUGES, others, strict=True))
+        readings.append(
+            Reading(
+                classifier,
+                accuracy(original),
+                {gauge: accuracy(one) for gauge, one in after.items()},
+                {gauge: paired_difference(original, one) for gauge, one in after.items()},
+            )
+        )
+    said = ", ".join(f"{one.classifier} {one.original.mean:.3f}" for one in readings)
+    farthest = max(one.relative.largest for one in movements.values())
+    tell(f"{name}: moves by at most {short(farthest)}; accuracy {said}")
+    return Audited(name, features.values.shape[1], ruler.constant, movements, readings)
+
+
+def _answers(
+    features: Features, labels: Tensor, n_classes: int, split: Split, config: AuditConfig
+) -> Iterator[tuple[str, Tensor]]:
+    """Predictions (s, rows) of the test rows by each classifier; the commonest class where all features are constant."""
+    seeds = tuple(range(config.seed, config.seed + config.num_runs))
+    try:
+        x = None if set(config.classifiers) == {"mlp"} else coordinates(features.values, split)
+        for classifier in dict.fromkeys(config.classifiers):
+            if classifier == "mlp":
+                yield classifier, train(features.values, labels, split, n_classes, seeds).predictions.cpu()
+            else:
+                assert x is not None
+                yield classifier, torch.from_numpy(fit(classifier, x, labels, split).predictions)[None]
+    except ConstantFeaturesError:
+        commonest = labels[split.train].bincount().argmax()
+        for classifier in dict.fromkeys(config.classifiers):
+            yield classifier, commonest.expand(1, len(split.test))
+
+
+def _facts(zoo: Zoo, split: Split) -> dict[str, Any]:
+    return {
+        "name": zoo.name,
+        "fingerprint": zoo.fingerprint,
+        "adapters": len(zoo),
+        "modules": len(zoo.layout.modules),
+        "parameters": zoo.layout.p,
+        "classes": list(zoo.classes),
+        "split": split.kind,
+        "train": len(split.train),
+        "test": len(split.test),
+        "resubstitution": split.resubstitution,
+        "skipped": [{"path": one.path, "reason": one.reason} for one in zoo.skipped],
+    }
