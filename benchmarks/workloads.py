@@ -4,7 +4,7 @@
 >>> TABLE["load_nested"].prepare("small").checked()
 """
 
-from benchmarks.stages import loading, preparing, representing, streaming, training, whole  # noqa: F401 - each fills the table
+from benchmarks.stages import learning, loading, preparing, representing, streaming, training, updates, whole  # noqa: F401 - each fills the table
 from benchmarks.table import TABLE, Baseline, Case, Workload
 
 __all__ = ["TABLE", "Baseline", "Case", "Workload"]

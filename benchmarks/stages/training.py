@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from lora_perf.classifier import TrainedRuns
 
 _ADAPTERS, _FEATURES, _CLASSES = 1_000, 1_000, 10
-_EPOCHS = 5
+_EPOCHS, _BATCH = 5, 64
 # Hidden width, and distance of a class from the centre in deviations of a feature. The width of the recipe, and a small
 # one where only the machinery is tried; the signal is such that five epochs reach 0.9 and more, which chance (0.1) does not.
 _HIDDEN = {"small": 128, "medium": 512}
@@ -77,8 +78,60 @@ def _case(scale: str, runs: int) -> Case:
         check=check,
         nbytes=runs * _EPOCHS * len(split.train) * values[0].nbytes,
         baselines={"loop": loop},
+        limit=lambda: products_and_adam(runs, len(split.train), (_FEATURES, config.hidden, _CLASSES)),
         adapters=_ADAPTERS,
     )
+
+
+def products_and_adam(runs: int, rows: int, sizes: tuple[int, int, int], epochs: int = _EPOCHS) -> int:
+    """The least that training is: the matrix products of forward and backward, and one fused Adam step a batch.
+
+    Each run has one thread, as many runs at a time as PyTorch has threads. Nothing is learnt: what lies between the
+    products (batch norm, dropout, loss, the choice of rows) is left out. Returns the number of batches.
+
+    Shapes: sizes (f, h, c) of three hidden layers.
+    """
+    threads = torch.get_num_threads()
+
+    def one(seed: int) -> int:
+        torch.set_num_threads(1)
+        return _least_run(seed, rows, sizes, epochs)
+
+    try:
+        with ThreadPoolExecutor(min(threads, runs)) as lanes:
+            return sum(lanes.map(one, range(runs)))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.no_grad()
+def _least_run(seed: int, rows: int, sizes: tuple[int, int, int], epochs: int) -> int:
+    f, h, c = sizes
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(h, f), (h, h), (h, h), (c, h)]
+    counts = [out * k for out, k in shapes]
+    parameter = torch.randn(sum(counts), generator=generator).mul_(0.01).requires_grad_()
+    parameter.grad = torch.zeros_like(parameter)
+    optimiser = torch.optim.Adam([parameter], 1e-3, weight_decay=1e-4, fused=True)
+
+    def pieces(flat: torch.Tensor) -> list[torch.Tensor]:
+        return [part.view(shape) for part, shape in zip(flat.split(counts), shapes, strict=True)]
+
+    weights, gradients = pieces(parameter.detach()), pieces(parameter.grad)
+    # What the products read is as wide as in training and always the same; what they write is written over.
+    inputs = [torch.randn(min(_BATCH, rows), k, generator=generator) for _, k in shapes]
+    errors = [torch.randn(min(_BATCH, rows), out, generator=generator) for out, _ in shapes]
+    forward, backward = [torch.empty_like(one) for one in errors], [torch.empty_like(one) for one in inputs]
+    batches = [min(_BATCH, rows - start) for start in range(0, rows, _BATCH)] * epochs
+    for m in batches:
+        for weight, source, out in zip(weights, inputs, forward, strict=True):
+            torch.mm(source[:m], weight.T, out=out[:m])
+        for layer in reversed(range(len(shapes))):
+            torch.mm(errors[layer][:m].T, inputs[layer][:m], out=gradients[layer])
+            if layer:  # nothing asks for the gradient of the features
+                torch.mm(errors[layer][:m], weights[layer], out=backward[layer][:m])
+        optimiser.step()
+    return len(batches)
 
 
 def _check_accuracy(found: NDArray[np.float64]) -> None:
@@ -87,13 +140,13 @@ def _check_accuracy(found: NDArray[np.float64]) -> None:
     assert np.all(found <= 1), found
 
 
-@workload("training", "small", "medium", baselines=("loop",))
+@workload("training", "small", "medium", baselines=("loop",), limit=True)
 def train_one_run(scale: str) -> Case:
     """One seed, five epochs."""
     return _case(scale, 1)
 
 
-@workload("training", "small", "medium", baselines=("loop",))
+@workload("training", "small", "medium", baselines=("loop",), limit=True)
 def train_ten_runs(scale: str) -> Case:
     """Ten seeds, five epochs each."""
     return _case(scale, 10)

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,26 +46,30 @@ def import_package(scale: str) -> Case:
     )
 
 
-@workload("whole", "small")
-def experiment_small(scale: str) -> Case:
-    """The command line on the embedded zoo: two representations, two layer groups, two runs of three epochs."""
+def _experiment(output: Path, representations: tuple[str, ...], *flags: str) -> Callable[[], Path]:
+    """The command line on the embedded zoo, called as a shell calls it; gives the file of its results."""
     from lora_perf.experiment.__main__ import main
 
-    output = corpora.scratch() / "results"
-    zoo = lora_perf.load("digits")
+    arguments = ["--dataset", "digits", "--num-runs", str(_RUNS), "--epochs", str(_EPOCHS), "--device", "cpu", *flags]
+    arguments += ["--output-dir", str(output), "--representations", *representations, "--layer-groups", *_GROUPS]
 
     def call() -> Path:
-        arguments = ["--dataset", "digits", "--num-runs", str(_RUNS), "--epochs", str(_EPOCHS), "--device", "cpu"]
-        arguments += ["--no-resume", "--no-cache-features", "--output-dir", str(output)]
-        arguments += ["--representations", *_REPRESENTATIONS, "--layer-groups", *_GROUPS]
         with contextlib.redirect_stdout(io.StringIO()):
             status = main(arguments)
         assert status == 0
         return output / "results.json"
 
+    return call
+
+
+@workload("whole", "small")
+def experiment_small(scale: str) -> Case:
+    """The command line on the embedded zoo: two representations, two layer groups, two runs of three epochs."""
+    output = corpora.scratch() / "results"
+    zoo = lora_perf.load("digits")
     return Case(
-        call=call,
-        check=check_results,
+        call=_experiment(output, _REPRESENTATIONS, "--no-resume", "--no-cache-features"),
+        check=lambda path: check_results(path, _REPRESENTATIONS),
         nbytes=zoo.nbytes,
         before=lambda: shutil.rmtree(output, ignore_errors=True),
         layers=len(zoo.layout),
@@ -72,13 +77,39 @@ def experiment_small(scale: str) -> Case:
     )
 
 
-def check_results(path: Path) -> None:
+@workload("whole", "small")
+def experiment_continued(scale: str) -> Case:
+    """An experiment that goes on after an interruption: half of its cells are finished, all features are in the cache."""
+    output, kept = corpora.scratch() / "continued", corpora.scratch() / "finished"
+    representations = (*_REPRESENTATIONS, "pca")  # with one that is fitted, whose features are kept apart
+    zoo = lora_perf.load("digits")
+    call = _experiment(output, representations)
+    call()
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(output / "cells", kept, ignore=lambda _, names: [name for name in names if f".{_GROUPS[0]}." not in name])
+
+    def interrupt() -> None:
+        (output / "results.json").unlink(missing_ok=True)
+        shutil.rmtree(output / "cells", ignore_errors=True)
+        shutil.copytree(kept, output / "cells")
+
+    return Case(
+        call=call,
+        check=lambda path: check_results(path, representations),
+        nbytes=zoo.nbytes,
+        before=interrupt,
+        layers=len(zoo.layout),
+        adapters=len(zoo),
+    )
+
+
+def check_results(path: Path, representations: tuple[str, ...]) -> None:
     """All cells with all runs, each accuracy that of its predictions, and more than chance where weights tell of the class."""
     results = json.loads(path.read_text())
     truth = np.array(results["test_labels"])
     assert len(truth) == 200
     cells = {(cell["representation"], cell["group"]): cell for cell in results["cells"]}
-    assert list(cells) == [(name, group) for name in _REPRESENTATIONS for group in _GROUPS]
+    assert list(cells) == [(name, group) for name in representations for group in _GROUPS]
     assert len(results["cells"]) == len(cells)
     for cell in cells.values():
         runs = cell["runs"]

@@ -6,7 +6,8 @@ whose result is wrong fails, and is never timed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -19,10 +20,8 @@ MISSING = today.fill_table()  # makes `benchmarks` importable, and so comes befo
 import xxhash  # noqa: E402
 
 import lora_perf  # noqa: E402
-from benchmarks import measure  # noqa: E402
+from benchmarks import counters, measure  # noqa: E402
 from benchmarks.table import TABLE, Case, Workload  # noqa: E402
-
-from . import counters  # noqa: E402
 
 # Times and peaks of these stages are also taken at the scale where memory, not the interpreter, decides; everything else
 # is taken at the smallest scale, so that a run of the whole suite takes minutes.
@@ -61,11 +60,11 @@ def checked(workload: Workload, scale: str) -> Case:
     return case
 
 
-def version(workload: Workload, *patterns: str) -> str:
-    """The workload's version, and that of further files of `benchmarks` that decide what is measured."""
-    if not patterns:
-        return workload.version
+def version(workload: Workload, methods: Iterable[Callable[..., Any]], patterns: Iterable[str] = ()) -> str:
+    """A hash of the workload's version, of the sources of the methods, and of further files that decide what is measured."""
     digest = xxhash.xxh3_64(workload.version.encode())
+    for method in methods:
+        digest.update(inspect.getsource(method).encode())
     for pattern in patterns:
         files = sorted(BENCHMARKS.glob(pattern))
         assert files, f"no file of benchmarks is called {pattern}"
@@ -118,22 +117,21 @@ def _track_python_calls_per_layer(workload: Workload) -> Callable[..., float]:
 
     def run(_: Any, scale: str) -> float:
         case = checked(workload, scale)
-        return counters.python_calls(case.call, before=case.before) / case.layers
+        return counters.count_calls(case.call, before=case.before)["python_calls"] / case.layers
 
-    return _benchmark(
-        run, _check_first(workload), workload, "Python calls per layer", unit="calls", files=("suite/counters.py",)
-    )
+    return _benchmark(run, _check_first(workload), workload, "Python calls per layer", unit="calls", files=("counters/*.py",))
 
 
 def _track_copied_over_bytes(workload: Workload) -> Callable[..., float]:
-    """Bytes copied over the bytes that the workload has to touch."""
+    """Bytes that torch writes and NumPy takes over the bytes that the workload has to touch."""
 
     def run(_: Any, scale: str) -> float:
         case = checked(workload, scale)
-        return counters.copied_nbytes(case.call, before=case.before) / case.nbytes
+        found = counters.count_memory(case.call, before=case.before)
+        return (found["written_nbytes"] + found["numpy_nbytes"]) / case.nbytes
 
     return _benchmark(
-        run, _check_first(workload), workload, "bytes copied over bytes to touch", unit="ratio", files=("suite/counters.py",)
+        run, _check_first(workload), workload, "bytes copied over bytes to touch", unit="ratio", files=("counters/*.py",)
     )
 
 
@@ -151,9 +149,7 @@ def _track_time_over_baseline(workload: Workload) -> Callable[..., float]:
         return measure.ratios(times, "fast", "slow").median * slow.share
 
     title = "time over that of each baseline (1 / speed-up)"
-    found = _benchmark(
-        run, _check_first(workload), workload, title, unit="ratio", files=("suite/workloads.py", "baselines/*.py", "measure.py")
-    )
+    found = _benchmark(run, _check_first(workload), workload, title, unit="ratio", files=("measure.py",))
     found.params = [*found.params, list(workload.baselines)]  # type: ignore[attr-defined]
     found.param_names = ["scale", "baseline"]  # type: ignore[attr-defined]
     return found
@@ -187,7 +183,7 @@ def _benchmark(
         "setup": setup,
         "teardown": teardown,
         "unit": unit,
-        "version": version(workload, *files),
+        "version": version(workload, filter(None, (run, setup, teardown)), files),
         "pretty_name": f"{workload.name}: {title}",
         "params": [scales or list(workload.scales[:1])],
         "param_names": ["scale"],

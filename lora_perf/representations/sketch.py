@@ -13,8 +13,11 @@ from lora_perf.representations.registry import update_representation
 from lora_perf.representations.updates import rank_of
 
 
+_NAMES = tuple(f"p{i}q{j}" for i in range(SKETCH_WIDTH) for j in range(SKETCH_WIDTH))
+
+
 def _sketch_names(_: Module) -> tuple[str, ...]:
-    return tuple(f"p{i}q{j}" for i in range(SKETCH_WIDTH) for j in range(SKETCH_WIDTH))
+    return _NAMES
 
 
 @update_representation("dw_sketch", _sketch_names)

@@ -12,16 +12,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 pytest.importorskip("asv")
 
 from asv.config import Config
 from asv.util import load_json
 
-from benchmarks.suite import counters, today
+from benchmarks.suite import today
 from benchmarks.suite import workloads as suite
 from benchmarks.table import Case, Workload
 from benchmarks.workloads import TABLE
@@ -111,22 +109,32 @@ def test_asv_finds_the_whole_table_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_benchmark_has_the_version_of_its_workload(name: str) -> None:
-    methods = vars(getattr(suite, name))
-    assert methods["time_call"].version == methods["peakmem_call"].version == TABLE[name].version
-    tracked = {method.version for key, method in methods.items() if key.startswith("track_")}
-    assert TABLE[name].version not in tracked  # those hash the counters and the slow paths too
+def test_the_methods_of_a_benchmark_have_versions_of_their_own(name: str) -> None:
+    methods = [method for key, method in vars(getattr(suite, name)).items() if key.startswith(("time_", "peakmem_", "track_"))]
+    assert len({method.version for method in methods}) == len(methods)
 
 
-def test_an_edited_counter_gives_another_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_edited_workload_gives_all_its_benchmarks_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def versions() -> dict[str, str]:
+        members = vars(suite.suite_class(TABLE["load_nested"]))
+        return {key: member.version for key, member in members.items() if hasattr(member, "version")}
+
+    before = versions()
+    monkeypatch.setattr(Workload, "version", "edited")
+    after = versions()
+    assert set(before) == set(after)
+    assert all(before[key] != after[key] for key in before)
+
+
+def test_an_edited_method_or_file_gives_another_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(suite, "BENCHMARKS", tmp_path)
-    versions = set()
+    versions = {suite.version(TABLE["load_nested"], [made]), suite.version(TABLE["load_nested"], [wrong])}
     for text in ("one", "two"):
         (tmp_path / "counters.py").write_text(text)
-        versions.add(suite.version(TABLE["load_nested"], "*.py"))
-    assert len(versions) == 2
+        versions.add(suite.version(TABLE["load_nested"], [made], ["*.py"]))
+    assert len(versions) == 4
     with pytest.raises(AssertionError, match="no file of benchmarks"):
-        suite.version(TABLE["load_nested"], "missing.py")
+        suite.version(TABLE["load_nested"], [], ["missing.py"])
 
 
 # What runs
@@ -223,45 +231,3 @@ def test_a_package_that_shadows_that_of_the_environment_is_refused(monkeypatch: 
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(AssertionError, match="shadows the lora_perf that asv installed"):
         today.installed()
-
-
-# Counters
-
-
-def test_calls_are_counted_in_new_threads_too() -> None:
-    from threading import Thread
-
-    def one() -> None:
-        pass
-
-    def in_thread() -> None:
-        thread = Thread(target=one)
-        thread.start()
-        thread.join()
-
-    assert counters.python_calls(one) == 1
-    assert counters.python_calls(in_thread) > 3
-
-
-def test_every_copy_counts_once() -> None:
-    tensor, array = torch.ones(1 << 18), np.ones(1 << 18, np.float32)
-    mega = 1 << 20
-    copies = [
-        (lambda: tensor.clone(), 1),
-        (lambda: torch.empty_like(tensor).copy_(tensor), 1),
-        (lambda: tensor.add_(1), 1),
-        (lambda: array.copy(), 1),
-        (lambda: tensor.view(-1, 2)[3:], 0),
-        (lambda: tensor.clone().clone(), 2),
-        (lambda: tensor[torch.arange(0)].sum(), 0),
-    ]
-    for call, times in copies:
-        assert counters.copied_nbytes(call) == pytest.approx(times * mega, abs=mega / 50)
-
-
-def test_counts_repeat() -> None:
-    case = TABLE["load_nested"].prepare("small")
-    case.checked()
-    assert len({counters.python_calls(case.call) for _ in range(3)}) == 1
-    first, second = (counters.copied_nbytes(case.call) for _ in range(2))
-    assert first == pytest.approx(second, rel=1e-3)

@@ -30,6 +30,7 @@ NAMES = [
     "load_split",
     "load_samples",
     "load_parquet",
+    "load_folder",
     "stream_nested",
     "open_packed_warm",
     "open_packed_cold",
@@ -50,10 +51,20 @@ NAMES = [
     "represent_ensemble",
     "represent_all",
     "represent_streamed",
+    "represent_dw_spectrum",
+    "represent_dw_norms",
+    "represent_dw_energy",
+    "represent_dw_sketch",
+    "represent_dw_canonical",
+    "represent_layer_coupling",
+    "dw_spectrum_rank16",
+    "learn_pca",
+    "learn_dw_kernel",
     "train_one_run",
     "train_ten_runs",
     "import_package",
     "experiment_small",
+    "experiment_continued",
 ]
 P = 99_648  # parameters of an adapter
 SMALL = 64 * P * 4  # bytes
@@ -122,6 +133,15 @@ def test_all_forms_of_a_corpus_hold_the_rows_that_were_generated(storage: str) -
     assert found.rows.abs().amax(dim=1).min() > 0
 
 
+def test_a_folder_of_files_holds_the_rows_that_were_generated_class_by_class() -> None:
+    made = synthetic.generate(synthetic.SyntheticConfig(Path("unused"), adapters=64))
+    found = lora_perf.load(corpora.path("folder", 64))
+    order = torch.argsort(made.labels, stable=True)
+    assert torch.equal(found.rows, made.rows[order])
+    assert torch.equal(found.labels, made.labels[order])
+    assert (found.layout, found.classes, found.scales, found.ranks) == (made.layout, made.classes, None, None)
+
+
 def module(path: Path, text: str) -> ModuleType:
     path.write_text(text)
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -132,7 +152,9 @@ def module(path: Path, text: str) -> ModuleType:
     return made
 
 
-def test_a_version_changes_with_the_stage_and_with_the_corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_changes_with_the_stage_its_slow_paths_and_the_corpora(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copy(Path(table.__file__).with_name("corpora.py"), tmp_path)
     monkeypatch.setattr(table, "__file__", str(tmp_path / "table.py"))
     prepare = module(tmp_path / "stage_of_test.py", "def some(scale): ...\n").some
@@ -145,7 +167,16 @@ def test_a_version_changes_with_the_stage_and_with_the_corpora(tmp_path: Path, m
     assert edited != before
     with (tmp_path / "corpora.py").open("a") as file:
         file.write("\n")
-    assert one.version not in (before, edited)
+    moved = one.version
+    (tmp_path / "baselines").mkdir()
+    (tmp_path / "baselines" / "stage_of_test.py").write_text("def slow(): ...\n")
+    assert len({before, edited, moved, one.version}) == 4
+
+
+def test_the_slow_paths_of_a_stage_are_in_the_file_of_its_name() -> None:
+    for one in TABLE.values():
+        if one.baselines:
+            assert Path(table.__file__).parent.joinpath("baselines", f"{one.prepare.__module__.split('.')[-1]}.py").exists()
 
 
 def test_two_workloads_of_one_name_are_refused() -> None:
