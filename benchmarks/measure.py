@@ -7,6 +7,7 @@ So everything that is compared is timed in turn, in both orders, and compared pa
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,20 @@ class Spread:
             return cls(values[0], values[0], values[0], 1)
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
         return cls(median, low, high, len(values))
+
+    def text(self) -> str:
+        """Median and quartiles to three digits, and the rounds where there were several."""
+        if self.rounds == 1:
+            return digits(self.median)
+        return f"{digits(self.median)} ({digits(self.low)} to {digits(self.high)}, {self.rounds} rounds)"
+
+
+def digits(value: float) -> str:
+    """A number to three digits, without an exponent: 0.00128, 1.30, 1,060."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    places = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{float(f'{value:.3g}'):,.{places}f}"
 
 
 def seconds(call: Callable[[], Any]) -> float:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks import figures
 from benchmarks.budget import Promise, budget
-from benchmarks.measure import Spread
+from benchmarks.measure import digits
 from benchmarks.record import Record, circumstances, growth, memory, plain, record
 from benchmarks.workloads import TABLE
 from lora_perf.errors import LoraPerfError
@@ -41,8 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
     try:
         config = tyro.cli(ReportConfig, args=arguments, prog="python -m benchmarks.report")
+        if not config.budget:
+            _made(config.output_dir)  # before half an hour of measuring, not after it
         promises = _promises(config, console)
         console.print(_table(promises))
+        for one in promises:
+            if one.explanation:
+                console.print(f"not kept: {one.explanation}", highlight=False)
         if not config.budget:
             folder = write(config, promises, console)
             console.print(f"written to {folder}")
@@ -52,18 +57,23 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
+def _made(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LoraPerfError(
+            expected=f"a folder that can be made at {folder}",
+            found=str(error.strerror or error),
+            fix="choose another --output-dir",
+        ) from error
+
+
 def _promises(config: ReportConfig, console: Console) -> list[Promise]:
     found = []
     for one in budget(config.scale, lambda text: console.print(f"measuring: {text}", style="dim")):
-        console.print(
-            f"{'kept    ' if one.kept else 'NOT KEPT'} {one.text}: {_value(one.measured)} {one.unit}", highlight=False
-        )
+        console.print(f"{'kept    ' if one.kept else 'NOT KEPT'} {one.text}: {one.measured.text()} {one.unit}", highlight=False)
         found.append(one)
     return found
-
-
-def _value(spread: Spread) -> str:
-    return f"{spread.median:,.3g} ({spread.low:,.3g} to {spread.high:,.3g}, {spread.rounds} rounds)"
 
 
 def _table(promises: list[Promise]) -> Table:
@@ -71,8 +81,7 @@ def _table(promises: list[Promise]) -> Table:
     for name in ("promise", "bound", "measured", "kept"):
         table.add_column(name)
     for one in promises:
-        bound = f"{'at most' if one.at_most else 'at least'} {one.bound:,g} {one.unit}"
-        table.add_row(one.text, bound, f"{_value(one.measured)} {one.unit}", "yes" if one.kept else "NO")
+        table.add_row(one.text, one.bound_text, f"{one.measured.text()} {one.unit}", "yes" if one.kept else "NO")
     return table
 
 
@@ -91,7 +100,7 @@ def write(config: ReportConfig, promises: list[Promise], console: Console) -> Pa
     for stage, title in _STAGES.items():
         chosen = [one for one in records if one.stage == stage]
         if chosen:
-            figures.paths(chosen, title, folder / f"{stage}.svg")
+            figures.paths(chosen, title, _LIMITS[stage], folder / f"{stage}.svg")
     figures.growth(grown, folder / "growth.svg")
     figures.memory(peaks, folder / "memory.svg")
     results = {
@@ -113,22 +122,31 @@ _STAGES = {
     "loading": "Loading",
     "packing": "Packing",
     "representing": "Representations",
-    "preparing": "Splitting and standardising",
-    "training": "Training and scoring",
+    "preparing": "Splitting, standardising, scoring",
+    "training": "Training",
     "whole": "The whole",
 }
+# The least that the hardware has to do, in words; nothing where no workload of the stage has a limit.
+_LIMITS = {
+    "loading": "copying the same bytes",
+    "packing": "writing the same bytes",
+    "representing": "copying the rows",
+    "preparing": "",
+    "training": "the matrix products and Adam alone",
+    "whole": "import torch",
+}
+_OF_BYTES = ("loading", "packing", "representing")  # where bytes in a second mean something
 
 
 def _markdown(results: dict[str, Any], promises: list[Promise], records: list[Record]) -> str:
     machine, versions = results["machine"], results["versions"]
+    changed = f" with {results['changed_files']} changed files" if results["changed_files"] else ""
     lines = [
         f"# Speed, {results['date']}",
         "",
-        f"`{results['command']}` at commit {results['commit'][:12]}"
-        + (f" with {results['changed_files']} changed files" if results["changed_files"] else "")
-        + f"; {machine['processor']}, {machine['cores']} cores, torch on {machine['torch_threads']} threads; "
-        + ", ".join(f"{name} {version}" for name, version in versions.items() if name != "code")
-        + ".",
+        f"- command: `{results['command']}`, at commit {results['commit'][:12]}{changed}",
+        f"- machine: {machine['processor']}, {machine['cores']} cores, torch on {machine['torch_threads']} threads",
+        "- versions: " + ", ".join(f"{name} {version}" for name, version in versions.items() if name != "code"),
         "",
         "Paths that are compared were timed in turn, forwards and backwards; a ratio is the median of paired ratios, with",
         "quartiles. The first round warmed up. Slow paths that did a part of the work have their time scaled to the whole.",
@@ -138,10 +156,12 @@ def _markdown(results: dict[str, Any], promises: list[Promise], records: list[Re
         "| promise | bound | measured (quartiles, rounds) | kept |",
         "| --- | --- | --- | --- |",
     ]
-    for one in promises:
-        bound = f"{'at most' if one.at_most else 'at least'} {one.bound:,g} {one.unit}"
-        lines.append(f"| {one.text} | {bound} | {_value(one.measured)} {one.unit} | {'yes' if one.kept else '**no**'} |")
-    lines += ["", *_fix_and_bug(records)]
+    lines += [
+        f"| {one.text} | {one.bound_text} | {one.measured.text()} {one.unit} | {'yes' if one.kept else '**no**'} |"
+        for one in promises
+    ]
+    missed = [f"- {one.explanation}" for one in promises if one.explanation]
+    lines += ["", *(["### Not kept", "", *missed, ""] if missed else []), *_fix_and_bug(records)]
     for stage, title in _STAGES.items():
         chosen = [one for one in records if one.stage == stage]
         if chosen:
@@ -168,13 +188,18 @@ def _fix_and_bug(records: list[Record]) -> list[str]:
 
 
 def _workload_table(records: list[Record]) -> list[str]:
+    """Seconds of every path, how many times those of lora_perf they are, and bytes to touch over seconds."""
     lines = ["| workload | path | seconds (quartiles, rounds) | over lora_perf | GB/s |", "| --- | --- | --- | ---: | ---: |"]
     for one in records:
-        lines.append(f"| {one.workload} | lora_perf | {_value(one.fast)} | 1 | {one.gb_per_s:.2f} |")
-        others = dict(one.baselines) | ({"limit": one.limit} if one.limit else {})
-        for name, timing in others.items():
-            ratio = f"{timing.ratio.median:,.3g}"
-            lines.append(f"| | {name} | {_value(timing.seconds)} | {ratio} | {one.nbytes / timing.seconds.median / 1e9:.2f} |")
+
+        def rate(seconds: float, one: Record = one) -> str:
+            return digits(one.nbytes / seconds / 1e9) if one.stage in _OF_BYTES else ""
+
+        lines.append(f"| {one.workload} | lora_perf | {one.fast.text()} | 1 | {rate(one.fast.median)} |")
+        limit = {f"limit: {_LIMITS[one.stage]}": one.limit} if one.limit else {}
+        for name, timing in {**one.baselines, **limit}.items():
+            seconds, ratio = timing.seconds, digits(timing.ratio.median)
+            lines.append(f"| | {name} | {seconds.text()} | {ratio} | {rate(seconds.median)} |")
     return lines
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile, tensorboard_trace_handler
@@ -53,8 +54,9 @@ def trace(config: TraceConfig) -> str:
     if case.before is not None:
         case.before()
     handler = tensorboard_trace_handler(str(config.output_dir / one.name), worker_name=config.scale)
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
     with profile(
-        activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA],
+        activities=activities,
         record_shapes=True,
         profile_memory=True,
         on_trace_ready=handler,

@@ -1,0 +1,61 @@
+"""Traces: the file, the table of operators, and bad names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import trace
+from benchmarks.table import Case, Workload, accept
+from lora_perf.errors import LoraPerfError
+
+
+@pytest.fixture(autouse=True)
+def made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of one workload of a dozen operators, at one scale."""
+
+    def call() -> None:
+        x = torch.ones(8, 8)
+        for operator in (
+            torch.sin,
+            torch.cos,
+            torch.exp,
+            torch.abs,
+            torch.sqrt,
+            torch.tanh,
+            torch.floor,
+            torch.ceil,
+            torch.sign,
+        ):
+            operator(x)
+        x.mm(x).cumsum(0).softmax(1).argmax(0)
+
+    monkeypatch.setattr(trace, "TABLE", {"made": Workload("made", "loading", ("small",), lambda _: Case(call, accept, 1))})
+
+
+def test_a_trace_is_a_file_of_operators_and_a_table_of_ten_at_most(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trace.main(["made", "--output-dir", str(tmp_path)]) == 0
+    (file,) = (tmp_path / "made").glob("*.json")
+    names = [one.get("name", "") for one in json.loads(file.read_text())["traceEvents"]]
+    assert {"aten::mm", "aten::cumsum", "aten::sin"} <= set(names)
+    out = capsys.readouterr().out
+    assert sum(line.lstrip().startswith("aten::") for line in out.splitlines()) == 10
+    assert f"tensorboard --logdir {tmp_path}" in out
+
+
+def test_an_unknown_workload_is_answered_with_the_names(tmp_path: Path) -> None:
+    with pytest.raises(LoraPerfError, match=r"a workload \(made\).*'mode'"):
+        trace.trace(trace.TraceConfig("mode", output_dir=tmp_path))
+
+
+def test_an_unknown_scale_is_answered_with_the_scales(tmp_path: Path) -> None:
+    with pytest.raises(LoraPerfError, match=r"a scale of made \(small\).*'large'"):
+        trace.trace(trace.TraceConfig("made", "large", tmp_path))
+
+
+def test_a_bad_name_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert trace.main(["mode"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
