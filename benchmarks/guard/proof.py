@@ -1,0 +1,220 @@
+"""The proof that the guard finds what it should: planted slowdowns, and unchanged code that must raise no alarm."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import xxhash
+from rich.console import Console
+from rich.markup import escape
+
+from benchmarks import budgets
+from benchmarks.guard import mutants, summary, trees
+from benchmarks.guard.check import workload_scales
+from benchmarks.guard.compare import Bench, Finding, Verdict, compare
+from benchmarks.guard.journal import Entry, Journal, sources_key
+from benchmarks.guard.mutants import Mutant
+from benchmarks.guard.rule import Interval, Rule
+from benchmarks.guard.workers import WorkerError
+from lora_perf.errors import LoraPerfError, listed
+
+# A turn of null runs keeps its workers for some runs, or for a time after the first: long enough that starting them is not
+# the most of it, short enough that many start.
+_TURN_RUNS = 7
+_TURN_SECONDS = 10.0
+_EFFECT_SECONDS = 2.0
+
+# `summary.LOADS` says so in words.
+_BUSY = """
+import time
+import numpy
+matrix = numpy.ones((256, 256))
+while True:
+    end = time.monotonic() + 0.2
+    while time.monotonic() < end:
+        matrix @ matrix
+    time.sleep(0.05)
+"""
+
+
+class Proof:
+    """Plants mutants and compares unchanged code with itself.
+
+    Args:
+        root: of the tree.
+        output_dir: where the report and the journal go.
+        scale: of the workloads.
+        rule: that is proved.
+        console: where progress goes.
+        folder: of the mutants.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        output_dir: Path,
+        scale: str,
+        rule: Rule,
+        console: Console,
+        folder: Path = mutants.FOLDER,
+    ) -> None:
+        self._root = root
+        self._output_dir = output_dir
+        self._scale = scale
+        self._rule = rule
+        self._console = console
+        self._folder = folder
+
+    def run(self, names: tuple[str, ...], workloads: tuple[str, ...], runs: dict[str, int]) -> bool:
+        """Whether every mutant was sound and those of a slowdown of 1.15 and more were all found.
+
+        A proof of all mutants is written as a report, and goes on where an interrupted one ended; one of some is printed.
+
+        Args:
+            names: of mutants; all, where none is named.
+            workloads: that null runs compare; all, where none is named.
+            runs: null runs by load.
+
+        Raises:
+            LoraPerfError: unknown names, a mutant that does not apply, or counts that cannot be compared with the budgets.
+        """
+        planted = mutants.load(names, self._folder)
+        other = budgets.load().other_versions()
+        if other:
+            raise LoraPerfError(
+                expected="the versions for which the budgets hold", found=listed(other), fix="pip install -c constraints.txt"
+            )
+        key = sources_key(self._root, self._scale, self._rule, workloads)
+        journal = Journal(None if names else self._output_dir / f"guard-{key}.jsonl")
+        with tempfile.TemporaryDirectory(prefix="lora_perf-proof-") as made:
+            original = trees.copy_package(self._root, Path(made) / "original")
+            table = workload_scales(original, self._root)
+            _expect_known({*workloads, *(name for one in planted for name in one.workloads)}, table)
+            found = [self._mutant(one, original, Path(made), journal) for one in planted]
+            twin = trees.copy_package(self._root, Path(made) / "twin")
+            chosen = [name for name in table if self._scale in table[name] and name in (workloads or table)]
+            nulls = {load: self._null_runs(load, n, chosen, original, twin, journal) for load, n in runs.items()}
+        results = summary.results(found, nulls, self._rule, self._scale)
+        for line in summary.headline(results):
+            self._console.print(escape(line), highlight=False, soft_wrap=True)
+        if not names:
+            folder = summary.write(results, self._output_dir)
+            journal.remove()
+            self._console.print(f"written to {folder}", soft_wrap=True)
+        return bool(results["sound"])
+
+    def _mutant(self, one: Mutant, original: Path, folder: Path, journal: Journal) -> Entry:
+        """What both lines find of a mutant, and by how much it really is slower, measured apart from the rule."""
+        key = f"mutant {one.name} {xxhash.xxh3_64_hexdigest(repr(one).encode())}"
+        if key not in journal:
+            begin = time.monotonic()
+            with tempfile.TemporaryDirectory(dir=folder) as made:
+                changed = trees.copy_package(self._root, Path(made))
+                one.apply(changed)
+                found = self._plant(one, original, changed)
+            seconds = time.monotonic() - begin
+            journal.add(key, {"name": one.name, "what": one.what, "stage": one.stage, "found": found, "seconds": seconds})
+        entry = journal[key]
+        self._console.print(escape(summary.mutant_line(entry)), highlight=False, soft_wrap=True)
+        return entry
+
+    def _plant(self, one: Mutant, original: Path, changed: Path) -> list[Entry]:
+        with Bench(original, changed, self._root) as bench:
+            found = [_plain(finding) for finding in compare(bench, one.workloads, self._scale, self._rule)]
+            for entry in found:
+                if entry["verdict"] in (Verdict.KEPT, Verdict.SLOWER):
+                    bench.pair.prepare(entry["workload"], self._scale)
+                    entry["effect"] = asdict(_effect(bench))
+                    entry["violations"] = _count(bench, entry["workload"])
+        return found
+
+    def _null_runs(
+        self, load: str, runs: int, workloads: list[str], original: Path, twin: Path, journal: Journal
+    ) -> list[Entry]:
+        """Turns of null runs over the workloads, each turn by fresh workers, until there are enough runs."""
+        turns: list[Entry] = []
+        with _busy() if load == "busy" and runs else nullcontext():
+            for turn in count():
+                left = runs - sum(len(one["runs"]) for one in turns)
+                if left <= 0:
+                    return turns
+                key = f"{load} {turn}"
+                if key not in journal:
+                    workload = workloads[turn % len(workloads)]
+                    journal.add(key, self._turn(load, workload, min(left, _TURN_RUNS), original, twin))
+                turns.append(journal[key])
+                self._console.print(escape(summary.turn_line(journal[key])), highlight=False, soft_wrap=True)
+        raise AssertionError("count() has no end")
+
+    def _turn(self, load: str, workload: str, most: int, original: Path, twin: Path) -> Entry:
+        begin = time.monotonic()
+        runs: list[Entry] = []
+        with Bench(original, twin, self._root) as bench:
+            end = math.inf
+            while len(runs) < most and time.monotonic() < end:
+                (found,) = compare(bench, [workload], self._scale, self._rule)
+                if found.verdict in (Verdict.FAILS, Verdict.NEW):
+                    raise LoraPerfError(
+                        expected=f"{workload} to run on unchanged code", found=found.note, fix="run pytest tests/benchmarks"
+                    )
+                runs.append(_plain(found))
+                end = min(end, time.monotonic() + _TURN_SECONDS)
+            violations = _count(bench, workload)
+        seconds = time.monotonic() - begin
+        return {"load": load, "workload": workload, "runs": runs, "violations": violations, "seconds": seconds}
+
+
+def _plain(finding: Finding) -> Entry:
+    return {
+        "workload": finding.workload,
+        "verdict": finding.verdict.value,
+        "note": finding.note,
+        "outcomes": [asdict(one) for one in finding.outcomes],
+    }
+
+
+def _effect(bench: Bench) -> Interval:
+    ratios: list[float] = []
+    end = time.monotonic() + _EFFECT_SECONDS
+    while time.monotonic() < end or len(ratios) < Rule().least:
+        ratios.append(bench.pair.sample().ratio)
+    return Interval.of(ratios)
+
+
+def _count(bench: Bench, workload: str) -> list[dict[str, Any]]:
+    try:
+        return bench.pair.count()
+    except WorkerError as error:
+        raise LoraPerfError(
+            expected=f"counts of {workload}", found=str(error), fix=f"see `python -m benchmarks.counters {workload}`"
+        ) from error
+
+
+def _expect_known(names: set[str], table: dict[str, list[str]]) -> None:
+    unknown = sorted(names - set(table))
+    if unknown:
+        raise LoraPerfError(
+            expected=f"workloads of the table ({listed(table, 60)})", found=listed(unknown), fix="correct the name"
+        )
+
+
+@contextmanager
+def _busy() -> Iterator[None]:
+    """Keeps a core busy meanwhile."""
+    environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-P", "-c", _BUSY], env=environment, start_new_session=True)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,240 @@
+"""The two processes of a comparison, and the word that goes between them and this one."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import corpora
+from benchmarks.guard.trees import PACKAGE
+from benchmarks.guard.worker import SAMPLE_SECONDS, SLOW_SECONDS
+from lora_perf.errors import LoraPerfError
+
+_PATIENCE_SECONDS = 300.0  # for one answer: the slowest takes seconds, so a silent worker hangs
+_STOP_SECONDS = 5.0
+_MESSAGE_LINES = 3
+
+# One thread for each process: two of them share the cores, and threads that wait for each other tell of the neighbours.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "PYTHONHASHSEED": "0",
+}
+
+
+class WorkerError(Exception):
+    """What went wrong in a worker: the class of the exception there, or that it ended or hung, and its message."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        super().__init__(f"{kind}: {message}" if message else kind)
+
+
+class BaseError(Exception):
+    """The base cannot do a workload, so there is nothing to compare with."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of the calls of one sample; `worker.Clock` says what each is."""
+
+    wall: float
+    own: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A pair of times that were taken one after the other."""
+
+    base: Times
+    change: Times
+
+    @property
+    def ratio(self) -> float:
+        """Change over base, of the time that a busy neighbour does not lengthen."""
+        return self.change.own / self.base.own
+
+
+class Worker(AbstractContextManager["Worker"]):
+    """A process that holds the workloads over the package in a folder; it is stopped when its block is left.
+
+    Args:
+        folder: holds `lora_perf` and no `benchmarks`.
+        root: holds `benchmarks`; what else it holds comes after `folder`.
+
+    Attributes:
+        broken: whether it ended or did not answer, so that nothing more can be asked of it.
+    """
+
+    def __init__(self, folder: Path, root: Path = corpora.ROOT) -> None:
+        self.folder = folder
+        self.broken = False
+        self._words = b""
+        # What workloads write goes with the worker, also where it is killed.
+        self._scratch = tempfile.TemporaryDirectory(prefix="lora_perf-worker-", ignore_cleanup_errors=True)
+        # A file and not a pipe: nobody has to read it while the worker writes.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the worker is
+        environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(folder), str(root)])}
+        environment |= {"LORA_PERF_CORPORA": str(corpora.folder().absolute()), "TMPDIR": self._scratch.name}
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "benchmarks.guard.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,  # Ctrl-C goes to the coordinator alone, which then stops its workers
+        )
+        self.send("hello")
+
+    def send(self, do: str, **arguments: Any) -> None:
+        """Asks for something; `receive` waits for the answer."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # `receive` says why
+            self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        """The answer to the oldest request.
+
+        Raises:
+            WorkerError: the request failed there, or the worker ended or does not answer.
+        """
+        found: dict[str, Any] = json.loads(self._line())
+        if "error" in found:
+            raise WorkerError(found["error"], found["message"].strip())
+        return found
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to a request, when it is there."""
+        self.send(do, **arguments)
+        return self.receive()
+
+    def _line(self) -> bytes:
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while b"\n" not in self._words:
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            words = os.read(self._process.stdout.fileno(), 1 << 16) if ready else b""
+            if not words:
+                self.broken = True
+                if not ready:
+                    raise WorkerError("no answer", f"waited for {_PATIENCE_SECONDS:g} seconds")
+                raise WorkerError(f"the process ended with status {self._process.wait()}", self._last_words())
+            self._words += words
+        line, _, self._words = self._words.partition(b"\n")
+        return line
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return " | ".join(lines[-_MESSAGE_LINES:])
+
+    def __exit__(self, *_: object) -> None:
+        """Stops the process and those that it started."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._errors.close()
+        self._scratch.cleanup()
+
+
+class Pair(AbstractContextManager["Pair"]):
+    """Two fresh workers, one over the base and one over the change.
+
+    Args:
+        base: folder with the package of the base.
+        change: that of the change.
+        root: holds `benchmarks`.
+
+    Raises:
+        LoraPerfError: a package cannot be imported at all.
+    """
+
+    def __init__(self, base: Path, change: Path, root: Path = corpora.ROOT) -> None:
+        self._repeats = 1
+        self._turn = 0
+        with ExitStack() as stack:
+            self.base = stack.enter_context(Worker(base, root))
+            self.change = stack.enter_context(Worker(change, root))
+            _meet(self.base, "base")
+            _meet(self.change, "change")
+            self._stack = stack.pop_all()
+
+    @property
+    def broken(self) -> bool:
+        return self.base.broken or self.change.broken
+
+    def close(self) -> None:
+        """Stops the workers."""
+        self._stack.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def prepare(self, workload: str, scale: str) -> None:
+        """Makes and checks the case on both sides, and chooses how many calls a sample has.
+
+        The change goes first: what is wrong there counts, and it makes the corpora that both read.
+
+        Raises:
+            WorkerError: the change cannot do it, or its result is wrong.
+            BaseError: the base cannot.
+        """
+        self.change.ask("prepare", workload=workload, scale=scale)
+        try:
+            seconds = self.base.ask("prepare", workload=workload, scale=scale)["seconds"]
+        except WorkerError as error:
+            raise BaseError(str(error)) from error
+        self._repeats = max(1, math.ceil(SAMPLE_SECONDS / max(seconds, 1e-6)))
+        if seconds < SLOW_SECONDS:
+            self.sample()  # warms up
+
+    def sample(self) -> Sample:
+        """Times one call, or some short ones, on each side, each time in the other order."""
+        self._turn += 1
+        sides = (self.base, self.change) if self._turn % 2 else (self.change, self.base)
+        found = {side: Times(**side.ask("run", calls=self._repeats)) for side in sides}
+        return Sample(found[self.base], found[self.change])
+
+    def count(self) -> list[dict[str, Any]]:
+        """Where the counts of the prepared workload break its budget, on the side of the change."""
+        found: list[dict[str, Any]] = self.change.ask("count")["violations"]
+        return found
+
+
+def _meet(worker: Worker, side: str) -> None:
+    """Takes the first answer of a worker, which tells that it measures the package that it should."""
+    try:
+        found = worker.receive()
+    except WorkerError as error:
+        raise LoraPerfError(
+            expected=f"a lora_perf of the {side} that can be imported",
+            found=str(error),
+            fix="correct it, or choose another --base",
+        ) from error
+    package = Path(found["package"]).resolve().parent
+    assert package == (worker.folder / PACKAGE).resolve(), f"{package} is measured instead of that in {worker.folder}"
