@@ -12,7 +12,6 @@ from lora_perf.representations.modules import Modules, without_noise
 from lora_perf.representations.registry import update_representation
 from lora_perf.representations.updates import rank_of
 
-
 _NAMES = tuple(f"p{i}q{j}" for i in range(SKETCH_WIDTH) for j in range(SKETCH_WIDTH))
 
 
