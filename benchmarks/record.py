@@ -18,7 +18,7 @@ from benchmarks.workloads import TABLE, Case
 from lora_perf import provenance
 
 # A path that takes longer than this is timed in fewer rounds, so that a report takes minutes.
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 10.0
 _ROUNDS = (3, 7)
 
 

@@ -21,7 +21,7 @@ from lora_perf.errors import LoraPerfError
 from lora_perf.store import replacing
 
 _SIZES = {"small": (16, 32, 64), "medium": (100, 1_000, 10_000)}
-_MEMORY = ("load_nested", "load_array2d", "load_parquet", "stream_nested", "pack_nested", "represent_streamed")
+_MEMORY = ("load_nested", "load_array2d", "load_parquet", "load_folder", "stream_nested", "pack_nested", "represent_streamed")
 
 
 @dataclass(frozen=True)
