@@ -199,6 +199,9 @@ def test_the_workloads_of_a_file_that_a_commit_cannot_import_are_not_available(m
         today.fill_table()  # where asv looks for benchmarks, they must not vanish
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "run"])
     monkeypatch.setattr(suite, "MISSING", today.fill_table())
+    for other in ("setup_cache", "teardown", "_private"):  # asv asks modules for these
+        with pytest.raises(AttributeError, match=other):
+            suite.__getattr__(other)
     stand_in = suite.__getattr__("train_one_run")
     for method in ("time_call", "peakmem_call", "track_time_over_baseline"):
         with pytest.raises(NotImplementedError, match="no classifier"):
