@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pathlib
+import posixpath
 import sys
 import threading
 from collections import defaultdict
@@ -18,6 +20,8 @@ from benchmarks.counters.quiet import quiet
 _FILE = ("open", "read", "readinto", "readall", "readline", "preadv", "pread", "write", "pwrite", "pwritev", "sendfile")
 _LIST = ("tolist", "item")
 _TENSOR = ("tensor", "as_tensor", "new_tensor")
+# What these do depends on how deep the folder is in which the data happen to stand.
+_PATHS = frozenset(str(module.__file__) for module in (pathlib, posixpath))
 # Called to set the hooks, in each thread that starts and at the end.
 _HOOKS = ("setprofile", "settrace")
 
@@ -43,8 +47,11 @@ class _Tally:
         self._package = _folder("lora_perf")
 
     def profile(self, frame: FrameType, event: str, argument: Any) -> None:
+        file = frame.f_code.co_filename
+        if file in _PATHS:
+            return
         if event == "call":
-            self.files[frame.f_code.co_filename] += 1
+            self.files[file] += 1
         elif event == "c_call":
             self.names[argument.__name__] += 1
 

@@ -16,7 +16,8 @@ _PIECE = 500  # adapters of which the check holds copies in memory
 def represent_streamed(scale: str) -> Case:
     """Two representations of a packed zoo, whose rows are read block by block, page cache warm."""
     n = corpora.SCALES[scale]
-    zoo = lora_perf.load(corpora.path("packed", n))
+    path = corpora.path("packed", n)
+    zoo = lora_perf.load(path)
 
     def check(found: dict[str, lora_perf.features.Features]) -> None:
         for start in range(0, n, _PIECE):
@@ -27,7 +28,7 @@ def represent_streamed(scale: str) -> Case:
         assert all(len(one) == n for one in found.values())
 
     return Case(
-        call=lambda: lora_perf.represent(lora_perf.load(corpora.path("packed", n)), _NAMES),
+        call=lambda: lora_perf.represent(lora_perf.load(path), _NAMES),
         check=check,
         nbytes=zoo.nbytes,
         layers=len(zoo.layout),

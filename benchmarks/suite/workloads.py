@@ -7,6 +7,7 @@ whose result is wrong fails, and is never timed.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
