@@ -20,7 +20,7 @@ from benchmarks.counters.quiet import quiet
 _FILE = ("open", "read", "readinto", "readall", "readline", "preadv", "pread", "write", "pwrite", "pwritev", "sendfile")
 _LIST = ("tolist", "item")
 _TENSOR = ("tensor", "as_tensor", "new_tensor")
-# What these do depends on how deep the folder is in which the data happen to stand.
+# What these do depends on how deep the folder is in which the data happen to stand; files that they open count.
 _PATHS = frozenset(str(module.__file__) for module in (pathlib, posixpath))
 # Called to set the hooks, in each thread that starts and at the end.
 _HOOKS = ("setprofile", "settrace")
@@ -48,7 +48,7 @@ class _Tally:
 
     def profile(self, frame: FrameType, event: str, argument: Any) -> None:
         file = frame.f_code.co_filename
-        if file in _PATHS:
+        if file in _PATHS and not (event == "c_call" and argument.__name__ in _FILE):
             return
         if event == "call":
             self.files[file] += 1
