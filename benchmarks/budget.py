@@ -54,7 +54,7 @@ class Promise:
             return ""
         words = [f"{self.text}: {self.measured.text()} {self.unit}, promised {self.bound_text}."]
         if self.allowed is not None:
-            words.append(f"{self.limit.capitalize()} alone would allow {self.allowed.text()} {self.unit}.")
+            words.append(f"{self.limit[:1].upper()}{self.limit[1:]} alone would allow {self.allowed.text()} {self.unit}.")
         return " ".join([*words, self.tried]).strip()
 
     @property
