@@ -210,6 +210,24 @@ class Layout:
         blocks = {layer.path[0]: None for layer in self.layers if len(layer.path) > 2}
         return tuple(dict.fromkeys([*names, *projections, *blocks]))
 
+    def choose(self, layers: Sequence[Layer] | None) -> tuple[Layer, ...]:
+        """Some layers, each once and in layout order whatever the order here; all for None.
+
+        Raises:
+            LoraPerfError: no layer, or one of another layout.
+        """
+        if layers is None:
+            return self.layers
+        wanted = set(layers)
+        chosen = tuple(layer for layer in self if layer in wanted)
+        if not chosen or len(chosen) != len(wanted):
+            raise LoraPerfError(
+                expected="layers of this zoo, at least one",
+                found=f"{len(wanted - set(chosen))} of another zoo" if wanted else "none",
+                fix="take them from zoo.layout or zoo.layout.group(name)",
+            )
+        return chosen
+
     def indices(self, layers: Iterable[Layer]) -> tuple[int, ...]:
         """Positions of some layers in this layout."""
         places = {layer.name: index for index, layer in enumerate(self.layers)}

@@ -66,7 +66,7 @@ def represent(
             scales, whose adapter and layer or module are named.
     """
     wanted = resolve(names)
-    layers = _in_layout_order(zoo, layers)
+    layers = zoo.layout.choose(layers)
     device = torch.device(device)
     _check(zoo, wanted, layers)
     sink = _Sink(zoo, wanted, layers, device)
@@ -88,20 +88,6 @@ def represent(
     if device.type != "cpu":  # there each answer is a synchronisation, so the question is asked once
         _refuse_non_finite(zoo, suspect, slice(0, len(zoo)))
     return {one.name: sink.features(one) for one in wanted}
-
-
-def _in_layout_order(zoo: Zoo, layers: Sequence[Layer] | None) -> tuple[Layer, ...]:
-    if layers is None:
-        return zoo.layout.layers
-    wanted = set(layers)
-    chosen = tuple(layer for layer in zoo.layout if layer in wanted)
-    if not chosen or len(chosen) != len(wanted):
-        raise LoraPerfError(
-            expected="layers of this zoo, at least one",
-            found=f"{len(wanted - set(chosen))} of another zoo" if wanted else "none",
-            fix="take them from zoo.layout or zoo.layout.group(name)",
-        )
-    return chosen
 
 
 def _check(zoo: Zoo, wanted: Sequence[Representation], layers: Sequence[Layer]) -> None:

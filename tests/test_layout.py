@@ -246,3 +246,16 @@ def test_no_json_makes_the_reader_crash(value: object) -> None:
 
 def test_the_repr_counts_layers_and_parameters() -> None:
     assert repr(Layout([("a.lora.up.weight", (2000, 1))])) == "Layout(1 layers, 2,000 parameters)"
+
+
+def test_chosen_layers_stand_in_layout_order_each_once() -> None:
+    layout = sd_layout()
+    assert layout.choose(None) == layout.layers
+    assert layout.choose([layout.layers[3], layout.layers[0], layout.layers[3]]) == (layout.layers[0], layout.layers[3])
+
+
+def test_no_layer_and_layers_of_another_layout_cannot_be_chosen() -> None:
+    with pytest.raises(LoraPerfError, match="found none"):
+        sd_layout().choose([])
+    with pytest.raises(LoraPerfError, match="found 1 of another zoo"):
+        sd_layout().choose([sd_layout().layers[0], sd_layout(prefix="te.").layers[0]])

@@ -79,16 +79,10 @@ def make_task(
         )
     if dimensions is not None and dimensions < 1:
         raise LoraPerfError(expected="at least one dimension", found=str(dimensions), fix="ask for more, or leave it out")
-    wanted = set(zoo.layout.layers if layers is None else layers)
-    chosen = tuple(layer for layer in zoo.layout if layer in wanted)
-    if not chosen or len(chosen) != len(wanted):
-        raise LoraPerfError(
-            expected="layers of this zoo, at least one",
-            found=f"{len(wanted - set(chosen))} of another zoo" if wanted else "none",
-            fix="take them from zoo.layout or zoo.layout.group(name)",
-        )
+    chosen = zoo.layout.choose(layers)
     modules: tuple[tuple[int, Module], ...] = ()
     if one.of_updates:
+        wanted = set(chosen)
         modules = tuple((i, module) for i, module in enumerate(zoo.layout.modules) if {module.up, module.down} <= wanted)
         if not modules:
             raise LoraPerfError(
