@@ -17,6 +17,7 @@ from benchmarks.budget import Promise, budget
 from benchmarks.measure import digits
 from benchmarks.record import Record, circumstances, growth, memory, plain, record
 from benchmarks.workloads import TABLE
+from lora_perf.command import exit_status
 from lora_perf.errors import LoraPerfError
 from lora_perf.store import replacing
 
@@ -38,23 +39,23 @@ class ReportConfig:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns its exit status."""
+    return exit_status(lambda: _run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
-    try:
-        config = tyro.cli(ReportConfig, args=arguments, prog="python -m benchmarks.report")
-        if not config.budget:
-            _made(config.output_dir)  # before half an hour of measuring, not after it
-        promises = _promises(config, console)
-        console.print(_table(promises))
-        for one in promises:
-            if one.explanation:
-                console.print(f"not kept: {one.explanation}", highlight=False)
-        if not config.budget:
-            folder = write(config, promises, console)
-            console.print(f"written to {folder}")
-        return 0 if all(one.kept for one in promises) or not config.budget else 1
-    except LoraPerfError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    config = tyro.cli(ReportConfig, args=arguments, prog="python -m benchmarks.report")
+    if not config.budget:
+        _made(config.output_dir)  # before half an hour of measuring, not after it
+    promises = _promises(config, console)
+    console.print(_table(promises))
+    for one in promises:
+        if one.explanation:
+            console.print(f"not kept: {one.explanation}", highlight=False)
+    if not config.budget:
+        folder = write(config, promises, console)
+        console.print(f"written to {folder}")
+    return 0 if all(one.kept for one in promises) or not config.budget else 1
 
 
 def _made(folder: Path) -> None:

@@ -17,6 +17,7 @@ from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 
 from benchmarks.workloads import TABLE
+from lora_perf.command import exit_status
 from lora_perf.errors import LoraPerfError, listed
 
 _OPERATORS = 10
@@ -69,14 +70,14 @@ def trace(config: TraceConfig) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns its exit status."""
-    try:
+
+    def work() -> int:
         config = tyro.cli(TraceConfig, args=arguments, prog="python -m benchmarks.trace")
         print(trace(config))
-    except LoraPerfError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"trace in {config.output_dir / config.workload}: tensorboard --logdir {config.output_dir}")
-    return 0
+        print(f"trace in {config.output_dir / config.workload}: tensorboard --logdir {config.output_dir}")
+        return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

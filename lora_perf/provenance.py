@@ -14,7 +14,10 @@ import xxhash
 _PACKAGE = Path(__file__).parent
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "datasets", "pyarrow", "safetensors", "xxhash")
 # The parts of the package that only show results: an edit there makes no number of another origin.
-_PRESENTATION = ("report/", "inspect/", "experiment/console.py", "experiment/__main__.py", "zoos/")
+_PRESENTATION = (
+    *("report/", "inspect/", "audit/", "zoos/", "command.py"),
+    *("experiment/console.py", "experiment/__main__.py"),
+)
 
 
 @cache

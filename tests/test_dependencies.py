@@ -16,13 +16,14 @@ PACKAGE = Path(lora_perf.__file__).parent
 # Each room may import itself and the rooms named here, at the top of a file or inside a function.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "command": {"errors"},
     "layout": {"errors"},
     "headers": {"errors"},
     "dialects": {"errors", "layout"},
     "zoo": {"errors", "layout"},
     "store": {"errors", "headers", "layout", "zoo"},
     "threads": {"zoo"},
-    "zoos": {"errors", "layout", "zoo", "store"},
+    "zoos": {"errors", "command", "layout", "zoo", "store"},
     "sources": {"errors", "headers", "layout", "dialects", "zoo", "store", "zoos"},
     "features": {"errors", "layout"},
     "representations": {"errors", "layout", "features"},
@@ -41,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 FOUNDATION = set(ALLOWED)
 ALLOWED["inspect"] = {
-    *("errors", "layout", "headers", "dialects", "zoo", "store", "threads", "zoos", "sources"),
+    *("errors", "command", "layout", "headers", "dialects", "zoo", "store", "threads", "zoos", "sources"),
     *("features", "representations", "represent"),
 }
 ALLOWED["experiment"] = FOUNDATION

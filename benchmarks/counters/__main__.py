@@ -19,6 +19,7 @@ from rich.table import Table
 
 from benchmarks import budgets, counters
 from benchmarks.workloads import TABLE
+from lora_perf.command import exit_status
 from lora_perf.errors import LoraPerfError, listed
 
 SCALE = "small"
@@ -133,11 +134,7 @@ def run(config: CountConfig, console: Console) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns its exit status."""
-    try:
-        return run(tyro.cli(CountConfig, args=arguments, prog="python -m benchmarks.counters"), Console())
-    except LoraPerfError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: run(tyro.cli(CountConfig, args=arguments, prog="python -m benchmarks.counters"), Console()))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from rich.console import Console
 from benchmarks.corpora import ROOT
 from benchmarks.guard.check import Check
 from benchmarks.guard.rule import Rule
+from lora_perf.command import exit_status
 from lora_perf.errors import LoraPerfError
 
-_BAD, _USER_ERROR, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
+_BAD, _TERMINATED = 1, 143
 _NULL_RUNS = 200
 
 
@@ -52,22 +53,16 @@ class GuardConfig:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns its exit status."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        config = tyro.cli(GuardConfig, args=arguments, prog="python -m benchmarks.guard")
-        return _run(config, console)
-    except LoraPerfError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return _USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; workers were stopped and temporary folders removed", file=sys.stderr)
-        return _INTERRUPTED
+        return exit_status(lambda: _run(arguments), lambda: "workers were stopped and temporary folders removed")
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _run(config: GuardConfig, console: Console) -> int:
+def _run(arguments: list[str] | None) -> int:
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    config = tyro.cli(GuardConfig, args=arguments, prog="python -m benchmarks.guard")
     if not config.seconds > 0:
         raise LoraPerfError(expected="--seconds above 0", found=str(config.seconds), fix="leave it at 4")
     rule = Rule().within(config.seconds)

@@ -17,38 +17,32 @@ from lora_perf.audit import pages
 from lora_perf.audit.config import AuditConfig
 from lora_perf.audit.figure import svg
 from lora_perf.audit.study import Audit, audit
-from lora_perf.errors import LoraPerfError
+from lora_perf.command import exit_status
 from lora_perf.experiment.console import warnings_to_stderr
 from lora_perf.experiment.runner import check_writable
 from lora_perf.sources import load
 
-_USER_ERROR = 2
-_INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
+    return exit_status(lambda: _run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
-    try:
-        with warnings_to_stderr():
-            prog = "python -m lora_perf.audit"
-            config = tyro.cli(AuditConfig, args=arguments, prog=prog, config=(tyro.conf.PositionalRequiredArgs,))
-            zoo = load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
-            check_writable(config.output_dir)
-            with _progress(console) as progress:
-                found = audit(zoo, config, lambda line: console.print(Text(line), soft_wrap=True), progress)
-            for table in pages.tables(found):
-                console.print(table)
-            for line in (*pages.warnings(found), pages.NOTE, pages.verdict(found)):
-                console.print(Text(line), soft_wrap=True)
-            _write(found, config)
-            console.print(Text(f"written to {config.output_dir}: audit.md, audit.json, audit.svg"), soft_wrap=True)
-    except LoraPerfError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return _USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return _INTERRUPTED
+    with warnings_to_stderr():
+        prog = "python -m lora_perf.audit"
+        config = tyro.cli(AuditConfig, args=arguments, prog=prog, config=(tyro.conf.PositionalRequiredArgs,))
+        zoo = load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
+        check_writable(config.output_dir)
+        with _progress(console) as progress:
+            found = audit(zoo, config, lambda line: console.print(Text(line), soft_wrap=True), progress)
+        for table in pages.tables(found):
+            console.print(table)
+        for line in (*pages.warnings(found), pages.NOTE, pages.verdict(found)):
+            console.print(Text(line), soft_wrap=True)
+        _write(found, config)
+        console.print(Text(f"written to {config.output_dir}: audit.md, audit.json, audit.svg"), soft_wrap=True)
     return 0
 
 

@@ -8,7 +8,7 @@ import time
 import tyro
 from rich.console import Console
 
-from lora_perf.errors import LoraPerfError
+from lora_perf.command import exit_status
 from lora_perf.experiment import runner
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.console import (
@@ -27,16 +27,15 @@ from lora_perf.experiment.console import (
 from lora_perf.experiment.forecast import forecast
 from lora_perf.experiment.results import write_results
 
-_USER_ERROR = 2
-_INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     begin = time.perf_counter()
     console = Console(width=None if sys.stdout.isatty() else 160)
     config: ExperimentConfig | None = None
-    try:
+
+    def work() -> int:
+        nonlocal config
         with warnings_to_stderr():
             config = tyro.cli(ExperimentConfig, args=arguments, prog="python -m lora_perf.experiment")
             if config.dry_run:
@@ -45,13 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
                 console.print(f"packed: {runner.preprocess(config)} ({duration(time.perf_counter() - begin)})", soft_wrap=True)
             else:
                 _run(config, console, begin)
-    except LoraPerfError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return _USER_ERROR
-    except KeyboardInterrupt:
-        print(_interrupted(config), file=sys.stderr)
-        return _INTERRUPTED
-    return 0
+        return 0
+
+    return exit_status(work, lambda: _left(config))
 
 
 def _run(config: ExperimentConfig, console: Console, begin: float) -> None:
@@ -85,11 +80,11 @@ def _dry_run(config: ExperimentConfig, console: Console) -> None:
     console.print(forecast_line(prepared.config, estimate, packed if packed and packed.exists() else None), soft_wrap=True)
 
 
-def _interrupted(config: ExperimentConfig | None) -> str:
+def _left(config: ExperimentConfig | None) -> str:
     if config is None or config.dry_run or config.preprocess_only:
-        return "interrupted; nothing was written"
+        return "nothing was written"
     saved = len(list((config.output_dir / "cells").glob("*.json")))
-    return f"interrupted; {saved} finished cells are in {config.output_dir / 'cells'}: the same command goes on from there"
+    return f"{saved} finished cells are in {config.output_dir / 'cells'}: the same command goes on from there"
 
 
 if __name__ == "__main__":

@@ -17,15 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from lora_perf import store
-from lora_perf.errors import LoraPerfError
+from lora_perf.command import exit_status
 from lora_perf.inspect import pages
 from lora_perf.inspect.findings import Inspection
 from lora_perf.inspect.gathering import Progress as Tell
 from lora_perf.inspect.survey import NEAR, inspection
 
 _PROBLEMS = 1
-_USER_ERROR = 2
-_INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
 
 
 @dataclass(frozen=True)
@@ -52,24 +50,19 @@ class InspectConfig:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
+    return exit_status(lambda: _run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
-    try:
-        prog = "python -m lora_perf.inspect"
-        config = tyro.cli(InspectConfig, args=arguments, prog=prog, config=(tyro.conf.PositionalRequiredArgs,))
-        with _progress(console) as tell:
-            found = inspection(
-                config.path, near=config.near, label_column=config.label_column, split=config.split, progress=tell
-            )
-        for table in pages.tables(found):
-            console.print(_drawn(table))
-        console.print(Text(pages.verdict(found)), soft_wrap=True)
-        _write(found, config)
-    except LoraPerfError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return _USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return _INTERRUPTED
+    prog = "python -m lora_perf.inspect"
+    config = tyro.cli(InspectConfig, args=arguments, prog=prog, config=(tyro.conf.PositionalRequiredArgs,))
+    with _progress(console) as tell:
+        found = inspection(config.path, near=config.near, label_column=config.label_column, split=config.split, progress=tell)
+    for table in pages.tables(found):
+        console.print(_drawn(table))
+    console.print(Text(pages.verdict(found)), soft_wrap=True)
+    _write(found, config)
     return _PROBLEMS if found.problems else 0
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lora_perf.errors import LoraPerfError
+from lora_perf.command import exit_status
 from lora_perf.store import replacing, verify, write
 from lora_perf.zoo import SPLIT_NAMES, Zoo
 from lora_perf.zoos.denoiser import DIGITS, NEUTRAL, Denoiser, pretrain
@@ -144,15 +144,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tyro
     from rich.console import Console
 
-    config = tyro.cli(Config, args=arguments, prog="python -m lora_perf.zoos.digits", description="Trains a zoo of digits.")
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    start = time.perf_counter()
-    try:
+    def work() -> int:
+        prog = "python -m lora_perf.zoos.digits"
+        config = tyro.cli(Config, args=arguments, prog=prog, description="Trains a zoo of digits.")
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        start = time.perf_counter()
         make(config, lambda line: console.print(f"{time.perf_counter() - start:6.0f} s  {line}", markup=False))
-    except LoraPerfError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

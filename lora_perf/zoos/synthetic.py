@@ -32,6 +32,7 @@ import torch
 from numpy.typing import NDArray
 
 from lora_perf import store
+from lora_perf.command import exit_status
 from lora_perf.errors import LoraPerfError
 from lora_perf.layout import Layout
 from lora_perf.zoo import FloatRows, RowSource, Zoo
@@ -279,14 +280,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tyro
 
     name = "python -m lora_perf.zoos.synthetic"
-    config = tyro.cli(SyntheticConfig, prog=name, args=arguments, config=(tyro.conf.PositionalRequiredArgs,))
-    try:
+
+    def work() -> int:
+        config = tyro.cli(SyntheticConfig, prog=name, args=arguments, config=(tyro.conf.PositionalRequiredArgs,))
         write(config)
-    except LoraPerfError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"wrote {config.out}")
-    return 0
+        print(f"wrote {config.out}")
+        return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":
