@@ -8,9 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.testing import assert_close
+
+from lora_perf.zoo import Zoo
 
 BLOCK = "unet.down_blocks.0.attentions.0.transformer_blocks.0"
 # m and k of dW of each module, in sorted order.
@@ -98,3 +102,38 @@ def zoo_folder(folder: Path, count: int = 4, dialect: str = "diffusers", rank: i
         save(folder / ("cat", "dog")[i % 2] / f"{i}.safetensors", tensors(factors(i, rank), dialect)) for i in range(count)
     ]
     return sorted(paths)
+
+
+def kohya(path: Path, seed: int, alphas: dict[str, Any], *, rank: int = 2, dtype: torch.dtype = torch.float32) -> Factors:
+    """A kohya file with alphas of some modules; its factors."""
+    made = factors(seed, rank, dtype=dtype)
+    content = tensors(made, "kohya")
+    for module, alpha in alphas.items():
+        tensor = alpha if isinstance(alpha, torch.Tensor) else torch.tensor(alpha, dtype=dtype)
+        content[names(module, "kohya")[0].replace("lora_down.weight", "alpha")] = tensor
+    save(path, content)
+    return made
+
+
+def assert_rows(zoo: Zoo, expected: torch.Tensor) -> None:
+    """The zoo has these rows, both as a whole and in blocks."""
+    for part, block in zoo.blocks(nbytes=3 * 4 * zoo.layout.p):
+        assert_close(block, expected[part], rtol=0, atol=0, equal_nan=True)
+    assert_close(zoo.rows, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def updates(made: Factors, scale: float = 1.0) -> dict[str, torch.Tensor]:
+    """dW of each module in float64."""
+    return {module: scale * up.double() @ down.double() for module, (down, up) in made.items()}
+
+
+def found_updates(zoo: Zoo, i: int) -> dict[str, torch.Tensor]:
+    """dW of each module of adapter i, from the row that the zoo reads, its scales and its layout."""
+    out = np.empty((1, zoo.layout.p), np.float32)
+    zoo.source.read(i, i + 1, out)
+    values = torch.from_numpy(out[0]).double()
+    found = {}
+    for j, module in enumerate(zoo.layout.modules):
+        up, down = (values[layer.columns].view(layer.shape) for layer in (module.up, module.down))
+        found[module.name] = (1.0 if zoo.scales is None else zoo.scales[i, j].double()) * up @ down
+    return found
