@@ -5,10 +5,11 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from benchmarks.counters import arrays
 from benchmarks.counters.operators import Operators, Seen
@@ -18,6 +19,7 @@ from lora_perf import zoo
 
 def count_memory(call: Callable[[], Any], *, before: Callable[[], Any] | None = None) -> dict[str, int]:
     """Operators and bytes of one call, those of threads that it starts included."""
+    _import_what_torch_needs()
     if before is not None:
         before()
     operators = Operators()
@@ -60,6 +62,17 @@ def count_peak(call: Callable[[], Any], *, before: Callable[[], Any] | None = No
         finally:
             tracemalloc.stop()
     return {"peak_nbytes": peak}
+
+
+@cache
+def _import_what_torch_needs() -> None:
+    """Lets torch import what it imports when a process first watches its operators.
+
+    Those imports catch errors whose tracebacks keep the frames below them, and so the tensors of the call, until garbage
+    is collected.
+    """
+    with Seen(Operators()):
+        torch.ones(1).clone()
 
 
 @contextmanager

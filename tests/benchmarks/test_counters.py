@@ -172,6 +172,25 @@ def test_what_a_python_process_imports_and_executes_is_counted(tmp_path: Path) -
     assert found["child_lines"] > 100
 
 
+def test_a_process_counts_its_first_call_like_every_other(run_python: Callable[..., str]) -> None:
+    """torch imports modules when it first watches operators, which kept the frames of the call and their tensors alive."""
+    program = """
+import torch
+from benchmarks.counters import count_memory
+
+def first():
+    held = torch.ones(1000)
+    return held.sum()
+
+def call():
+    first()
+    torch.ones(1000)
+
+print(count_memory(call) == count_memory(call))
+"""
+    assert run_python(program).strip() == "True"
+
+
 def test_what_is_counted_leaves_no_hook_behind() -> None:
     count(lambda: None)
     assert sys.getprofile() is None
