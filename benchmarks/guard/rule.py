@@ -52,13 +52,13 @@ class Rule:
     """When a measurement ends, and what it says.
 
     Pairs are timed until a look decides: the interval lies below the bound that would be too much, or above the threshold.
-    The last look decides by the median alone.
+    The last look ends the measurement whatever it finds.
 
     Attributes:
         suspicion: a first median above this is measured again by fresh workers.
-        threshold: a median above this is a vote for "slower". Unchanged code in two processes differs steadily by some per
-            cent, calls of less than a millisecond by up to 10 %, because their memory lies in other places: fresh workers lie
-            elsewhere, so two of three votes are asked for.
+        threshold: a median above this, of pairs whose interval lies above 1, is a vote for "slower". Unchanged code in two
+            processes differs steadily by some per cent, calls of less than a millisecond by up to 10 %, because their memory
+            lies in other places: fresh workers lie elsewhere, so two of three votes are asked for.
         looks: seconds of pairs after which the interval is looked at.
         least: pairs before the first look, whatever they take.
         longer: by how much later the looks of a suspect are.
@@ -96,11 +96,14 @@ class Rule:
                 break
         return Outcome(interval, clock() - begin)
 
+    def votes(self, outcome: Outcome) -> bool:
+        """Whether a measurement says "slower": by more than the threshold, and not by pairs that scatter around 1."""
+        return outcome.interval.median > self.threshold and outcome.interval.low > 1
+
     def slower(self, outcomes: Sequence[Outcome]) -> bool | None:
         """Whether a workload counts as slower after some measurements, each by fresh workers; None asks for another."""
-        medians = [one.interval.median for one in outcomes]
-        votes = sum(median > self.threshold for median in medians)
-        if medians[0] <= self.suspicion or len(medians) - votes == 2:
+        votes = sum(self.votes(one) for one in outcomes)
+        if outcomes[0].interval.median <= self.suspicion or len(outcomes) - votes == 2:
             return False
         return True if votes == 2 else None
 

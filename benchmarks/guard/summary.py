@@ -169,8 +169,8 @@ def _markdown(found: dict[str, Any]) -> str:
         "",
         f"Rule: base and change in turn, scale {found['scale']}; looks after {looks} s. A median paired ratio above",
         f"{rule['suspicion']:g} is measured again by fresh workers, {rule['longer']:g} times as long; it counts when two of",
-        f"up to three medians are above {rule['threshold']:g}. Intervals hold with {rule['confidence']:.0%}",
-        "where there are pairs enough. A slowdown is measured apart from the rule, for two seconds.",
+        f"up to three medians are above {rule['threshold']:g} with their intervals above 1. Intervals hold with",
+        f"{rule['confidence']:.0%} where there are pairs enough. A slowdown is measured apart from the rule, for two seconds.",
         "",
         *(f"- {line}" for line in headline(found)),
         "",
@@ -202,7 +202,13 @@ def _row(one: Entry) -> str:
         for finding in one["found"]
         if finding["outcomes"]
     )
-    return f"| {one['name']} | {one['what']} | {one['slowdown']:.2f}x | {pairs} | {_counters(one)} | {how} |"
+    return f"| {one['name']} | {one['what']} | {_slowdown(one)} | {pairs} | {_counters(one)} | {how} |"
+
+
+def _slowdown(one: Entry) -> str:
+    """What was measured apart from the rule, of the workload that it slows most."""
+    effects = [finding["effect"] for finding in one["found"] if "effect" in finding]
+    return _interval(max(effects, key=lambda effect: float(effect["median"]))) if effects else ""
 
 
 def _interval(one: Entry) -> str:

@@ -133,6 +133,20 @@ def test_two_of_three_measurements_decide_what_the_first_made_suspect(medians: t
     assert decided == (medians[0] > 1.05 and sum(median > 1.08 for median in medians) >= 2)
 
 
+def test_pairs_that_scatter_around_one_are_no_vote() -> None:
+    scattered = Outcome(Interval(1.2, 0.9, 1.6, 0.98, 7), 4.0)
+    assert Rule().slower([scattered, outcome(1.2)]) is None
+    assert Rule().slower([scattered, outcome(1.2), outcome(1.2)]) is True
+    assert Rule().slower([scattered, scattered]) is False
+
+
+@pytest.mark.parametrize("noise", [0.15, 0.3])
+def test_unchanged_code_of_few_and_noisy_pairs_is_practically_never_slower(noise: float) -> None:
+    rule = Rule(looks=(0.05, 0.1, 0.2, 0.4))  # eight pairs at most
+    found = [Simulated(1.0, seed, noise=noise).slower(rule) for seed in range(600)]
+    assert sum(found) <= 3
+
+
 def test_unchanged_code_is_practically_never_slower() -> None:
     found = [Simulated(1.0, seed).slower(Rule()) for seed in range(600)]
     assert sum(found) == 0
