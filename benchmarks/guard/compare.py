@@ -80,7 +80,8 @@ class Bench(AbstractContextManager["Bench"]):
         """Prepares a workload on both sides and measures it; a finding where that cannot be done."""
         try:
             self.pair.prepare(workload, scale)
-            return rule.measure(lambda: self.pair.sample().ratio, again=again)
+            pair = self.pair
+            return rule.measure(lambda: pair.sample().ratio, lambda: pair.prepare(workload, scale), again=again)
         except BaseError as error:
             found = Finding(workload, Verdict.NEW, note=f"the base cannot do it: {error}")
         except WorkerError as error:

@@ -75,26 +75,38 @@ class Rule:
         return replace(self, looks=tuple(one * seconds / self.looks[-1] for one in self.looks))
 
     def measure(
-        self, ratio: Callable[[], float], *, again: bool = False, clock: Callable[[], float] = time.monotonic
+        self,
+        ratio: Callable[[], float],
+        renew: Callable[[], object] = lambda: None,
+        *,
+        again: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Outcome:
         """Times pairs until a look decides.
 
         Args:
             ratio: times one pair; returns change over base.
+            renew: prepares the data of both sides anew, so that they lie elsewhere in memory. Its time does not count; it is
+                called for a suspect alone, whenever its pairs have taken as long as the first look of others.
             again: whether it is a suspect that is measured.
             clock: seconds, for the looks.
         """
         ratios: list[float] = []
         enough = self.threshold if again else self.suspicion
-        begin = clock()
+        seconds = renewed = 0.0
         for look in self.looks:
-            end = begin + look * (self.longer if again else 1.0)
-            while len(ratios) < self.least or clock() < end:
+            end = look * (self.longer if again else 1.0)
+            while len(ratios) < self.least or seconds < end:
+                if again and seconds - renewed >= self.looks[0]:
+                    renew()
+                    renewed = seconds
+                begin = clock()
                 ratios.append(ratio())
+                seconds += clock() - begin
             interval = Interval.of(ratios)
             if interval.high < enough or interval.low > self.threshold:
                 break
-        return Outcome(interval, clock() - begin)
+        return Outcome(interval, seconds)
 
     def votes(self, outcome: Outcome) -> bool:
         """Whether a measurement says "slower": by more than the threshold, and not by pairs that scatter around 1."""

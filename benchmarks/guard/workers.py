@@ -11,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,11 @@ _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "PYTHONHASHSEED": "0",
 }
+
+
+# A pair shares a core, since only one of its workers works at a time: the cores of a shared machine differ by some per cent,
+# steadily, by what their neighbours do. Fresh pairs take the next core.
+_CORES: Iterator[int | None] = cycle(sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None])
 
 
 class WorkerError(Exception):
@@ -124,6 +131,16 @@ class Worker(AbstractContextManager["Worker"]):
         self.send(do, **arguments)
         return self.receive()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def keep_to(self, core: int | None) -> None:
+        """Keeps the process on one core, where the system can."""
+        if core is not None:
+            with suppress(ProcessLookupError):  # `receive` says why
+                os.sched_setaffinity(self._process.pid, {core})
+
     def _line(self) -> bytes:
         assert self._process.stdout is not None
         deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -177,11 +194,14 @@ class Pair(AbstractContextManager["Pair"]):
     def __init__(self, base: Path, change: Path, root: Path = corpora.ROOT) -> None:
         self._repeats = 1
         self._turn = 0
+        core = next(_CORES)
         with ExitStack() as stack:
             self.base = stack.enter_context(Worker(base, root))
             self.change = stack.enter_context(Worker(change, root))
             _meet(self.base, "base")
             _meet(self.change, "change")
+            for worker in (self.base, self.change):
+                worker.keep_to(core)
             self._stack = stack.pop_all()
 
     @property

@@ -72,6 +72,19 @@ def test_short_calls_repeat_within_a_sample(tree: Tree, tmp_path: Path) -> None:
         assert pair.sample().base.wall > 0.3 * workers.SAMPLE_SECONDS
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system keeps no process on a core")
+def test_a_pair_shares_a_core_and_the_next_takes_another(tree: Tree, two_packages: tuple[Path, Path]) -> None:
+    before = os.sched_getaffinity(0)
+    found = []
+    for _ in before:
+        with Pair(*two_packages, tree.root) as pair:
+            sides = [os.sched_getaffinity(side.pid) for side in (pair.base, pair.change)]
+        assert sides[0] == sides[1]
+        found += sides[0]
+    assert sorted(found) == sorted(before)
+    assert os.sched_getaffinity(0) == before
+
+
 def test_what_a_workload_prints_does_not_disturb_the_answers(tree: Tree, tmp_path: Path) -> None:
     tree.write("lora_perf/work.py", f"def spin():\n    print('noise', flush=True)\n    return {LOOPS}\n")
     with Worker(trees.copy_package(tree.root, tmp_path / "package"), tree.root) as worker:

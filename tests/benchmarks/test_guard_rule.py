@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import cycle, product
 
 import numpy as np
 import pytest
@@ -112,6 +112,26 @@ def test_a_suspect_is_measured_longer() -> None:
     rule = Rule()
     first, again = (Simulated(1.07, seed=0, steady=0, noise=0.1).measure(rule, again=again) for again in (False, True))
     assert again.seconds == pytest.approx(rule.longer * first.seconds, abs=2 * _PAIR_SECONDS)
+
+
+@pytest.mark.parametrize(("again", "renewed"), [(False, 0), (True, 15)])
+def test_the_data_of_a_suspect_are_prepared_anew_outside_the_clock(again: bool, renewed: int) -> None:
+    seconds = [0.0]
+    ratios = cycle([1.0, 1.15])  # no look decides
+
+    def ratio() -> float:
+        seconds[0] += 0.1
+        return next(ratios)
+
+    prepared = []
+
+    def renew() -> None:
+        prepared.append(seconds[0])
+        seconds[0] += 100.0
+
+    outcome = Rule().measure(ratio, renew, again=again, clock=lambda: seconds[0])
+    assert outcome.seconds == pytest.approx(8.0 if again else 4.0, abs=0.2)
+    assert len(prepared) == pytest.approx(renewed, abs=3)  # clocks add up tenths of a second with rounding
 
 
 def test_seconds_move_all_looks() -> None:
