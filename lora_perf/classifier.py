@@ -62,6 +62,7 @@ def train(
     config: TrainingConfig | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
+    stacked: bool | None = None,
 ) -> TrainedRuns:
     """Trains one perceptron per seed and predicts the test rows.
 
@@ -69,6 +70,7 @@ def train(
     that core's cache, no core waits for another, and a run gives the same numbers whatever trains beside it.
 
     Args:
+        stacked: whether all runs are one stack; if not given, as said above. Both ways give the same up to rounding.
         progress: called with seed, epoch and validation accuracy after each epoch, by one thread at a time.
 
     Shapes: values (n, f), labels (n,).
@@ -97,11 +99,9 @@ def train(
         split.test.to(device),
         n_classes,
     )
-    runs = (
-        _in_lanes(task, seeds, config, progress)
-        if device.type == "cpu"
-        else train_stack(task, seeds, config, Event(), progress)
-    )
+    if stacked is None:
+        stacked = device.type != "cpu"
+    runs = train_stack(task, seeds, config, Event(), progress) if stacked else _in_lanes(task, seeds, config, progress)
     logits = torch.stack([run.logits for run in runs])
     return TrainedRuns(
         tuple(seeds),

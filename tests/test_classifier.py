@@ -106,6 +106,18 @@ def test_a_run_does_not_depend_on_the_runs_beside_it():
         assert together.best_epoch[k] == alone.best_epoch[0]
 
 
+def test_one_stack_gives_what_runs_apart_give():
+    values, labels = blobs(dtype=torch.float64)
+    split = make_split(labels, "abc")
+    calls: list[tuple[int, int]] = []
+    apart = train(values, labels, split, 3, [1, 2, 3], SMALL)
+    stack = train(values, labels, split, 3, [1, 2, 3], SMALL, "cpu", lambda seed, epoch, _: calls.append((seed, epoch)), True)
+    assert calls[:4] == [(1, 1), (2, 1), (3, 1), (1, 2)], "the runs were not trained together"
+    assert stack.epochs_run == apart.epochs_run
+    assert stack.validation_accuracy == apart.validation_accuracy
+    torch.testing.assert_close(stack.logits, apart.logits, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_a_stack_trains_each_run_as_if_alone_while_others_leave_it():
     values, labels = blobs(dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Training: one run, and ten seeds of one cell together."""
+"""Training: one run, and ten seeds of one cell, each on a core of its own or all as one stack."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _data(signal: float) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(values.astype(np.float32)), torch.from_numpy(labels)
 
 
-def _case(scale: str, runs: int) -> Case:
+def _case(scale: str, runs: int, *, stacked: bool = False) -> Case:
     from lora_perf.classifier import TrainingConfig, train
     from lora_perf.split import make_split
 
@@ -74,7 +74,7 @@ def _case(scale: str, runs: int) -> Case:
         1 / runs,
     )
     return Case(
-        call=lambda: train(values, labels, split, _CLASSES, seeds, config),
+        call=lambda: train(values, labels, split, _CLASSES, seeds, config, stacked=stacked),
         check=check,
         nbytes=runs * _EPOCHS * len(split.train) * values[0].nbytes,
         baselines={"loop": loop},
@@ -150,3 +150,9 @@ def train_one_run(scale: str) -> Case:
 def train_ten_runs(scale: str) -> Case:
     """Ten seeds, five epochs each."""
     return _case(scale, 10)
+
+
+@workload("training", "small", "medium", baselines=("loop",), limit=True)
+def train_stacked_runs(scale: str) -> Case:
+    """Ten seeds, five epochs each, as one stack. GPUs train so; here its calls are counted, which must not grow with seeds."""
+    return _case(scale, 10, stacked=True)

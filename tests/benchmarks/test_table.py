@@ -62,6 +62,7 @@ NAMES = [
     "learn_dw_kernel",
     "train_one_run",
     "train_ten_runs",
+    "train_stacked_runs",
     "import_package",
     "experiment_small",
     "experiment_continued",
@@ -79,6 +80,7 @@ NBYTES = {
     "score_metrics": 11 * 2_000 * 8,
     "train_one_run": 5 * 700 * 1_000 * 4,
     "train_ten_runs": 10 * 5 * 700 * 1_000 * 4,
+    "train_stacked_runs": 10 * 5 * 700 * 1_000 * 4,
 }
 
 
