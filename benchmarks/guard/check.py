@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
@@ -60,8 +61,10 @@ class Check:
             before = trees.extract_package(self._root, revision, Path(made) / "base")
             after = trees.copy_package(self._root, Path(made) / "change")
             self._say(f"base: {revision}; change: {self._root}")
-            table = workload_scales(after, self._root)
-            old = self._base_names(before, revision, Path(made) / "base-table")
+            with ThreadPoolExecutor(1) as aside:
+                coming = aside.submit(workload_scales, after, self._root)
+                old = self._base_names(before, revision, Path(made) / "base-table")
+                table = coming.result()
             findings = [
                 Finding(name, Verdict.VANISHED, note="only the base has it; if that is meant: --gone")
                 for name in old

@@ -52,7 +52,8 @@ class Rule:
     """When a measurement ends, and what it says.
 
     Pairs are timed until a look decides: the interval lies below the bound that would be too much, or above the threshold.
-    The last look ends the measurement whatever it finds.
+    The last look ends the measurement whatever it finds. Calls so slow that few pairs take all that time end with these,
+    where not one of them is suspect.
 
     Attributes:
         suspicion: a first median above this is measured again by fresh workers.
@@ -61,6 +62,7 @@ class Rule:
             lies in other places: fresh workers lie elsewhere, so two of three votes are asked for.
         looks: seconds of pairs after which the interval is looked at.
         least: pairs before the first look, whatever they take.
+        few: pairs that clear a first measurement when they have taken as long as its last look.
         longer: by how much later the looks of a suspect are.
     """
 
@@ -68,6 +70,7 @@ class Rule:
     threshold: float = 1.08
     looks: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     least: int = 5
+    few: int = 3
     longer: float = 2.0
 
     def within(self, seconds: float) -> Rule:
@@ -103,6 +106,8 @@ class Rule:
                 begin = clock()
                 ratios.append(ratio())
                 seconds += clock() - begin
+                if not again and len(ratios) >= self.few and seconds >= self.looks[-1] and max(ratios) < enough:
+                    break
             interval = Interval.of(ratios)
             if interval.high < enough or interval.low > self.threshold:
                 break

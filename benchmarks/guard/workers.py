@@ -37,9 +37,11 @@ _ENVIRONMENT = {
 }
 
 
-# A pair shares a core, since only one of its workers works at a time: the cores of a shared machine differ by some per cent,
-# steadily, by what their neighbours do. Fresh pairs take the next core.
-_CORES: Iterator[int | None] = cycle(sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None])
+# A pair shares a core while it is timed, since only one of its workers works then: the cores of a shared machine differ by
+# some per cent, steadily, by what their neighbours do. Fresh pairs take the next core. Where the system keeps no process on
+# a core, there are none.
+_ALL_CORES: frozenset[int] = frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ())
+_CORES: Iterator[frozenset[int]] = cycle([frozenset({core}) for core in sorted(_ALL_CORES)] or [_ALL_CORES])
 
 
 class WorkerError(Exception):
@@ -135,11 +137,11 @@ class Worker(AbstractContextManager["Worker"]):
     def pid(self) -> int:
         return self._process.pid
 
-    def keep_to(self, core: int | None) -> None:
-        """Keeps the process on one core, where the system can."""
-        if core is not None:
+    def keep_to(self, cores: frozenset[int]) -> None:
+        """Keeps the process on some cores; on any, where none is named."""
+        if cores:
             with suppress(ProcessLookupError):  # `receive` says why
-                os.sched_setaffinity(self._process.pid, {core})
+                os.sched_setaffinity(self._process.pid, cores)
 
     def _line(self) -> bytes:
         assert self._process.stdout is not None
@@ -194,14 +196,12 @@ class Pair(AbstractContextManager["Pair"]):
     def __init__(self, base: Path, change: Path, root: Path = corpora.ROOT) -> None:
         self._repeats = 1
         self._turn = 0
-        core = next(_CORES)
+        self._core = next(_CORES)
         with ExitStack() as stack:
             self.base = stack.enter_context(Worker(base, root))
             self.change = stack.enter_context(Worker(change, root))
             _meet(self.base, "base")
             _meet(self.change, "change")
-            for worker in (self.base, self.change):
-                worker.keep_to(core)
             self._stack = stack.pop_all()
 
     @property
@@ -216,19 +216,24 @@ class Pair(AbstractContextManager["Pair"]):
         self.close()
 
     def prepare(self, workload: str, scale: str) -> None:
-        """Makes and checks the case on both sides, and chooses how many calls a sample has.
-
-        The change goes first: what is wrong there counts, and it makes the corpora that both read.
+        """Makes and checks the case on both sides at a time, and chooses how many calls a sample has.
 
         Raises:
             WorkerError: the change cannot do it, or its result is wrong.
             BaseError: the base cannot.
         """
-        self.change.ask("prepare", workload=workload, scale=scale)
-        try:
-            seconds = self.base.ask("prepare", workload=workload, scale=scale)["seconds"]
-        except WorkerError as error:
-            raise BaseError(str(error)) from error
+        sides = (self.change, self.base)
+        for side in sides:
+            side.keep_to(_ALL_CORES)
+            side.send("prepare", workload=workload, scale=scale)
+        change, base = [_answer(side) for side in sides]  # both are taken, so that none is left for the next request
+        for side in sides:
+            side.keep_to(self._core)
+        if isinstance(change, WorkerError):
+            raise change
+        if isinstance(base, WorkerError):
+            raise BaseError(str(base)) from base
+        seconds = base["seconds"]
         self._repeats = max(1, math.ceil(SAMPLE_SECONDS / max(seconds, 1e-6)))
         if seconds < SLOW_SECONDS:
             self.sample()  # warms up
@@ -244,6 +249,13 @@ class Pair(AbstractContextManager["Pair"]):
         """Where the counts of the prepared workload break its budget, on the side of the change."""
         found: list[dict[str, Any]] = self.change.ask("count")["violations"]
         return found
+
+
+def _answer(worker: Worker) -> dict[str, Any] | WorkerError:
+    try:
+        return worker.receive()
+    except WorkerError as error:
+        return error
 
 
 def _meet(worker: Worker, side: str) -> None:

@@ -78,6 +78,7 @@ def test_a_pair_shares_a_core_and_the_next_takes_another(tree: Tree, two_package
     found = []
     for _ in before:
         with Pair(*two_packages, tree.root) as pair:
+            pair.prepare("spinning", "small")
             sides = [os.sched_getaffinity(side.pid) for side in (pair.base, pair.change)]
         assert sides[0] == sides[1]
         found += sides[0]

@@ -19,9 +19,12 @@ _PAIR_SECONDS = 0.05
 class Simulated:
     """Paired ratios of two processes that differ steadily, with noise on each pair, and a clock that goes with them."""
 
-    def __init__(self, slowdown: float, seed: int, steady: float = 0.02, noise: float = 0.06) -> None:
+    def __init__(
+        self, slowdown: float, seed: int, steady: float = 0.02, noise: float = 0.06, pair_seconds: float = _PAIR_SECONDS
+    ) -> None:
         self._rng = np.random.default_rng(seed)
         self._slowdown, self._steady, self._noise = slowdown, steady, noise
+        self._pair_seconds = pair_seconds
         self.seconds = 0.0
         self.pairs = 0
 
@@ -30,7 +33,7 @@ class Simulated:
         centre = self._slowdown * np.exp(self._steady * self._rng.standard_normal())
 
         def ratio() -> float:
-            self.seconds += _PAIR_SECONDS
+            self.seconds += self._pair_seconds
             self.pairs += 1
             return float(centre * np.exp(self._noise * self._rng.standard_t(3)))  # heavy tails
 
@@ -106,6 +109,26 @@ def test_a_slow_call_has_its_least_number_of_pairs() -> None:
     clock = iter(range(0, 10_000, 100))
     outcome = Rule(least=3).measure(constant(1.0, 1.1, 1.0), clock=lambda: float(next(clock)))
     assert outcome.interval.pairs == 3
+
+
+@pytest.mark.parametrize(
+    ("ratios", "again", "pairs"),
+    [((1.0, 1.04, 1.02), False, 3), ((1.0, 1.06, 1.02, 1, 1), False, 5), ((1, 1, 1, 1, 1), True, 5)],
+)
+def test_few_pairs_clear_a_very_slow_call_but_no_suspect(ratios: tuple[float, ...], again: bool, pairs: int) -> None:
+    clock = iter(range(0, 10_000, 100))
+    outcome = Rule().measure(constant(*ratios), again=again, clock=lambda: float(next(clock)))
+    assert outcome.interval.pairs == pairs
+
+
+@pytest.mark.parametrize(("slowdown", "least"), [(1.15, 0.95), (1.3, 0.99)])
+def test_very_slow_calls_that_got_slower_are_found(slowdown: float, least: float) -> None:
+    found = [Simulated(slowdown, seed, noise=0.03, pair_seconds=6).slower(Rule()) for seed in range(400)]
+    assert np.mean(found) >= least
+
+
+def test_very_slow_calls_that_did_not_are_kept() -> None:
+    assert not any(Simulated(1.0, seed, noise=0.03, pair_seconds=6).slower(Rule()) for seed in range(400))
 
 
 def test_a_suspect_is_measured_longer() -> None:
