@@ -70,8 +70,8 @@ def train(
     that core's cache, no core waits for another, and a run gives the same numbers whatever trains beside it.
 
     Args:
-        stacked: whether all runs are one stack; if not given, as said above. Both ways give the same up to rounding.
         progress: called with seed, epoch and validation accuracy after each epoch, by one thread at a time.
+        stacked: whether all runs are one stack; if not given, as said above. Both ways give the same up to rounding.
 
     Shapes: values (n, f), labels (n,).
     Cost: the sum of the epochs of all runs; features are standardised batch by batch, never as a second matrix.

@@ -111,7 +111,11 @@ def test_one_stack_gives_what_runs_apart_give():
     split = make_split(labels, "abc")
     calls: list[tuple[int, int]] = []
     apart = train(values, labels, split, 3, [1, 2, 3], SMALL)
-    stack = train(values, labels, split, 3, [1, 2, 3], SMALL, "cpu", lambda seed, epoch, _: calls.append((seed, epoch)), True)
+
+    def heard(seed: int, epoch: int, _: float) -> None:
+        calls.append((seed, epoch))
+
+    stack = train(values, labels, split, 3, [1, 2, 3], SMALL, progress=heard, stacked=True)
     assert calls[:4] == [(1, 1), (2, 1), (3, 1), (1, 2)], "the runs were not trained together"
     assert stack.epochs_run == apart.epochs_run
     assert stack.validation_accuracy == apart.validation_accuracy

@@ -79,8 +79,8 @@ class Bench(AbstractContextManager["Bench"]):
     def measure(self, workload: str, scale: str, rule: Rule, *, again: bool = False) -> Outcome | Finding:
         """Prepares a workload on both sides and measures it; a finding where that cannot be done."""
         try:
-            self.pair.prepare(workload, scale)
             pair = self.pair
+            pair.prepare(workload, scale)
             return rule.measure(lambda: pair.sample().ratio, lambda: pair.prepare(workload, scale), again=again)
         except BaseError as error:
             found = Finding(workload, Verdict.NEW, note=f"the base cannot do it: {error}")

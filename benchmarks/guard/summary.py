@@ -49,7 +49,7 @@ def results(mutants: list[Entry], nulls: dict[str, list[Entry]], rule: Rule, sca
 
 
 def _mutant(entry: Entry, unsound: list[str]) -> Entry:
-    """An entry of the journal with what follows from it."""
+    """An entry of the journal with what follows from it; its effect is that on the workload that it slows most."""
     found = entry["found"]
     counted = [
         {**one, "workload": finding["workload"]}
@@ -59,11 +59,13 @@ def _mutant(entry: Entry, unsound: list[str]) -> Entry:
         if one["budget"] is not None  # a count without a budget says nothing, and no test passes with it
     ]
     by_pairs = [finding["workload"] for finding in found if finding["verdict"] == Verdict.SLOWER]
-    effects = [finding["effect"]["median"] for finding in found if "effect" in finding]
+    effects = [finding["effect"] for finding in found if "effect" in finding]
+    effect = max(effects, key=lambda one: float(one["median"]), default=None)
     return {
         **entry,
         "broken": [f"{one['workload']}: {one['note']}" for one in found if one["verdict"] in (Verdict.FAILS, Verdict.NEW)],
-        "slowdown": max(effects, default=1.0),
+        "effect": effect,
+        "slowdown": 1.0 if effect is None else effect["median"],
         "by_pairs": by_pairs,
         "by_counts": sorted(counted, key=_excess, reverse=True),
         "caught": bool(by_pairs or counted),
@@ -167,9 +169,11 @@ def _markdown(found: dict[str, Any]) -> str:
         + f"; {machine['processor']}, {machine['cores']} cores, one thread a process; {versions}; "
         + f"{found['seconds'] / 60:.0f} minutes of measuring.",
         "",
-        f"Rule: base and change in turn, scale {found['scale']}; looks after {looks} s. A median paired ratio above",
-        f"{rule['suspicion']:g} is measured again by fresh workers, {rule['longer']:g} times as long; it counts when two of",
-        f"up to three medians are above {rule['threshold']:g} with their intervals above 1. Intervals hold with",
+        f"Rule: base and change in turn, scale {found['scale']}; looks after {looks} s, at {rule['least']} pairs or",
+        f"more; {rule['few']} that take as long as the last look clear a call where none is suspect.",
+        f"A median paired ratio above {rule['suspicion']:g} is measured again by fresh workers,",
+        f"{rule['longer']:g} times as long; it counts when two of up to three medians are above",
+        f"{rule['threshold']:g} with their intervals above 1. Intervals hold with",
         f"{rule['confidence']:.0%} where there are pairs enough. A slowdown is measured apart from the rule, for two seconds.",
         "",
         *(f"- {line}" for line in headline(found)),
@@ -202,13 +206,7 @@ def _row(one: Entry) -> str:
         for finding in one["found"]
         if finding["outcomes"]
     )
-    return f"| {one['name']} | {one['what']} | {_slowdown(one)} | {pairs} | {_counters(one)} | {how} |"
-
-
-def _slowdown(one: Entry) -> str:
-    """What was measured apart from the rule, of the workload that it slows most."""
-    effects = [finding["effect"] for finding in one["found"] if "effect" in finding]
-    return _interval(max(effects, key=lambda effect: float(effect["median"]))) if effects else ""
+    return f"| {one['name']} | {one['what']} | {_interval(one['effect'])} | {pairs} | {_counters(one)} | {how} |"
 
 
 def _interval(one: Entry) -> str:
