@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Literal
 
 from lora_perf.errors import LoraPerfError, listed
+from lora_perf.names import Side, parse_factor
 
-Side = Literal["down", "up"]
-
-# The endings that mark a LoRA factor. "down" is A (r, k), "up" is B (m, r).
-_ENDINGS: tuple[tuple[re.Pattern[str], dict[str, Side]], ...] = (
-    (re.compile(r"^(?P<module>.+?)[._]lora\.(?P<side>down|up)\.weight$"), {"down": "down", "up": "up"}),
-    (re.compile(r"^(?P<module>.+?)\.lora_(?P<side>down|up)\.weight$"), {"down": "down", "up": "up"}),
-    (re.compile(r"^(?P<module>.+?)\.lora_(?P<side>A|B)(\.[^.]+)?\.weight$"), {"A": "down", "B": "up"}),
-)
 # Path components that say how a module was wrapped, not which module it is.
 _WRAPPERS = frozenset({"unet", "processor", "base_model", "model"})
 _CONVENTIONS = {"visual": "attn1", "text": "attn2"}
@@ -77,12 +68,9 @@ class Module:
 
 
 def parse_name(name: str) -> tuple[str, Side] | None:
-    """Module and side of a LoRA weight's name, or None where the name is no LoRA weight."""
-    for pattern, sides in _ENDINGS:
-        match = pattern.match(name)
-        if match:
-            return match["module"], sides[match["side"]]
-    return None
+    """Module and side of a layer's name, or None where the name is no factor, or one of a transposed matrix (MLX)."""
+    factor = parse_factor(name)
+    return None if factor is None or factor.transposed else (factor.stem, factor.side)
 
 
 class Layout:

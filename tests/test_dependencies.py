@@ -17,14 +17,15 @@ PACKAGE = Path(lora_perf.__file__).parent
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "command": {"errors"},
-    "layout": {"errors"},
+    "names": set(),
+    "layout": {"errors", "names"},
     "headers": {"errors"},
-    "dialects": {"errors", "layout"},
+    "dialects": {"errors", "names"},
     "zoo": {"errors", "layout"},
     "store": {"errors", "headers", "layout", "zoo"},
     "threads": {"zoo"},
     "zoos": {"errors", "command", "layout", "zoo", "store"},
-    "sources": {"errors", "headers", "layout", "dialects", "zoo", "store", "zoos"},
+    "sources": {"errors", "headers", "names", "layout", "dialects", "zoo", "store", "zoos"},
     "features": {"errors", "layout"},
     "representations": {"errors", "layout", "features"},
     "represent": {"errors", "layout", "zoo", "threads", "features", "representations"},
@@ -42,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 FOUNDATION = set(ALLOWED)
 ALLOWED["inspect"] = {
-    *("errors", "command", "layout", "headers", "dialects", "zoo", "store", "threads", "zoos", "sources"),
+    *("errors", "command", "names", "layout", "headers", "dialects", "zoo", "store", "threads", "zoos", "sources"),
     *("features", "representations", "represent"),
 }
 ALLOWED["experiment"] = FOUNDATION

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_perf.errors import LoraPerfError
-from lora_perf.layout import Layout, Side, parse_name
+from lora_perf.layout import Layout, parse_name
+from lora_perf.names import Side
 
 BLOCK = "down_blocks.0.attentions.1.transformer_blocks.0"
 

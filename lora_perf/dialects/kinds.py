@@ -17,7 +17,7 @@ _MARKS: dict[str, re.Pattern[str]] = {
     "BOFT": re.compile(r"(^|\.)boft_[RsS](\.|$)"),
     "DoRA": re.compile(r"(^|\.)(dora_scale|lora_magnitude_vector)(\.|$)"),
     "IA3": re.compile(r"(^|\.)(ia3_l|on_input)(\.|$)"),
-    "LoRA of an embedding (lora_embedding)": re.compile(r"(^|\.)lora_embedding_[AB](\.|$)"),
+    "GLoRA": re.compile(r"^(lora|lycoris)_[^.]+\.[ab][12]\.weight$"),
     "AdaLoRA": re.compile(r"(^|\.)lora_E(\.|$)"),
     "VeRA": re.compile(r"(^|\.)vera_(lambda_[bd]|[AB])(\.|$)"),
 }

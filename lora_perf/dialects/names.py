@@ -7,21 +7,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lora_perf.dialects.kohya import dotted
-from lora_perf.layout import Side
+from lora_perf.names import XLABS, Factor, Side, alpha_base, parse_factor
 
-_SIDES: dict[str, Side] = {"down": "down", "up": "up", "A": "down", "B": "up"}
-# Tried in this order, each on the whole name: a module is what stands before a complete ending, never a part of it.
-_PATTERNS = (
-    ("diffusers", re.compile(r"(?P<stem>.+)\.lora(_linear_layer)?\.(?P<side>down|up)\.weight")),
-    ("diffusers-old", re.compile(r"(?P<stem>.+)_lora\.(?P<side>down|up)\.weight")),
-    ("kohya", re.compile(r"(?P<stem>.+)\.lora_(?P<side>down|up)\.weight")),
-    ("diffusers-new", re.compile(r"(?P<stem>.+)\.lora_(?P<side>A|B)(\.[^.]+)?\.weight")),
-)
 _PEFT = "base_model.model."
 _BLOCK = re.compile(r"(down_blocks|mid_block|up_blocks)\.")
 # Modules of a UNet that stand in no block: other models have such names too.
 _ROOT = re.compile(r"(conv_in|conv_out|(time|add)_embedding\.linear_[12])")
 _TEXT = re.compile(r"(text_encoder(_2)?\.)(encoder\.layers\.)")
+# The two pairs of x-flux's processor: the first is applied to the image's stream, the second to the text's.
+_STREAMS = {"1": "img_attn", "2": "txt_attn"}
 _PROJECTIONS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 
 
@@ -44,17 +38,14 @@ class Part:
 
 def parse_part(name: str) -> Part | None:
     """The place of a factor of a LoRA by its tensor's name, or None for any other tensor."""
-    for dialect, pattern in _PATTERNS:
-        match = pattern.fullmatch(name)
-        if match:
-            part = _part(dialect, match)
-            # Nothing but a wrapper stood before the ending.
-            return part if part.module else None
-    return None
+    factor = parse_factor(name)
+    part = None if factor is None or factor.transposed else _part(factor)
+    # Nothing but a wrapper stood before the ending.
+    return part if part is not None and part.module else None
 
 
-def _part(dialect: str, match: re.Match[str]) -> Part:
-    stem, side = match["stem"], _SIDES[match["side"]]
+def _part(factor: Factor) -> Part:
+    dialect, stem = factor.dialect, factor.stem
     path, known = stem.removeprefix(_PEFT), True
     module = path
     if dialect == "kohya" and "." not in stem:
@@ -63,17 +54,20 @@ def _part(dialect: str, match: re.Match[str]) -> Part:
         path = module = found or stem
     elif dialect == "diffusers-old":
         module = _old_module(path)
+    elif dialect == XLABS:
+        parent, _, leaf = path.rpartition(".")
+        kind, _, number = leaf.rpartition("_lora")
+        module = f"{parent}.{_STREAMS[number]}.{kind}" if parent else f"{_STREAMS[number]}.{kind}"
     elif dialect == "diffusers-new" and path != stem:
         dialect = "peft"
-    shared = match.string[: match.start("side")] + match.string[match.end("side") :]
-    return Part(dialect, shared, path, canonical(module), side, known)
+    return Part(dialect, factor.shared, path, canonical(module), factor.side, known)
 
 
 def parse_alpha(name: str) -> str | None:
     """The canonical module that a tensor named `<module>.alpha` belongs to, or None for any other name."""
-    if not name.endswith(".alpha"):
+    base = alpha_base(name)
+    if base is None:
         return None
-    base = name.removesuffix(".alpha")
     if "." not in base:
         return dotted(base) or base
     # Alphas stand beside the module, beside its wrapper or beside its factor.

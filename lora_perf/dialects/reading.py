@@ -12,7 +12,7 @@ from lora_perf.dialects.scales import Recipe, read_metadata, read_recipe
 from lora_perf.dialects.schema import Pair, Reading, TensorEntry
 from lora_perf.dialects.shapes import check_alpha, flat_shapes
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.layout import Side
+from lora_perf.names import Side
 
 _CONFIG = "adapter_config.json"
 # What is missing where a dialect that always states its scales does not: then s = 1 is an assumption, and said.

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.layout import Layer, Layout, Side, parse_name
+from lora_perf.layout import Layer, Layout, parse_name
+from lora_perf.names import Side
 from lora_perf.sources.labels import read_labels
 from lora_perf.sources.nested import NestedChunk, is_nested_float
 from lora_perf.zoo import BLOCK_NBYTES, FloatRows, RowSource, Zoo

@@ -114,6 +114,36 @@ SPELLINGS = {
         "diffusion_model.blocks.0.cross_attn.k.lora_up.weight",
         "diffusion_model.blocks.0.cross_attn.k",
     ),
+    "peft, embedding": (
+        "peft",
+        "base_model.model.model.embed_tokens.lora_embedding_A",
+        "base_model.model.model.embed_tokens.lora_embedding_B",
+        "model.embed_tokens",
+    ),
+    "loralib": (
+        "loralib",
+        "layers.0.attn.q.lora_A",
+        "layers.0.attn.q.lora_B",
+        "layers.0.attn.q",
+    ),
+    "xlabs, image": (
+        "xlabs",
+        "double_blocks.0.processor.qkv_lora1.down.weight",
+        "double_blocks.0.processor.qkv_lora1.up.weight",
+        "double_blocks.0.img_attn.qkv",
+    ),
+    "xlabs, text": (
+        "xlabs",
+        "double_blocks.0.processor.proj_lora2.down.weight",
+        "double_blocks.0.processor.proj_lora2.up.weight",
+        "double_blocks.0.txt_attn.proj",
+    ),
+    "fused by the original code of FLUX": (
+        "diffusers-new",
+        "double_blocks.0.img_attn.qkv.lora_A.weight",
+        "double_blocks.0.img_attn.qkv.lora_B.weight",
+        "double_blocks.0.img_attn.qkv",
+    ),
 }
 
 

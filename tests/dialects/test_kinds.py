@@ -24,8 +24,8 @@ MARKS = [
     ("base_model.model.a.lora_magnitude_vector.default.weight", "DoRA"),
     ("base_model.model.a.ia3_l", "IA3"),
     (f"{MODULE}.on_input", "IA3"),
-    ("base_model.model.embed.lora_embedding_A", "LoRA of an embedding (lora_embedding)"),
-    ("base_model.model.embed.lora_embedding_B.default", "LoRA of an embedding (lora_embedding)"),
+    (f"{MODULE}.a1.weight", "GLoRA"),
+    (f"{MODULE}.b2.weight", "GLoRA"),
     ("base_model.model.a.lora_E", "AdaLoRA"),
     ("base_model.model.a.vera_lambda_b", "VeRA"),
 ]
