@@ -12,9 +12,6 @@ import mmap
 import os
 import struct
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lora_perf.atomic import replacing as replacing
 from lora_perf.errors import LoraPerfError
 from lora_perf.headers import Header, read_header
 from lora_perf.layout import Layout, parse_name
@@ -35,35 +33,6 @@ _PAGE = 4096
 _FINGERPRINT_DIGITS = 32
 # Linux refuses a private mapping larger than memory unless told not to reserve for it; Python names the flag from 3.13 on.
 _MAP_NORESERVE = 0x4000
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of `path` only when it was written to its end.
-
-    Raises:
-        LoraPerfError: the folder cannot be written.
-    """
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise LoraPerfError(
-                expected=f"a folder that can be written for {path}",
-                found=str(error.strerror or error),
-                fix="choose another path, its permissions or a disk with room",
-            ) from None
-        raise
 
 
 def write(zoo: Zoo, path: Path) -> None:

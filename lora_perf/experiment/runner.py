@@ -11,6 +11,7 @@ import torch
 import xxhash
 
 from lora_perf import store
+from lora_perf.atomic import check_writable as check_writable
 from lora_perf.classifier import train
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.experiment.catalogue import ANY_RANK
@@ -231,16 +232,3 @@ def _dataset(zoo: Zoo, split: Split) -> dict[str, Any]:
         "resubstitution": split.resubstitution,
         "skipped": [{"path": one.path, "reason": one.reason} for one in zoo.skipped],
     }
-
-
-def check_writable(folder: Path) -> None:
-    """Raises LoraPerfError where the output folder cannot be written, before any work is done."""
-    probe = folder / ".writable"
-    with store.replacing(probe) as file:
-        file.write(b"")
-    try:
-        probe.unlink()
-    except OSError as error:
-        raise LoraPerfError(
-            expected=f"a folder that can be written at {folder}", found=str(error), fix="choose another --output-dir"
-        ) from None

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import struct
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +12,6 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from lora_perf.errors import LoraPerfError
 from lora_perf.zoo import BLOCK_NBYTES, RowDigest, Zoo
 
 FolderStorage = Literal["nested", "array2d", "parquet"]
@@ -29,38 +24,6 @@ _BATCH_NBYTES = 32 << 20
 _SHARD_NBYTES = 500 << 20
 _SHARDS = 3
 _VALUE_TYPES = {"U": "string", "i": "int64", "f": "float64"}
-
-
-def cannot_write(path: Path, error: OSError) -> LoraPerfError:
-    return LoraPerfError(
-        expected=f"a place that can be written for {path}",
-        found=error.strerror or str(error),
-        fix="choose another path, its permissions or a disk with room",
-    )
-
-
-@contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """A folder that gets the name `path` only when it was filled to its end; until then it is a hidden sibling.
-
-    Raises:
-        LoraPerfError: something cannot be written, or a folder of that name has appeared.
-    """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        temporary.rename(path)
-    except BaseException as error:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise cannot_write(path, error) from None
-        raise
 
 
 def write_dataset(zoo: Zoo, folder: Path, storage: FolderStorage, *, columns: Columns, shards: int | None = None) -> None:

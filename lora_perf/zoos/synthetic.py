@@ -32,11 +32,12 @@ import torch
 from numpy.typing import NDArray
 
 from lora_perf import store
+from lora_perf.atomic import cannot_write, replacing_folder
 from lora_perf.command import exit_status
 from lora_perf.errors import LoraPerfError
 from lora_perf.layout import Layout
 from lora_perf.zoo import FloatRows, RowSource, Zoo
-from lora_perf.zoos.files import Columns, cannot_write, replacing_folder, write_adapters, write_dataset
+from lora_perf.zoos.files import Columns, write_adapters, write_dataset
 
 CLASSES = ("airplane", "bird", "cat", "car", "dog", "fish", "fruit", "ship", "snake", "vegetable")
 
