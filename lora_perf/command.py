@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from lora_perf.errors import LoraPerfError
+from lora_perf.text import forgive
 
 USER_ERROR = 2
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
@@ -18,6 +19,8 @@ def exit_status(work: Callable[[], int], interrupted: Callable[[], str] = lambda
         work: the command, its parsing included; returns the status where nothing stops it.
         interrupted: says, after Ctrl-C, what is left behind.
     """
+    forgive(sys.stdout)
+    forgive(sys.stderr)
     try:
         return work()
     except LoraPerfError as error:

@@ -1,8 +1,16 @@
 """The one exception class for everything that a user can get wrong."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lora_perf.text import LONGEST, printable
+
+_LONGEST_PART = 2_000  # characters of a part of a message: enough for every list of names that the package writes
+
 
 class LoraPerfError(Exception):
-    """What was expected, what was found, and what to do about it, in one line.
+    """What was expected, what was found, and what to do about it, in one line whatever the names in it hold.
 
     Args:
         expected: what the program needs, as a noun phrase.
@@ -14,6 +22,7 @@ class LoraPerfError(Exception):
         self.expected = expected
         self.found = found
         self.fix = fix
+        expected, found, fix = (printable(part, _LONGEST_PART) for part in (expected, found, fix))
         super().__init__(f"expected {expected}; found {found}; {fix}")
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -24,8 +33,8 @@ def _rebuild(expected: str, found: str, fix: str) -> LoraPerfError:
     return LoraPerfError(expected=expected, found=found, fix=fix)
 
 
-def listed(names: object, limit: int = 12) -> str:
-    """Names joined for a message, cut after `limit` of them."""
-    items = [str(name) for name in names]  # type: ignore[attr-defined]
-    shown = ", ".join(items[:limit])
+def listed(names: Iterable[object], limit: int = 12) -> str:
+    """Names joined for a message, cut after `limit` of them; each is one line, cut in its middle where it is very long."""
+    items = [str(name) for name in names]
+    shown = ", ".join(printable(item, LONGEST) for item in items[:limit])
     return shown if len(items) <= limit else f"{shown}, ... ({len(items)} in all)"

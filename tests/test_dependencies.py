@@ -15,8 +15,10 @@ PACKAGE = Path(lora_perf.__file__).parent
 
 # Each room may import itself and the rooms named here, at the top of a file or inside a function.
 ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
-    "command": {"errors"},
+    "text": set(),
+    "terminal": {"text"},
+    "errors": {"text"},
+    "command": {"errors", "text"},
     "names": set(),
     "layout": {"errors", "names"},
     "headers": {"errors"},
@@ -43,12 +45,13 @@ ALLOWED: dict[str, set[str]] = {
 }
 FOUNDATION = set(ALLOWED)
 ALLOWED["inspect"] = {
-    *("errors", "command", "names", "layout", "headers", "dialects", "zoo", "store", "threads", "zoos", "sources"),
+    *("text", "terminal", "errors", "command", "names", "layout", "headers", "dialects", "zoo", "store", "threads", "zoos"),
+    "sources",
     *("features", "representations", "represent"),
 }
 ALLOWED["experiment"] = FOUNDATION
 ALLOWED["report"] = FOUNDATION | {"experiment"}
-ALLOWED["audit"] = FOUNDATION | {"experiment"}
+ALLOWED["audit"] = FOUNDATION | {"experiment", "report"}
 ALLOWED["__init__"] = {"errors", "zoo", "represent", "representations", "sources"}
 # The command line stands above the report that it writes at its end.
 EXCEPTIONS = {("experiment/__main__.py", "report")}

@@ -6,21 +6,23 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import tyro
 from rich.console import Console
 from rich.progress import Progress
-from rich.text import Text
 
-from lora_perf import store
+from lora_perf import store, terminal
 from lora_perf.audit import pages
 from lora_perf.audit.config import AuditConfig
-from lora_perf.audit.figure import svg
+from lora_perf.audit.figure import drawn
 from lora_perf.audit.study import Audit, audit
 from lora_perf.command import exit_status
 from lora_perf.experiment.console import warnings_to_stderr
 from lora_perf.experiment.runner import check_writable
+from lora_perf.report.canvas import remove_figures, write_figure
 from lora_perf.sources import load
+from lora_perf.terminal import say
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,20 +31,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str] | None) -> int:
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = terminal.console()
     with warnings_to_stderr():
         prog = "python -m lora_perf.audit"
         config = tyro.cli(AuditConfig, args=arguments, prog=prog, config=(tyro.conf.PositionalRequiredArgs,))
         zoo = load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
         check_writable(config.output_dir)
         with _progress(console) as progress:
-            found = audit(zoo, config, lambda line: console.print(Text(line), soft_wrap=True), progress)
+            found = audit(zoo, config, lambda line: say(console, line), progress)
         for table in pages.tables(found):
             console.print(table)
         for line in (*pages.warnings(found), pages.NOTE, pages.verdict(found)):
-            console.print(Text(line), soft_wrap=True)
-        _write(found, config)
-        console.print(Text(f"written to {config.output_dir}: audit.md, audit.json, audit.svg"), soft_wrap=True)
+            say(console, line)
+        files = _write(found, config.output_dir)
+        say(console, f"written to {config.output_dir}: {', '.join(files)}")
     return 0
 
 
@@ -58,16 +60,21 @@ def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
         yield advance
 
 
-def _write(found: Audit, config: AuditConfig) -> None:
-    """Writes all files or none."""
-    files = {
-        "audit.md": pages.markdown(found).encode(),
-        "audit.json": json.dumps(found.to_json(), indent=1, allow_nan=False).encode(),
-        "audit.svg": svg(found),
-    }
+def _write(found: Audit, folder: Path) -> list[str]:
+    """Writes page and numbers, both or neither, then the figure, which the page shows once it is there; returns the names."""
+    numbers = json.dumps(found.to_json(), indent=1, allow_nan=False).encode()
+    _replace(folder, {"audit.md": pages.markdown(found, figure=False).encode(), "audit.json": numbers})
+    remove_figures([folder / "audit.svg"])
+    figure = write_figure(lambda: drawn(found), folder / "audit", ["svg"])
+    if figure:
+        _replace(folder, {"audit.md": pages.markdown(found).encode()})
+    return ["audit.md", "audit.json", *figure]
+
+
+def _replace(folder: Path, files: dict[str, bytes]) -> None:
     with ExitStack() as stack:
         for name, content in files.items():
-            stack.enter_context(store.replacing(config.output_dir / name)).write(content)
+            stack.enter_context(store.replacing(folder / name)).write(content)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 from lora_perf.audit.gauges import GAUGES
 from lora_perf.audit.study import STILL, Audit, Reading
+from lora_perf.report.canvas import figure_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,18 +18,8 @@ _MARKERS = ("o", "s", "^", "D")
 _LEAST = 1e-9  # where movements of exactly 0 are drawn, well below the rounding of float32
 
 
-def svg(found: Audit) -> bytes:
-    """The figure of an audit as a file."""
-    from matplotlib import rc_context
-
-    buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "lora_perf"}):  # with fixed ids and no date the same numbers give the same file
-        drawn(found).savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
-
-
 def drawn(found: Audit) -> Figure:
-    """Largest movements on the left, drops of accuracy on the right, a panel a classifier."""
+    """Largest movements on the left, drops of accuracy on the right, a panel a classifier; within `canvas.drawing`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -43,10 +33,10 @@ def drawn(found: Audit) -> Figure:
     for place, (one, classifier) in enumerate(zip(axes[1:], classifiers, strict=True)):
         readings = {audited.name: audited.readings[place] for audited in found.representations}
         _drops(one, readings, names)
-        one.set_title(f"accuracy lost by {classifier}", fontsize="medium")
-    axes[0].set_yticks(range(len(names)), names)
+        one.set_title(f"accuracy lost by {figure_text(classifier)}", fontsize="medium")
+    axes[0].set_yticks(range(len(names)), [figure_text(name) for name in names])
     axes[0].set_ylim(-0.6, len(names) - 0.4)
-    figure.suptitle(f"{found.dataset['name']}: the same updates in other factors")
+    figure.suptitle(f"{figure_text(found.dataset['name'])}: the same updates in other factors")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure

@@ -7,10 +7,13 @@ from itertools import product
 from rich import box
 from rich.table import Table
 
+from lora_perf import terminal
 from lora_perf.audit.gauges import GAUGES
 from lora_perf.audit.movement import Extent, Movement, short
 from lora_perf.audit.study import STILL, Audit, Audited
 from lora_perf.experiment.console import TINY_WARNING, format_p, left_out
+from lora_perf.text import LONGEST, printable
+from lora_perf.text import markdown as markdown_text
 
 NOTE = (
     "Intervals (95 %) and p hold for new test adapters (for mlp: and new seeds); drops are paired by test adapter, p is not "
@@ -20,31 +23,26 @@ NOTE = (
 
 def tables(found: Audit) -> list[Table]:
     """The two tables of the terminal: how far features move, and what classifiers lose."""
-    of = f"over {found.moved:,} adapters of {found.dataset['name']}"
-    moves = _table(f"Movement of the features |f' - f| / |f|, median and largest {of}")
-    moves.add_column("representation", no_wrap=True)
-    for gauge in GAUGES:
-        moves.add_column(gauge, justify="right")
-    moves.add_column("in standard deviations", justify="right")
-    moves.add_column("", justify="left")
-    moves.add_row("dW, by rounding", *(f"{short(one.median)}  {short(one.largest)}" for one in found.rounding.values()), "", "")
+    of = f"over {found.moved:,} adapters of {printable(found.dataset['name'], LONGEST)}"
+    style = {"title_justify": "left", "box": box.SIMPLE_HEAD}
+    numbers = [*GAUGES, "in standard deviations"]
+    title = f"Movement of the features |f' - f| / |f|, median and largest {of}"
+    moves = terminal.table(title, ["representation", *numbers, ""], right=numbers, **style)
+    floor = [f"{short(one.median)}  {short(one.largest)}" for one in found.rounding.values()]
+    terminal.row(moves, ["dW, by rounding", *floor, "", ""])
     moves.add_section()
     for one in found.representations:
         extents = [movement.relative for movement in one.movements.values()]
         cells = [f"{short(extent.median)}  {short(extent.largest)}" for extent in extents]
-        moves.add_row(one.name, *cells, _deviations(one), "still" if one.still else "moves")
-    falls = _table("Test accuracy as trained, and what is lost in each gauge (mean and 95 % interval)")
-    falls.add_column("representation", no_wrap=True)
-    falls.add_column("classifier")
-    falls.add_column("original", justify="right")
-    for gauge in GAUGES:
-        falls.add_column(gauge, justify="right")
+        terminal.row(moves, [one.name, *cells, _deviations(one), "still" if one.still else "moves"])
+    title, numbers = "Test accuracy as trained, and what is lost in each gauge (mean and 95 % interval)", ["original", *GAUGES]
+    falls = terminal.table(title, ["representation", "classifier", *numbers], right=numbers, **style)
     for one in found.representations:
         for reading in one.readings:
             original = reading.original
             drops = [f"{drop.mean:+.3f} [{drop.low:+.3f}, {drop.high:+.3f}]" for drop in reading.drop.values()]
             about = f"{original.mean:.3f} [{original.low:.3f}, {original.high:.3f}]"
-            falls.add_row(one.name, reading.classifier, about, *drops)
+            terminal.row(falls, [one.name, reading.classifier, about, *drops])
     return [moves, falls]
 
 
@@ -62,15 +60,15 @@ def warnings(found: Audit) -> list[str]:
     return told + [left_out(len(found.dataset["skipped"]))] * bool(found.dataset["skipped"])
 
 
-def markdown(found: Audit) -> str:
-    """The audit as one page of Markdown."""
+def markdown(found: Audit, figure: bool = True) -> str:
+    """The audit as one page of Markdown; `figure`: audit.svg stands beside it."""
     data = found.dataset
     lines = [
-        f"# Gauge audit of {_escaped(data['name'])}",
+        f"# Gauge audit of {markdown_text(data['name'], LONGEST)}",
         "",
         f"{data['adapters']:,} adapters of {data['modules']} modules and {data['parameters']:,} parameters, "
         f"{len(data['classes'])} classes; split `{data['split']}`: {data['train']:,} train, {data['test']:,} test; layer group "
-        f"`{_escaped(found.config['layers'])}`.",
+        f"{markdown_text(found.config['layers'], LONGEST)}.",
         "",
         "dW = s B A is the same update as s (B G) (G^-1 A). Each adapter is written in other factors, module by module, "
         f"computed in float64 and rounded to float32 (seed {found.config['seed']}); classifiers were trained on the adapters "
@@ -82,8 +80,9 @@ def markdown(found: Audit) -> str:
         "",
     ]
     lines += [f"**Warning: {one}.**\n" for one in warnings(found)]
-    lines += [f"Left out: `{name}` ({_escaped(reason)}).\n" for name, reason in found.left_out.items()]
-    lines += ["![movement and drop](audit.svg)", "", "## How far features move", ""]
+    lines += [f"Left out: `{name}` ({markdown_text(reason)}).\n" for name, reason in found.left_out.items()]
+    lines += ["![movement and drop](audit.svg)", ""] if figure else []
+    lines += ["## How far features move", ""]
     lines += [
         f"Over {found.moved:,} adapters: |f' - f| / |f| of the row of features; its root mean square in standard deviations of "
         "the train adapters; and the same by feature, over the adapters. The first lines are dW itself, which moves only "
@@ -106,17 +105,22 @@ def markdown(found: Audit) -> str:
         for reading, gauge in product(audited.readings, GAUGES):
             drop, before, after = reading.drop[gauge], reading.original, reading.after[gauge]
             cells = [audited.name, reading.classifier, gauge, f"{before.mean:.3f}", f"{before.low:.3f} to {before.high:.3f}"]
-            cells += [f"{after.mean:.3f}", f"{drop.mean:+.3f}", f"{drop.low:+.3f} to {drop.high:+.3f}", format_p(drop.p)]
+            cells += [
+                f"{after.mean:.3f}",
+                f"{drop.mean:+.3f}",
+                f"{drop.low:+.3f} to {drop.high:+.3f}",
+                markdown_text(format_p(drop.p)),
+            ]
             lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "| | |", "| --- | --- |"]
     facts = {"fingerprint of the zoo": data["fingerprint"], **found.machine, **found.versions}
-    lines += [f"| {name} | {value} |" for name, value in facts.items()]
+    lines += [f"| {name} | {markdown_text(str(value))} |" for name, value in facts.items()]
     return "\n".join(lines) + "\n"
 
 
 def _moved(audited: Audited, gauge: str, moved: Movement) -> str:
     cells = [audited.name, gauge, f"{audited.features:,}", f"{audited.constant:,}", *_pair(moved.relative)]
-    cells += [*_pair(moved.standardised), *_pair(moved.by_feature), _escaped(moved.most or "")]
+    cells += [*_pair(moved.standardised), *_pair(moved.by_feature), markdown_text(moved.most or "", LONGEST)]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -128,13 +132,3 @@ def _deviations(one: Audited) -> str:
 
 def _pair(one: Extent | None) -> tuple[str, str]:
     return (short(one.median), short(one.largest)) if one else ("", "")
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-
-
-def _escaped(text: str) -> str:
-    """Text that cannot break out of a cell or the page, nor move a terminal's cursor."""
-    plain = "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("[", "\\[").replace("]", "\\]")

@@ -8,6 +8,7 @@ import time
 import tyro
 from rich.console import Console
 
+from lora_perf import terminal
 from lora_perf.command import exit_status
 from lora_perf.experiment import runner
 from lora_perf.experiment.config import ExperimentConfig
@@ -25,13 +26,13 @@ from lora_perf.experiment.console import (
     warnings_to_stderr,
 )
 from lora_perf.experiment.forecast import forecast
-from lora_perf.experiment.results import write_results
+from lora_perf.terminal import say
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     begin = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = terminal.console()
     config: ExperimentConfig | None = None
 
     def work() -> int:
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             if config.dry_run:
                 _dry_run(config, console)
             elif config.preprocess_only:
-                console.print(f"packed: {runner.preprocess(config)} ({duration(time.perf_counter() - begin)})", soft_wrap=True)
+                say(console, f"packed: {runner.preprocess(config)} ({duration(time.perf_counter() - begin)})")
             else:
                 _run(config, console, begin)
         return 0
@@ -59,16 +60,13 @@ def _run(config: ExperimentConfig, console: Console, begin: float) -> None:
         with ConsoleObserver(console) as observer:
             results = runner.run(prepared, observer)
         with prepared.clock.stage("report"):
-            write_results(results, config.output_dir)
-            report.write_summary(results, config.output_dir)
-            report.draw(results, config.output_dir)
+            files = report.write(results, config.output_dir)
         console.print(results_table(results))
-        console.print(TINY_WARNING if results.dataset["resubstitution"] else interval_note(results), soft_wrap=True)
+        say(console, TINY_WARNING if results.dataset["resubstitution"] else interval_note(results))
         took = f"{stages(results.seconds)}; {duration(time.perf_counter() - begin)} in all"
-        console.print(took, highlight=False, soft_wrap=True)
-        files = ["summary.md", "results.json", "results.csv", "accuracy.svg"]
-        files += ["drop.svg"] * (len(results.groups) > 1) + ["experiment.log"]
-        console.print(f"written to {config.output_dir}: {', '.join(files)}", soft_wrap=True)
+        say(console, took)
+        shown = [name for name in files if not name.endswith(".png")]
+        say(console, f"written to {config.output_dir}: {', '.join([*shown, 'experiment.log'])}")
         log.info(took)
 
 
@@ -77,7 +75,7 @@ def _dry_run(config: ExperimentConfig, console: Console) -> None:
     packed = runner.packed_path(prepared.config)
     console.print(plan_table(prepared.config, prepared.plan, prepared.zoo))
     estimate = forecast(prepared.config, prepared.plan, prepared.zoo, prepared.split, prepared.device)
-    console.print(forecast_line(prepared.config, estimate, packed if packed and packed.exists() else None), soft_wrap=True)
+    say(console, forecast_line(prepared.config, estimate, packed if packed and packed.exists() else None))
 
 
 def _left(config: ExperimentConfig | None) -> str:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from lora_perf import terminal
 from lora_perf.errors import listed
 from lora_perf.experiment.cells import CellResult
 from lora_perf.experiment.config import ExperimentConfig
@@ -20,6 +21,8 @@ from lora_perf.experiment.plan import Plan, PlannedCell
 from lora_perf.experiment.results import Results
 from lora_perf.probes import Setting
 from lora_perf.split import Split
+from lora_perf.terminal import say
+from lora_perf.text import LONGEST, printable
 from lora_perf.zoo import SPLIT_NAMES, Zoo
 
 _LEARNED_WIDTH = 256  # features of a learned representation, before it is known; for the progress bar only
@@ -27,11 +30,18 @@ _LEARNED_WIDTH = 256  # features of a learned representation, before it is known
 log = logging.getLogger("lora_perf.experiment")
 
 
+class _OneLine(logging.Formatter):
+    """A record is one line, whatever the names in it hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 @contextmanager
 def log_file(folder: Path) -> Iterator[None]:
     """Appends the package's log records to `experiment.log` in a folder."""
-    handler = logging.FileHandler(folder / "experiment.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler = logging.FileHandler(folder / "experiment.log", encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
     package = logging.getLogger("lora_perf")
     before = package.level
     package.addHandler(handler)
@@ -52,7 +62,7 @@ def warnings_to_stderr() -> Iterator[None]:
     """Shows the package's warnings on the terminal, and nothing below them."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
     handler.addFilter(lambda record: record.levelno == logging.WARNING)  # errors are told by their exception
     package = logging.getLogger("lora_perf")
     before = package.propagate
@@ -71,9 +81,9 @@ class ConsoleObserver:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -95,13 +105,13 @@ class ConsoleObserver:
         self._progress.stop()
 
     def _say(self, text: str) -> None:
-        log.info(text)
-        self._console.print(text, highlight=False, soft_wrap=True)
+        log.info("%s", text)
+        say(self._console, text)
 
     def opened(self, zoo: Zoo, split: Split, plan: Plan, taken: int) -> None:
         parts = (split.train, split.validation, split.test)
         self._say(
-            f"{zoo.name}: {len(zoo):,} adapters, {len(zoo.classes)} classes, {len(zoo.layout)} layers, "
+            f"{printable(zoo.name, LONGEST)}: {len(zoo):,} adapters, {len(zoo.classes)} classes, {len(zoo.layout)} layers, "
             f"{zoo.layout.p:,} parameters; split {split.kind}: "
             + ", ".join(f"{len(part):,} {name}" for part, name in zip(parts, SPLIT_NAMES, strict=True))
         )
@@ -127,7 +137,7 @@ class ConsoleObserver:
         if self._cells is None:
             self._cells = self._progress.add_task("train", total=sum(self._work.values()), note="")
         self._best = {}
-        self._progress.update(self._cells, description=str(planned.cell), note="")
+        self._progress.update(self._cells, description=printable(str(planned.cell), LONGEST), note="")
 
     def fitting(self, name: str, group: str) -> None:
         self._say(f"fitting {name} to the train adapters on {group}")
@@ -169,21 +179,16 @@ def interval_note(results: Results) -> str:
 def results_table(results: Results) -> Table:
     """The table of the terminal: mean accuracy with its interval, drops with their paired tests, controls, seconds."""
     first, *others = results.groups
-    table = Table(title=f"Test accuracy on {results.dataset['name']} (chance {results.chance:.3f}), mean and 95 % interval")
-    table.add_column("representation")
     several = results.classifiers != ["mlp"]
-    if several:
-        table.add_column("classifier")
-    for group in results.groups:
-        table.add_column(group, justify="right")
+    columns = ["representation"] + ["classifier"] * several
+    numbers = list(results.groups)
     for group in others:
-        table.add_column(f"drop to {group}", justify="right")
-        table.add_column("p", justify="right")
-    if results.halves:
-        table.add_column(f"to {len(results.halves)} halves", justify="right")
-    if results.shuffled:
-        table.add_column("shuffled", justify="right")
-    table.add_column("seconds", justify="right")
+        numbers += [f"drop to {group}", "p"]
+    numbers += [f"to {len(results.halves)} halves"] * bool(results.halves) + ["shuffled"] * results.shuffled + ["seconds"]
+    name = printable(results.dataset["name"], LONGEST)
+    table = terminal.table(
+        f"Test accuracy on {name} (chance {results.chance:.3f}), mean and 95 % interval", [*columns, *numbers], right=numbers
+    )
     for name, classifier in product(results.representations, results.classifiers):
         row = [name] + [classifier] * several
         for group in results.groups:
@@ -200,7 +205,7 @@ def results_table(results: Results) -> Table:
             row.append(f"{control.mean:.3f}" if control else "")
         cells = [results.cell(name, group, classifier) for group in results.groups]
         row.append(f"{sum(cell.seconds for cell in cells if cell):.1f}")
-        table.add_row(*row)
+        terminal.row(table, row)
     return table
 
 
@@ -228,14 +233,14 @@ def plan_table(config: ExperimentConfig, plan: Plan, zoo: Zoo) -> Table:
     counts = [f"{perceptrons} cells x {config.num_runs} runs"] * (perceptrons > 0) + [f"{probes} cells of probes"] * (
         probes > 0
     )
-    table = Table(title=f"{' and '.join(counts)} on {zoo.name} ({zoo.nbytes / 1e6:,.1f} MB of rows)")
-    for name in ("representation", "layer group", "layers", "features", "MB"):
-        table.add_column(name, justify="left" if name in ("representation", "layer group") else "right")
+    titles = ("representation", "layer group", "layers", "features", "MB")
+    title = f"{' and '.join(counts)} on {printable(zoo.name, LONGEST)} ({zoo.nbytes / 1e6:,.1f} MB of rows)"
+    table = terminal.table(title, titles, right=titles[2:])
     for one in {(one.cell.representation, one.cell.group): one for one in plan.cells}.values():
         size = ["fitted when run", ""]
         if one.features is not None:
             size = [f"{one.features:,}", f"{4 * len(zoo) * one.features / 1e6:,.1f}"]
-        table.add_row(one.cell.representation, one.cell.group, str(len(one.layers)), *size)
+        terminal.row(table, [one.cell.representation, one.cell.group, str(len(one.layers)), *size])
     return table
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lora_perf import store
 from lora_perf.experiment.cells import Cell, CellResult
 from lora_perf.metrics import Estimate, PairedDifference, accuracy, paired_difference
+from lora_perf.text import csv_cell
 
 _CSV_COLUMNS = (
     "seed",
@@ -136,7 +137,7 @@ class Results:
 
 
 def write_results(results: Results, folder: Path) -> None:
-    """Writes results.json and results.csv, each whole or not at all."""
+    """Writes results.json, which holds names as they are, and results.csv (see `csv_cell`), each whole or not at all."""
     with store.replacing(folder / "results.json") as file:
         file.write(json.dumps(results.to_json(), indent=1).encode())
     text = io.StringIO(newline="")
@@ -145,6 +146,7 @@ def write_results(results: Results, folder: Path) -> None:
     for cell in results.cells:
         for run in cell.runs:
             values = [getattr(run, column) for column in _CSV_COLUMNS]
-            writer.writerow([cell.representation, cell.group, cell.classifier, cell.shuffled, cell.features, *values])
+            about = [cell.representation, cell.group, cell.classifier, cell.shuffled, cell.features]
+            writer.writerow(map(csv_cell, [*about, *values]))
     with store.replacing(folder / "results.csv") as file:
         file.write(text.getvalue().encode())

@@ -14,9 +14,8 @@ from rich import box
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
-from rich.text import Text
 
-from lora_perf import store
+from lora_perf import store, terminal
 from lora_perf.command import exit_status
 from lora_perf.inspect import pages
 from lora_perf.inspect.findings import Inspection
@@ -54,14 +53,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str] | None) -> int:
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = terminal.console()
     prog = "python -m lora_perf.inspect"
     config = tyro.cli(InspectConfig, args=arguments, prog=prog, config=(tyro.conf.PositionalRequiredArgs,))
     with _progress(console) as tell:
         found = inspection(config.path, near=config.near, label_column=config.label_column, split=config.split, progress=tell)
     for table in pages.tables(found):
         console.print(_drawn(table))
-    console.print(Text(pages.verdict(found)), soft_wrap=True)
+    terminal.say(console, pages.verdict(found))
     _write(found, config)
     return _PROBLEMS if found.problems else 0
 
@@ -80,12 +79,11 @@ def _progress(console: Console) -> Iterator[Tell]:
         yield tell
 
 
-def _drawn(table: pages.Table) -> Table:
-    drawn = Table(title=Text(table.title), title_justify="left", show_header=any(table.columns[:1]), box=box.SIMPLE_HEAD)
-    for name in table.columns:
-        drawn.add_column(name, justify="right" if name in table.right else "left", overflow="fold")
-    for row in table.rows:
-        drawn.add_row(*map(Text, row))
+def _drawn(shown: pages.Table) -> Table:
+    style = {"title_justify": "left", "show_header": any(shown.columns[:1]), "box": box.SIMPLE_HEAD}
+    drawn = terminal.table(shown.title, shown.columns, right=shown.right, **style)
+    for row in shown.rows:
+        terminal.row(drawn, row)
     return drawn
 
 

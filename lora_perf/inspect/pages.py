@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lora_perf.errors import listed
 from lora_perf.inspect.findings import PROBLEMS, InitialA, Inspection
+from lora_perf.text import LONGEST, printable
+from lora_perf.text import markdown as markdown_text
 
 _EXAMPLES = 3  # findings of one kind that are shown; the JSON file has all
 _CLASSES = 12
@@ -25,7 +26,7 @@ class Table:
 
 def tables(found: Inspection) -> list[Table]:
     """What a person is shown: facts, kinds of modules, problems and notes, as far as there are any."""
-    shown = [Table(found.name, ("", "found"), tuple(_facts(found)))]
+    shown = [Table(printable(found.name, LONGEST), ("", "found"), tuple(_facts(found)))]
     if found.kinds:
         columns = ("modules", "in an adapter", "rank", "scale s", "median |dW|", "dW = 0", "cosine of A")
         kinds = tuple(
@@ -45,10 +46,7 @@ def tables(found: Inspection) -> list[Table]:
         shown.append(Table("Problems", ("problem", "adapters", "which"), tuple(_problems(found)), ("adapters",)))
     if found.notes:
         shown.append(Table("Worth knowing", ("about", "what"), tuple((one.kind, one.text) for one in found.notes)))
-    return [
-        replace(table, title=_printable(table.title), rows=tuple(tuple(map(_printable, row)) for row in table.rows))
-        for table in shown
-    ]
+    return shown
 
 
 def verdict(found: Inspection) -> str:
@@ -142,7 +140,7 @@ def markdown(found: Inspection) -> str:
     """The inspection as a page of Markdown."""
     shown, summary = tables(found), verdict(found)
     lines = [
-        f"# Inspection of {_escaped(_printable(found.name))}",
+        f"# Inspection of {markdown_text(found.name, LONGEST)}",
         "",
         f"**{summary[:1].upper() + summary[1:]}.**",
         "",
@@ -156,15 +154,5 @@ def markdown(found: Inspection) -> str:
 
 def _pipes(table: Table) -> Sequence[str]:
     marks = ["---:" if name in table.right else "---" for name in table.columns]
-    titles, *rows = (tuple(map(_escaped, row)) for row in (table.columns, *table.rows))
+    titles, *rows = (tuple(map(markdown_text, row)) for row in (table.columns, *table.rows))
     return [*(f"| {' | '.join(row)} |" for row in (titles, marks, *rows)), ""]
-
-
-def _printable(text: str) -> str:
-    """Text whose control characters, which names of files may hold, are spelled out."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-
-
-def _escaped(text: str) -> str:
-    """Text that means nothing but itself in Markdown."""
-    return re.sub(r"([\\|*`\[\]])", r"\\\1", text).replace("<", "&lt;")

@@ -1,6 +1,6 @@
-"""Results as a person reads them: a Markdown summary and figures."""
+"""Results as files: numbers, a Markdown summary and figures."""
 
-from lora_perf.report.figures import draw
+from lora_perf.report.files import draw, write
 from lora_perf.report.summary import write_summary
 
-__all__ = ["draw", "write_summary"]
+__all__ = ["draw", "write", "write_summary"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from lora_perf import store
 from lora_perf.experiment.results import Results
 from lora_perf.metrics import Estimate
+from lora_perf.report.canvas import figure_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,16 +19,22 @@ _PANEL_WIDTH = 3.4  # inches, of one classifier among several
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
-def draw(results: Results, folder: Path) -> None:
-    """Writes accuracy.svg and, for several groups, drop.svg, each also as PNG; one panel for each classifier."""
-    first, *others = results.groups
-    names = _by_accuracy(results)
-    panels = results.classifiers
+def figures(results: Results) -> dict[str, Callable[[], Figure]]:
+    """The figures of these results, by the name of their files: each is drawn when it is called, within `canvas.drawing`."""
+    drawn: dict[str, Callable[[], Figure]] = {"accuracy": lambda: _accuracies(results)}
+    if len(results.groups) > 1:
+        drawn["drop"] = lambda: _drops(results)
+    return drawn
+
+
+def _accuracies(results: Results) -> Figure:
+    """Accuracy of every representation and group; one panel for each classifier."""
+    first, panels, names = results.groups[0], results.classifiers, _by_accuracy(results)
     warning = " (tested on train rows)" if results.dataset["resubstitution"] else ""
     figure, grid = _canvas(names, panels)
-    figure_title = f"{results.dataset['name']}: {results.dataset['adapters']:,} adapters"
+    title = f"{figure_text(results.dataset['name'])}: {results.dataset['adapters']:,} adapters"
     if "mlp" in panels:
-        figure_title += f", {results.config['num_runs']} runs" + " of mlp" * (len(panels) > 1)
+        title += f", {results.config['num_runs']} runs" + " of mlp" * (len(panels) > 1)
     for axes, classifier in zip(grid, panels, strict=True):
         _intervals(
             axes, names, {one: {name: results.accuracy(name, one, classifier) for name in names} for one in results.groups}
@@ -38,19 +42,26 @@ def draw(results: Results, folder: Path) -> None:
         if results.shuffled:
             control = {name: results.accuracy(name, first, classifier, shuffled=True) for name in names}
             points = [(place, one.mean) for place, name in enumerate(names) if (one := control[name])]
-            axes.plot(
-                [x for _, x in points], [y for y, _ in points], "x", color="grey", markersize=5, label=f"{first}, shuffled"
-            )
+            label = f"{figure_text(first)}, shuffled"
+            axes.plot([x for _, x in points], [y for y, _ in points], "x", color="grey", markersize=5, label=label)
         axes.axvline(results.chance, color="grey", linestyle=":", label="commonest class")
-    _finish(figure, grid, panels, figure_title, f"test accuracy, mean and 95 % interval{warning}", folder / "accuracy")
-    if others:
-        figure, grid = _canvas(names, panels)
-        for axes, classifier in zip(grid, panels, strict=True):
-            _halves(axes, names, results, classifier)
-            _intervals(axes, names, {one: {name: results.drop(name, one, classifier) for name in names} for one in others})
-            axes.axvline(0, color="grey", linestyle=":", label="no drop")
-        label = f"accuracy on {first} less accuracy on the group, mean and 95 % interval"
-        _finish(figure, grid, panels, f"{results.dataset['name']}: drop from {first}", label, folder / "drop")
+    _finish(figure, grid, panels, title, f"test accuracy, mean and 95 % interval{warning}")
+    return figure
+
+
+def _drops(results: Results) -> Figure:
+    """Drops from the first group to each other one; one panel for each classifier."""
+    first, *others = results.groups
+    panels, names = results.classifiers, _by_accuracy(results)
+    figure, grid = _canvas(names, panels)
+    for axes, classifier in zip(grid, panels, strict=True):
+        _halves(axes, names, results, classifier)
+        _intervals(axes, names, {one: {name: results.drop(name, one, classifier) for name in names} for one in others})
+        axes.axvline(0, color="grey", linestyle=":", label="no drop")
+    reference = figure_text(first)
+    label = f"accuracy on {reference} less accuracy on the group, mean and 95 % interval"
+    _finish(figure, grid, panels, f"{figure_text(results.dataset['name'])}: drop from {reference}", label)
+    return figure
 
 
 def _by_accuracy(results: Results) -> list[str]:
@@ -87,9 +98,9 @@ def _intervals(axes: Axes, names: list[str], groups: Mapping[str, Mapping[str, E
             capsize=2.5,
             markersize=5,
             linewidth=1.2,
-            label=group,
+            label=figure_text(group),
         )
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [figure_text(name) for name in names])
     axes.grid(axis="x", alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -112,9 +123,7 @@ def _halves(axes: Axes, names: list[str], results: Results, classifier: str) -> 
     axes.plot([one.mean for _, one in shown], [place for place, _ in shown], "|", color="grey", markersize=10)
 
 
-def _finish(figure: Figure, grid: list[Axes], panels: list[str], title: str, label: str, path: Path) -> None:
-    from matplotlib import rc_context
-
+def _finish(figure: Figure, grid: list[Axes], panels: list[str], title: str, label: str) -> None:
     if len(panels) == 1:
         (axes,) = grid
         axes.set_xlabel(label)
@@ -122,14 +131,8 @@ def _finish(figure: Figure, grid: list[Axes], panels: list[str], title: str, lab
         axes.legend(loc="best", frameon=False)
     else:
         for axes, panel in zip(grid, panels, strict=True):
-            axes.set_title(panel)
+            axes.set_title(figure_text(panel))
         figure.suptitle(title)
         figure.supxlabel(label, fontsize="medium")
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False)
-    for kind in ("svg", "png"):
-        buffer = io.BytesIO()
-        with rc_context({"svg.hashsalt": "lora_perf"}):  # with fixed ids and no date the same numbers give the same file
-            figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-        with store.replacing(path.with_suffix(f".{kind}")) as file:
-            file.write(buffer.getvalue())

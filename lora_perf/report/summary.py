@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lora_perf import store
 from lora_perf.experiment.catalogue import MODULE_NUMBERS
 from lora_perf.experiment.console import TINY_WARNING, format_p, interval_note, left_out, settings, stages
 from lora_perf.experiment.results import Results
+from lora_perf.text import LONGEST, markdown
 
 
-def write_summary(results: Results, folder: Path) -> None:
-    """Writes summary.md, whole or not at all."""
+def write_summary(results: Results, folder: Path, figures: Sequence[str] = ()) -> None:
+    """Writes summary.md, whole or not at all; `figures` that stand beside it are shown in it."""
     with store.replacing(folder / "summary.md") as file:
-        file.write(summary(results).encode())
+        file.write(summary(results, figures).encode())
 
 
-def summary(results: Results) -> str:
+def summary(results: Results, figures: Sequence[str] = ()) -> str:
     """The results as Markdown."""
     data = results.dataset
-    first = results.groups[0]
     lines = [
-        f"# Ablation of {data['name']}",
+        f"# Ablation of {markdown(data['name'], LONGEST)}",
         "",
         f"{data['adapters']:,} adapters of {data['layers']} layers and {data['parameters']:,} parameters, "
         f"{len(data['classes'])} classes; split `{data['split']}`: {data['train']:,} train, {data['validation']:,} validation, "
@@ -33,14 +34,14 @@ def summary(results: Results) -> str:
         lines += [f"**Warning: {TINY_WARNING}.**", ""]
     if data["skipped"]:
         lines += [f"**{left_out(len(data['skipped']))}** (`results.json` says which and why).", ""]
-    lines += ["![accuracy](accuracy.svg)", ""]
-    if len(results.groups) > 1:
-        lines += [f"![drop from {first}](drop.svg)", ""]
+    for name in figures:
+        about = f"{name} from {markdown(results.groups[0], LONGEST)}" if name == "drop" else name
+        lines += [f"![{about}]({name}.svg)", ""]
     lines += _table(results)
     lines += ["", *_notes(results)]
     lines += [f"Stages: {stages(results.seconds)}.", "", "| | |", "| --- | --- |"]
     facts = {"fingerprint of the zoo": data["fingerprint"], **results.machine, **results.versions}
-    lines += [f"| {name} | {value} |" for name, value in facts.items()]
+    lines += [f"| {name} | {markdown(str(value))} |" for name, value in facts.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -53,7 +54,7 @@ def _runs(results: Results) -> str:
 
 def _notes(results: Results) -> list[str]:
     """What the columns of the table mean, a paragraph each."""
-    first = results.groups[0]
+    first = markdown(results.groups[0], LONGEST)
     notes = [
         f"{interval_note(results)} Constant features are columns that do not vary on the train adapters; they are left out.",
         "ms: what an adapter costs to represent, this representation of this group alone, of weights in memory, on the machine "
@@ -66,8 +67,8 @@ def _notes(results: Results) -> list[str]:
         )
     if results.halves:
         notes.append(
-            f"Halves: {len(results.halves)} random choices of whole modules, as many as {results.groups[1]} has; "
-            f"the mean drop from {first} to them, and the smallest and the largest."
+            f"Halves: {len(results.halves)} random choices of whole modules, as many as "
+            f"{markdown(results.groups[1], LONGEST)} has; the mean drop from {first} to them, and the smallest and the largest."
         )
     if results.shuffled:
         notes.append(
@@ -86,7 +87,7 @@ def _table(results: Results) -> list[str]:
     titles += [f"drop from {first}", "95 % interval", "p"]
     titles += ["drop to halves"] * bool(results.halves) + ["shuffled"] * results.shuffled
     titles += ["runs", "epochs or setting", "seconds"]
-    lines = ["| " + " | ".join(titles) + " |", "| --- | --- | --- |" + " ---: |" * (len(titles) - 3)]
+    lines = [_row(titles), "| --- | --- | --- |" + " ---: |" * (len(titles) - 3)]
     for cell in results.cells:
         if cell.shuffled or cell.group not in results.groups:
             continue
@@ -106,8 +107,12 @@ def _table(results: Results) -> list[str]:
             row.append(f"{control.mean:.3f}" if control else "")
         epochs = f"{sum(run.epochs for run in cell.runs) / count:.0f}"
         row += [str(count), cell.note or settings(cell.runs[0].setting) or epochs, f"{cell.seconds:.1f}"]
-        lines.append("| " + " | ".join(row) + " |")
+        lines.append(_row(row))
     return lines
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(markdown(cell, LONGEST) for cell in cells)} |"
 
 
 def milliseconds(value: float | None) -> str:

@@ -134,7 +134,18 @@ def test_an_interrupt_writes_nothing_and_is_status_130(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_nothing_is_written_where_one_of_the_files_cannot_be(zoo: str, tmp_path: Path) -> None:
-    (tmp_path / "out" / "audit.svg").mkdir(parents=True)
+def test_nothing_is_written_where_the_numbers_cannot_be(zoo: str, tmp_path: Path) -> None:
+    (tmp_path / "out" / "audit.json").mkdir(parents=True)
     assert main([zoo, "--representations", "dw_norms", "--output-dir", str(tmp_path / "out")]) == 2
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["audit.svg"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["audit.json"]
+
+
+def test_a_figure_that_fails_loses_nothing_else(zoo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out" / "audit.svg").mkdir(parents=True)
+    assert main([zoo, "--representations", "dw_norms", "--output-dir", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr()
+    (line,) = shown.err.splitlines()
+    assert line.startswith("WARNING: no figure ")
+    assert "out/audit.svg: expected a folder that can be written" in line
+    assert shown.out.rstrip().endswith(": audit.md, audit.json")
+    assert "audit.svg" not in (tmp_path / "out" / "audit.md").read_text()

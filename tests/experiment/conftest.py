@@ -48,7 +48,7 @@ def experiment(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     def run(*arguments: str, status: int = 0, figures: bool = False) -> dict[str, Any]:
         if not figures:
-            monkeypatch.setattr(report, "draw", lambda *_: None)
+            monkeypatch.setattr(report.files, "draw", lambda *_: [])
         assert main(["--dataset", str(small), "--output-dir", str(tmp_path / "out"), *QUICK, *arguments]) == status
         results: dict[str, Any] = json.loads((tmp_path / "out" / "results.json").read_text())
         return results

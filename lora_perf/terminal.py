@@ -1,0 +1,42 @@
+"""The terminal: texts and tables whose names mean nothing to it, whatever its encoding and width."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lora_perf.text import forgive, printable
+
+_WIDTH = 160  # where the output is no terminal
+_TITLE = 120  # characters of a name that a title or the head of a column shows
+
+
+def console() -> Console:
+    """The standard output; what its encoding lacks is spelled out, and tables are drawn in ASCII where that is all it has."""
+    forgive(sys.stdout)
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return Console(width=None if terminal else _WIDTH, emoji=False)
+
+
+def say(to: Console, text: str) -> None:
+    """Prints one line, however long, and nothing of it is markup."""
+    to.print(Text(printable(text)), soft_wrap=True)
+
+
+def table(title: str, columns: Iterable[str], *, right: Iterable[str] = (), **style: Any) -> Table:
+    """A table of texts; columns named in `right` hold numbers. `style`: further arguments of rich's table."""
+    drawn = Table(title=Text(printable(title, _TITLE), "table.title") if title else None, **style)
+    numbers = set(right)
+    for name in columns:
+        drawn.add_column(Text(printable(name, _TITLE)), justify="right" if name in numbers else "left", overflow="fold")
+    return drawn
+
+
+def row(drawn: Table, cells: Iterable[str], most: int | None = None) -> None:
+    """Adds a row to a table, each text of it cut to `most` characters."""
+    drawn.add_row(*(Text(printable(cell, most)) for cell in cells))
