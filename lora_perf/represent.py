@@ -104,7 +104,7 @@ def _check(zoo: Zoo, wanted: Sequence[Representation], layers: Sequence[Layer]) 
         row, place = (int(found[0]) for found in torch.nonzero(~torch.isfinite(zoo.scales), as_tuple=True))
         raise LoraPerfError(
             expected="finite scales",
-            found=f"{float(zoo.scales[row, place])} in adapter {row}, module {zoo.layout.modules[place].name}",
+            found=f"{float(zoo.scales[row, place])} in {zoo.called(row)}, module {zoo.layout.modules[place].name}",
             fix="leave the adapter out or repair its alpha",
         )
 
@@ -211,15 +211,9 @@ def _cuda_blocks(zoo: Zoo, device: torch.device, nbytes: int) -> Iterator[tuple[
 def _refuse_non_finite(zoo: Zoo, suspect: Tensor, rows: slice) -> None:
     """Looks closer at rows whose sum is not finite (a sum of large entries may overflow where no entry is at fault)."""
     for row in (suspect[rows].nonzero()[:, 0] + rows.start).tolist():
-        found = torch.empty((1, zoo.layout.p))
-        zoo.source.read(row, row + 1, found.numpy())
-        for layer in zoo.layout:
-            entries = found[0, layer.columns]
-            bad = entries[~torch.isfinite(entries)]
-            if len(bad):
-                raise LoraPerfError(
-                    expected="finite weights",
-                    found=f"{len(bad)} of {layer.size} entries {'NaN' if bool(bad.isnan().any()) else 'infinite'} "
-                    f"in adapter {row}, layer {layer.name}",
-                    fix="leave the adapter out or train it again",
-                )
+        if fault := zoo.non_finite(row):
+            raise LoraPerfError(
+                expected="finite weights",
+                found=f"{fault[0]} in {zoo.called(row)}, {fault[1]}",
+                fix="leave the adapter out (--skip-bad) or train it again",
+            )

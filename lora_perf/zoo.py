@@ -87,6 +87,7 @@ class Zoo:
         ranks: (n, modules) the rank of each adapter's factors, where they differ; the layout then has the largest of each
             module, and smaller factors are filled with zeros, which leave dW as it is.
         skipped: adapters that were left out when the zoo was opened.
+        names: of the adapters, such as the paths of their files, for messages; None where they have numbers only.
 
     Raises:
         LoraPerfError: sizes that contradict each other, labels outside the classes.
@@ -104,6 +105,7 @@ class Zoo:
         scales: Tensor | None = None,
         ranks: Tensor | None = None,
         skipped: Sequence[Skipped] = (),
+        names: Sequence[str] | None = None,
     ) -> None:
         if source.p != layout.p or tuple(labels.shape) != (source.n,):
             raise LoraPerfError(
@@ -137,6 +139,10 @@ class Zoo:
                     found=f"shape {tuple(table.shape)}",
                     fix="give one number for each of layout.modules, or leave them out",
                 )
+        if names is not None and len(names) != source.n:
+            raise LoraPerfError(
+                expected=f"a name for each of {source.n} adapters", found=f"{len(names)}", fix="name all of them or none"
+            )
         self.source = source
         self.layout = layout
         self.scales = None if scales is None else scales.to(torch.float32)
@@ -146,6 +152,7 @@ class Zoo:
         self.split = split
         self.name = name
         self.skipped = tuple(skipped)
+        self.names = names
 
     @classmethod
     def from_rows(
@@ -169,6 +176,22 @@ class Zoo:
 
     def __repr__(self) -> str:
         return f"Zoo({self.name!r}, {len(self):,} adapters, {len(self.classes)} classes, {self.layout!r})"
+
+    def called(self, i: int) -> str:
+        """What messages call adapter i: by its name and number, or by its number alone."""
+        return f"adapter {i}" if self.names is None else f"adapter {i} ({self.names[i]})"
+
+    def non_finite(self, i: int) -> tuple[str, str] | None:
+        """What of adapter i is NaN or infinite ("2 of 24 entries NaN") and in which layer; None where all is finite."""
+        row = torch.empty((1, self.layout.p))
+        self.source.read(i, i + 1, row.numpy())
+        for layer in self.layout:
+            entries = row[0, layer.columns]
+            bad = entries[~torch.isfinite(entries)]
+            if len(bad):
+                kind = "NaN" if bool(bad.isnan().any()) else "infinite"
+                return f"{len(bad)} of {layer.size} entries {kind}", f"layer {layer.name}"
+        return None
 
     @property
     def nbytes(self) -> int:
@@ -252,10 +275,25 @@ class Zoo:
 
         Cost: one streamed pass over the rows at the speed of xxh3 (about that of memory).
         """
+        return self._hashed[0]
+
+    @property
+    def row_hashes(self) -> NDArray[np.uint64]:
+        """(n, 2) a hash of the values of each row: rows of the same values have the same hash.
+
+        Cost: that of `fingerprint`, whose pass it shares.
+        """
+        return self._hashed[1]
+
+    @cached_property
+    def _hashed(self) -> tuple[str, NDArray[np.uint64]]:
         digest = RowDigest()
+        hashes: list[bytes] = []
         for _, block in self.blocks():
-            digest.update(block.numpy())
-        return digest.finish(self)
+            rows = block.numpy()
+            digest.update(rows)
+            hashes += map(xxhash.xxh3_128_digest, rows)
+        return digest.finish(self), np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, 2)
 
 
 def _read_together(pool: ThreadPoolExecutor, threads: int, source: RowSource, start: int, stop: int, out: FloatRows) -> None:

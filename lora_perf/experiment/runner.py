@@ -28,48 +28,64 @@ from lora_perf.probes import fit, refuse_too_many
 from lora_perf.profiling import StageClock
 from lora_perf.provenance import machine, versions
 from lora_perf.representations import REPRESENTATIONS
-from lora_perf.sources import load, pack
+from lora_perf.sources import load, locate, open_located
+from lora_perf.sources.paths import Found
 from lora_perf.split import Split, make_split
 from lora_perf.standardise import ConstantFeaturesError
 from lora_perf.zoo import Zoo
 from lora_perf.zoos import EMBEDDED
 
 
-def packed_path(config: ExperimentConfig) -> Path | None:
+def packed_path(config: ExperimentConfig, found: Found | None = None) -> Path | None:
     """Where `--preprocess-only` keeps the packed form of the data set; None where that is packed already.
 
-    A path is known by the names, sizes and times of its files, a Hub data set by its id.
+    What stands at a path is known by its files, their sizes and times, a Hub data set by its id.
+
+    Args:
+        found: what stands at the path of the data set, where that is known already.
     """
     if config.dataset in EMBEDDED:
         return None
-    path = Path(config.dataset).expanduser()
-    identity = [config.dataset, config.label_column]
-    if path.is_file() and path.suffix == ".safetensors":
+    found = locate(config.dataset) if found is None else found
+    settings = [config.label_column, *["skip bad"] * config.skip_bad]
+    if found is None:
+        key = xxhash.xxh3_128_hexdigest("|".join([config.dataset, *settings]).encode("utf-8", "surrogateescape"))
+    elif found.kind == "packed":
         return None
-    if path.exists():
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        states = [(file, file.stat()) for file in files if file.is_file()]
-        identity = [str(path.resolve()), config.label_column]
-        identity += ["skip bad"] * config.skip_bad
-        identity += [f"{file.name} {state.st_size} {state.st_mtime_ns}" for file, state in states]
-    return config.cache / f"zoo-{xxhash.xxh3_128_hexdigest('|'.join(identity).encode())}.safetensors"
+    else:
+        key = found.identity(*settings)
+    return config.cache / f"zoo-{key}.safetensors"
 
 
 def open_zoo(config: ExperimentConfig) -> Zoo:
     """The zoo of an experiment: its packed form where `--preprocess-only` made one, else the data set itself."""
-    packed = packed_path(config)
+    found = locate(config.dataset)
+    packed = packed_path(config, found)
     if packed is not None and packed.exists():
         return store.open_packed(packed)
-    return load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
+    if found is None:
+        return load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
+    return open_located(found, label_column=config.label_column, skip_bad=config.skip_bad)
 
 
 def preprocess(config: ExperimentConfig) -> Path:
-    """Packs the data set into the cache folder; returns the packed file, which is there already for packed sources."""
+    """Packs the data set into the cache folder; returns the packed file, which is there already for packed sources.
+
+    Raises:
+        LoraPerfError: the data set cannot be opened, or changed while it was packed.
+    """
     packed = packed_path(config)
     if packed is None:
         return EMBEDDED.get(config.dataset, Path(config.dataset))
     if not packed.exists():
-        pack(config.dataset, packed, label_column=config.label_column, skip_bad=config.skip_bad)
+        store.write(open_zoo(config), packed)
+        if packed_path(config) != packed:
+            packed.unlink(missing_ok=True)
+            raise LoraPerfError(
+                expected=f"a data set at {config.dataset} that stands still",
+                found="files that changed while they were packed",
+                fix="start again when nobody writes there",
+            )
     return packed
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lora_perf import store
 from lora_perf.dialects import kinds
 from lora_perf.dialects.kinds import config_kinds
 from lora_perf.dialects.names import parse_part
@@ -18,8 +17,10 @@ from lora_perf.errors import LoraPerfError, listed
 from lora_perf.headers import read_header
 from lora_perf.inspect.findings import FileFacts, Finding
 from lora_perf.sources.adapter import layout_of
-from lora_perf.sources.classes import PEFT_WEIGHTS, Member, encode, members, read_object, split_of
-from lora_perf.sources.folder import FolderRows, Opened, Reader
+from lora_perf.sources.classes import Member, alike, declared, encode, members, split_of
+from lora_perf.sources.doubles import refuse_checkpoints
+from lora_perf.sources.folder import FolderRows, Opened, read_all
+from lora_perf.sources.metadata import PEFT_WEIGHTS, read_object
 from lora_perf.sources.tree import PEFT_CONFIG, Tree, parent
 from lora_perf.zoo import SPLIT_NAMES, Zoo
 
@@ -57,18 +58,18 @@ def open_files(
     read twice.
     """
     problems: list[Finding] = []
-    found, split = _members(folder, tree, label_column, single, problems)
-    reader = Reader(folder, tree)
+    files = read_all(folder, tree, progress)
+    bad = frozenset(path for path, one in files.items() if not isinstance(one, Opened))
+    found, split = _members(folder, tree, label_column, single, bad, problems)
     opened: list[Opened] = []
     for member in found:
         if member.error is not None:
             problems.append(Finding("labels", str(member.error), (member.path,)))
-        try:
-            opened.append(reader.open(member))
-        except LoraPerfError as error:
-            problems.append(_fault(folder, tree, member.path, error))
-        if progress is not None:
-            progress(1)
+        one = files.get(member.path)
+        if isinstance(one, Opened):
+            one.member = member
+            opened.append(one)
+    problems += [_fault(folder, tree, path, one) for path, one in files.items() if isinstance(one, LoraPerfError)]
     families: dict[Modules, list[Opened]] = {}
     for one in opened:
         families.setdefault(one.meaning.modules, []).append(one)
@@ -76,7 +77,12 @@ def open_files(
     problems += _other_modules(ordered)
     labelled = {} if single else {member.path: str(member.label) for member in found if member.label != ""}
     return Files(
-        tuple(map(tuple, ordered)), labelled, split, _facts(tree, opened), tuple(problems), tuple(_notes(tree, opened))
+        tuple(map(tuple, ordered)),
+        labelled,
+        split,
+        _facts(tree, opened),
+        tuple(problems),
+        tuple(_notes(tree, opened, labelled.values())),
     )
 
 
@@ -95,14 +101,20 @@ def zoo_of(folder: str, family: tuple[Opened, ...]) -> Zoo:
 
 
 def _members(
-    folder: str, tree: Tree, label_column: str, single: bool, problems: list[Finding]
+    folder: str, tree: Tree, label_column: str, single: bool, bad: frozenset[str], problems: list[Finding]
 ) -> tuple[list[Member], dict[str, str]]:
     """The files with their classes, and the parts of a split; without what is amiss there."""
     unlabelled = [Member(path) for path in tree.adapters]
     if single:
         return unlabelled, {}
+    usable = [path for path in tree.adapters if path not in bad]
+    if not declared(tree, usable):
+        try:
+            refuse_checkpoints(usable, folder)
+        except LoraPerfError as error:
+            problems.append(Finding("repeated", str(error)))
     try:
-        found = members(folder, tree, label_column)
+        found = members(folder, tree, label_column, bad)
     except LoraPerfError as error:
         problems.append(Finding("labels", str(error)))
         return unlabelled, {}
@@ -120,8 +132,6 @@ def _fault(folder: str, tree: Tree, path: str, error: LoraPerfError) -> Finding:
         header = read_header(f"{folder}/{path}")
     except LoraPerfError:
         return Finding("unreadable", f"{path}: {error.found}", (path,))
-    if header.metadata.get("format") == store.FORMAT:
-        return Finding("refused", f"{path}: {error.found}", (path,))
     parts = {name: part for name in header.entries if (part := parse_part(name)) is not None}
     unsupported = kinds(name for name in header.entries if name not in parts) or _config_kinds(folder, tree, path)
     if unsupported:
@@ -178,7 +188,11 @@ def _facts(tree: Tree, opened: list[Opened]) -> FileFacts:
     )
 
 
-def _notes(tree: Tree, opened: list[Opened]) -> Iterable[Finding]:
+def _notes(tree: Tree, opened: list[Opened], classes: Iterable[str]) -> Iterable[Finding]:
+    for line in tree.told():
+        yield Finding("left alone", line)
+    if twins := alike(sorted(set(classes))):
+        yield Finding("classes", f"nearly the same name: {listed(twins, 3)}")
     if tree.pickles:
         yield Finding("pickles", f"{_count(tree.pickles)} such as .bin and .pt left alone: nothing is unpickled")
     told: dict[str, list[str]] = {}

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.headers import read_header
 from lora_perf.inspect.files import open_files, zoo_of
 from lora_perf.inspect.findings import Finding, Inspection
 from lora_perf.inspect.gathering import Gathering, Progress
 from lora_perf.sources import load
 from lora_perf.sources.hub import ALIASES
-from lora_perf.sources.tree import ADAPTER, PEFT_CONFIG, Tree, walk
-from lora_perf.store import FORMAT
+from lora_perf.sources.paths import find
+from lora_perf.sources.strays import read_if_own
+from lora_perf.sources.tree import ADAPTER, PEFT_CONFIG, Tree
 from lora_perf.zoo import SPLIT_NAMES, Zoo
 from lora_perf.zoos import EMBEDDED
 
@@ -51,7 +51,7 @@ def inspection(
         raise LoraPerfError(expected=f"--near of at least {_LOWEST_NEAR} and below 1", found=str(near), fix="change --near")
     tell = progress or _silent
     begin = time.perf_counter()
-    place = _adapter_files(source)
+    place = _adapter_files(source, split)
     if place is None:
         zoo = load(source, label_column=label_column, split=split)
         return _of_zoo(zoo, near, tell, time.perf_counter() - begin)
@@ -81,7 +81,7 @@ def _silent(*_: object) -> None:
 
 def _of_zoo(zoo: Zoo, near: float, tell: Progress, seconds: float) -> Inspection:
     """The inspection of what is no folder of adapter files."""
-    names = [f"adapter {i}" for i in range(len(zoo))]
+    names = [f"adapter {i}" for i in range(len(zoo))] if zoo.names is None else zoo.names
     classes = [zoo.classes[label] for label in zoo.labels.tolist()]
     parts = [] if zoo.split is None else [SPLIT_NAMES[part] for part in zoo.split.tolist()]
     gathering = Gathering(
@@ -102,28 +102,18 @@ def _unpaired_layers(zoo: Zoo) -> Iterable[Finding]:
         )
 
 
-def _adapter_files(source: str | Path) -> tuple[str, Tree, bool] | None:
+def _adapter_files(source: str | Path, split: str) -> tuple[str, Tree, bool] | None:
     """The folder and the adapter files that are meant, and whether it is a single one; None for any other source."""
     if str(source) in {"", *EMBEDDED, *ALIASES}:
         return None
     path = os.path.abspath(os.path.expanduser(source))
     if os.path.isfile(path):
-        if not path.endswith(ADAPTER) or _is_packed(path):
+        if not path.lower().endswith(ADAPTER) or read_if_own(path):
             return None
         folder, name = os.path.split(path)
         configs = {""} if os.path.exists(os.path.join(folder, PEFT_CONFIG)) else set()
         return folder, Tree(adapters=[name], configs=configs), True
-    if not os.path.isdir(path) or any(os.path.exists(os.path.join(path, name)) for name in ("dataset_dict.json", "state.json")):
+    if not os.path.isdir(path):
         return None
-    try:
-        tree = walk(path)
-    except OSError:
-        return None  # `load` says what is wrong
-    return (path, tree, False) if tree.adapters and not tree.parquet else None
-
-
-def _is_packed(path: str) -> bool:
-    try:
-        return read_header(path).metadata.get("format") == FORMAT
-    except LoraPerfError:
-        return False
+    found = find(Path(path), split)
+    return (path, found.tree, False) if found.kind == "adapters" else None

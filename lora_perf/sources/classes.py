@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-import posixpath
+import unicodedata
+import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,16 +14,15 @@ import torch
 from torch import Tensor
 
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.sources.tree import DESCRIPTION, Tree, by_parts, parent
+from lora_perf.headers import bad_file, reason
+from lora_perf.sources.metadata import OWN_FOLDER, read_object, rows_of
+from lora_perf.sources.parts import part_of
+from lora_perf.sources.tree import DESCRIPTION, TABLES, Tree, by_parts, parent
 
 DEFAULT_COLUMN = "category_label"
 _OTHER_COLUMNS = ("label", "class")
-_FILE_COLUMNS = ("file_name", "file", "path")
-_TABLES = ("metadata.csv", "metadata.jsonl")
-_SPLITS = {"train": 0, "validation": 1, "valid": 1, "val": 1, "dev": 1, "test": 2}
-PEFT_WEIGHTS = "adapter_model.safetensors"
-# Libraries give every adapter this name, so that the folder is the adapter and no class.
-_OWN_FOLDER = frozenset({PEFT_WEIGHTS, "pytorch_lora_weights.safetensors"})
+_SPLIT = "split"
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,35 +42,45 @@ class Member:
     error: LoraPerfError | None = None
 
 
-def members(folder: str, tree: Tree, label_column: str) -> list[Member]:
+def members(folder: str, tree: Tree, label_column: str, left: frozenset[str] = frozenset()) -> list[Member]:
     """The adapters of a folder in the order of their paths, each with its class.
 
-    A metadata.csv or metadata.jsonl in the folder counts first, then the metadata.json beside each adapter, then the names of
-    the sub-folders.
+    A metadata.csv or metadata.jsonl in the folder counts first, or one in each of its folders train, validation and test;
+    then the metadata.json beside each adapter, then the names of the sub-folders (`cat/`, or `label=cat/`), above or below
+    which folders train, validation and test are the split.
 
     Args:
         label_column: of the metadata; where it is the default, "label" and "class" are looked for too.
+        left: adapters that cannot be used, which need no class.
 
     Raises:
         LoraPerfError: adapters without a class or of an ambiguous one; a damaged table; a file outside the folder.
     """
-    tables = [name for name in _TABLES if os.path.lexists(os.path.join(folder, name))]
-    if len(tables) > 1:
-        raise LoraPerfError(
-            expected=f"one table of the classes in {folder}", found=listed(tables), fix="remove one of the two, or move it away"
-        )
-    if tables:
-        return _of_table(folder, tables[0], tree, label_column)
-    described = {parent(path) for path in tree.adapters} & tree.described
-    if described:
-        return _of_descriptions(folder, tree, label_column)
-    if label_column != DEFAULT_COLUMN:
-        raise LoraPerfError(
-            expected=f"metadata with a column {label_column!r} in {folder}",
-            found=f"no {listed(_TABLES)}, and no {DESCRIPTION} beside an adapter",
-            fix="write a metadata.csv with the columns file_name and label, or leave out label_column (--label-column)",
-        )
-    return _of_folders(folder, tree)
+    paths = [path for path in tree.adapters if path not in left] if left else tree.adapters
+    tables = {where: [path for path in tree.tables if parent(path) == where] for where in map(parent, tree.tables)}
+    for where, some in tables.items():
+        if len(some) > 1:
+            inner = os.path.join(folder, where) if where else folder
+            raise LoraPerfError(
+                expected=f"one table of the classes in {inner}",
+                found=listed(map(os.path.basename, some)),
+                fix="remove one of the two, or move it away",
+            )
+    parts = {where: part for where in tables if (part := part_of(where)) is not None}
+    if "" in tables:
+        return _of_tables(folder, {"": tables[""][0]}, {}, tree.adapters, label_column, left)
+    if parts:
+        chosen = {where: tables[where][0] for where in parts}
+        return _of_tables(folder, chosen, parts, tree.adapters, label_column, left)
+    if tree.described and not tree.described.isdisjoint(map(parent, paths)):
+        return _of_descriptions(folder, tree, paths, label_column)
+    return _of_folders(folder, paths, label_column)
+
+
+def declared(tree: Tree, paths: Sequence[str]) -> bool:
+    """Whether metadata name the adapters one by one, so that each is meant."""
+    tables = any(parent(path) == "" or part_of(parent(path)) is not None for path in tree.tables)
+    return tables or (bool(tree.described) and not tree.described.isdisjoint(map(parent, paths)))
 
 
 def encode(values: Sequence[str | int]) -> tuple[Tensor, list[str]]:
@@ -97,75 +105,81 @@ def encode(values: Sequence[str | int]) -> tuple[Tensor, list[str]]:
     return torch.from_numpy(labels), [str(value) for value in distinct]
 
 
-# A table of all adapters
+def alike(classes: Sequence[str]) -> list[str]:
+    """Names of classes that differ in case, spaces or signs that look the same only, each group as a text.
+
+    >>> alike(["Cat", "cat ", "dog"])
+    ["'Cat' and 'cat '"]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
+    return [" and ".join(map(repr, names)) for names in groups.values() if len(names) > 1]
 
 
-def _of_table(folder: str, table: str, tree: Tree, label_column: str) -> list[Member]:
-    where = os.path.join(folder, table)
-    rows = _csv(where) if table.endswith(".csv") else _jsonl(where)
-    if not rows:
-        raise LoraPerfError(expected=f"a row for each adapter in {where}", found="no row", fix="fill the table or remove it")
-    file_column = _column(rows[0], _FILE_COLUMNS, "a column of the files", where, "name it file_name")
-    columns = _label_columns(label_column)
-    fix = "name the column of the labels with label_column=... (--label-column)"
-    column = _column(rows[0], columns, "a label column", where, fix)
-    known = set(tree.adapters)
-    found: dict[str, Member] = {}
-    for number, row in enumerate(rows, start=1):
-        place = f"row {number} of {where}"
-        path = _inside(row.get(file_column), place)
-        if path not in known and f"{path}/{PEFT_WEIGHTS}" in known:
-            path = f"{path}/{PEFT_WEIGHTS}"
-        if path in found:
-            raise LoraPerfError(expected=f"one row a file in {where}", found=f"another for {path}", fix="remove one of the two")
-        found[path] = _member(path, row, column, place)
-    missing = [path for path in tree.adapters if path not in found]
-    if missing:
+def text_of(name: str) -> str:
+    """A name as text that can be written anywhere: one spelling of each accent, and bytes that are no UTF-8 as \\xNN."""
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
+
+
+# Tables of all adapters
+
+
+def _of_tables(
+    folder: str,
+    tables: Mapping[str, str],
+    parts: Mapping[str, int],
+    paths: Sequence[str],
+    label_column: str,
+    left: frozenset[str],
+) -> list[Member]:
+    """The adapters of one table a folder; `parts` are those of folders that are the parts of a split."""
+    found: list[Member] = []
+    inside: set[str] = set()
+    for where, table in tables.items():
+        begin = f"{where}/" if where else ""
+        mine = [path[len(begin) :] for path in paths if path.startswith(begin)]
+        inside.update(path for path in paths if path.startswith(begin))
+        unneeded = frozenset(path[len(begin) :] for path in left if path.startswith(begin))
+        rows = rows_of(os.path.join(folder, table), mine, unneeded)
+        fix = "name the column of the labels with label_column=... (--label-column)"
+        column = _column(rows[0].entries, _label_columns(label_column), "a label column", os.path.join(folder, table), fix)
+        for row in rows:
+            path = begin + row.path
+            if path in left:
+                continue
+            if not row.known:
+                error = bad_file(os.path.join(folder, path), _missing(os.path.join(folder, path)))
+                found.append(Member(path, error=error))
+                continue
+            found.append(_member(path, row.entries, column, row.place, parts.get(where)))
+    outside = [path for path in paths if path not in inside and path not in left]
+    if outside:
         raise LoraPerfError(
-            expected=f"a row in {where} for every adapter",
-            found=f"none for {len(missing)} of {len(tree.adapters)} ({listed(missing, 3)})",
-            fix="add the rows, or move the files elsewhere",
+            expected=f"every adapter in {folder} below a folder with a table ({listed(tables.values())})",
+            found=f"{len(outside)} elsewhere ({listed(outside, 3)})",
+            fix="write one metadata.csv in the folder itself, with the columns file_name, label and split",
         )
-    return [found[path] for path in sorted(found, key=by_parts)]
+    return sorted(found, key=lambda member: by_parts(member.path))
 
 
-def _csv(path: str) -> list[dict[str, Any]]:
+def _missing(path: str) -> str:
+    """Why there is no adapter where a table names one."""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:  # spreadsheets begin a file with a byte order mark
-            return list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _damaged(path, str(error)) from None
-
-
-def _jsonl(path: str) -> list[dict[str, Any]]:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            rows = [json.loads(line) for line in file if line.strip()]
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, str(error)) from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise _damaged(path, "a line that is no JSON object")
-    return rows
-
-
-def _inside(value: Any, place: str) -> str:
-    """A path relative to the folder."""
-    path = posixpath.normpath(value) if isinstance(value, str) and value else ""
-    if not path or path.startswith(("/", "../")) or path in (".", "..") or "\0" in path:
-        raise LoraPerfError(
-            expected=f"a file inside the folder in {place}", found=repr(value), fix="give a path relative to the folder"
-        )
-    return path
+        os.stat(path)
+    except (OSError, ValueError) as error:
+        return reason(error, path) if isinstance(error, OSError) else str(error)
+    return "no adapter file"
 
 
 # A description beside each adapter
 
 
-def _of_descriptions(folder: str, tree: Tree, label_column: str) -> list[Member]:
+def _of_descriptions(folder: str, tree: Tree, paths: Sequence[str], label_column: str) -> list[Member]:
     columns = _label_columns(label_column)
     found: list[Member] = []
     previous = None
-    for path in tree.adapters:
+    for path in paths:
         inner = parent(path)
         if inner == previous:
             raise LoraPerfError(
@@ -193,44 +207,66 @@ def _described(path: str, description: str, columns: Sequence[str]) -> Member:
     return _member(path, entries, _column(entries, columns, "an entry of the label", description, fix), description)
 
 
-def read_object(path: str) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        LoraPerfError: it cannot be read, or holds something else.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            entries = json.load(file)
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, str(error)) from None
-    if not isinstance(entries, dict):
-        raise _damaged(path, f"a {type(entries).__name__}, no JSON object")
-    return entries
-
-
 # Sub-folders
 
 
-def _of_folders(folder: str, tree: Tree) -> list[Member]:
-    above = [_class_folders(path) for path in tree.adapters]
-    if all(len(parts) == 2 and parts[0] in _SPLITS for parts in above):
-        return [Member(path, parts[1], _SPLITS[parts[0]]) for path, parts in zip(tree.adapters, above, strict=True)]
+def _of_folders(folder: str, paths: Sequence[str], label_column: str) -> list[Member]:
+    above = [_class_folders(path) for path in paths]
+    if all(parts and all("=" in part for part in parts) for parts in above):
+        return _of_partitions(folder, paths, above, label_column)
+    if label_column != DEFAULT_COLUMN:
+        raise LoraPerfError(
+            expected=f"metadata with a column {label_column!r} in {folder}",
+            found=f"no {listed(TABLES)}, and no {DESCRIPTION} beside an adapter",
+            fix="write a metadata.csv with the columns file_name and label, or leave out label_column (--label-column)",
+        )
+    for split, label in ((0, 1), (1, 0)):
+        if all(len(parts) == 2 and part_of(parts[split]) is not None for parts in above):
+            codes = [part_of(parts[split]) for parts in above]
+            known = len(set(codes)) > 1  # a single part says nothing of the others
+            return [
+                Member(path, text_of(parts[label]), code if known else None)
+                for path, parts, code in zip(paths, above, codes, strict=True)
+            ]
     for count, what in ((0, "no sub-folder"), (2, "several sub-folders")):
-        wrong = [path for path, parts in zip(tree.adapters, above, strict=True) if min(len(parts), 2) == count]
+        wrong = [path for path, parts in zip(paths, above, strict=True) if min(len(parts), 2) == count]
         if wrong:
             raise LoraPerfError(
                 expected=f"the class of each adapter in {folder} as the name of its one sub-folder",
                 found=f"{what} above {len(wrong)} of {len(above)} ({listed(wrong, 3)})",
                 fix="move them (class/adapter.safetensors), or write a metadata.csv with the columns file_name and label",
             )
-    return [Member(path, parts[0]) for path, parts in zip(tree.adapters, above, strict=True)]
+    names = dict.fromkeys(parts[0] for parts in above)
+    if all(part_of(name) is not None for name in names):
+        raise LoraPerfError(
+            expected=f"classes in {folder}",
+            found=f"the folders {listed(names)}, which name parts of a split, and no class below them",
+            fix="move the adapters to part/class/adapter.safetensors, or write a metadata.csv with file_name, label and split",
+        )
+    return [Member(path, text_of(parts[0])) for path, parts in zip(paths, above, strict=True)]
+
+
+def _of_partitions(folder: str, paths: Sequence[str], above: Sequence[tuple[str, ...]], label_column: str) -> list[Member]:
+    """Folders that are named column=value, as Hive and Arrow write them."""
+    found = []
+    for path, parts in zip(paths, above, strict=True):
+        values: dict[str, str] = {}
+        for part in parts:
+            name, _, value = part.partition("=")
+            values[name] = "" if value == _NO_VALUE else text_of(urllib.parse.unquote(value))
+        fix = "name the column of the labels with label_column=... (--label-column)"
+        columns = _label_columns(label_column)
+        others = [name for name in values if name != _SPLIT]
+        if label_column == DEFAULT_COLUMN and len(others) == 1:
+            columns = (*columns, *others)
+        found.append(_member(path, values, _column(values, columns, "a folder of the label", folder, fix), path))
+    return found
 
 
 def _class_folders(path: str) -> tuple[str, ...]:
     """The folders above an adapter, without the one that is the adapter."""
     *folders, name = path.split("/")
-    return tuple(folders[:-1] if name in _OWN_FOLDER else folders)
+    return tuple(folders[:-1] if name in OWN_FOLDER else folders)
 
 
 # Columns and values
@@ -249,7 +285,8 @@ def _column(row: Mapping[str, Any], columns: Iterable[str], what: str, where: st
     )
 
 
-def _member(path: str, row: Mapping[str, Any], column: str, place: str) -> Member:
+def _member(path: str, row: Mapping[str, Any], column: str, place: str, of_folder: int | None = None) -> Member:
+    """An adapter with its label and its part, which its row and its folder must agree in."""
     label = row.get(column)
     if not isinstance(label, str | int) or isinstance(label, bool) or label == "":
         raise LoraPerfError(
@@ -257,14 +294,16 @@ def _member(path: str, row: Mapping[str, Any], column: str, place: str) -> Membe
             found=repr(label),
             fix="label the adapter or leave it out",
         )
-    part = row.get("split")
-    if part is not None and part not in _SPLITS:
+    written = row.get(_SPLIT)
+    part = part_of(written) if isinstance(written, str) else None
+    if (written is not None and part is None) or (None not in (of_folder, part) and of_folder != part):
         raise LoraPerfError(
             expected=f"train, validation or test in column 'split' for {path} ({place})",
-            found=repr(part),
+            found=repr(written) if part is None else f"{written!r}, and another part as the name of its folder",
             fix="give every adapter its part, or leave the column out",
         )
-    return Member(path, label, None if part is None else _SPLITS[part])
+    label = unicodedata.normalize("NFC", label) if isinstance(label, str) else label
+    return Member(path, label, of_folder if part is None else part)
 
 
 def split_of(found: Sequence[Member]) -> Tensor | None:
@@ -284,7 +323,3 @@ def split_of(found: Sequence[Member]) -> Tensor | None:
             fix="give every adapter its part, or leave the split out",
         )
     return torch.tensor(with_part)
-
-
-def _damaged(path: str, found: str) -> LoraPerfError:
-    return LoraPerfError(expected=f"a readable {path}", found=found, fix="repair or remove it")

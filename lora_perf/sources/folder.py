@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,30 +17,39 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lora_perf import store
 from lora_perf.dialects.scales import METADATA_KEY
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.headers import HeaderError, bad_file, check_size, open_file, parse_header, read_text, reason, split_metadata
 from lora_perf.layout import Layout
 from lora_perf.sources.adapter import Meaning, Plan, layout_of, meaning_of, read_scales
-from lora_perf.sources.classes import PEFT_WEIGHTS, Member, encode, members, read_object, split_of
+from lora_perf.sources.classes import Member, alike, declared, encode, members, split_of, text_of
+from lora_perf.sources.doubles import refuse_checkpoints, same_copies
+from lora_perf.sources.metadata import PEFT_WEIGHTS, read_object
+from lora_perf.sources.shards import refuse_snapshots
+from lora_perf.sources.strays import WRITTEN_HERE, is_own
 from lora_perf.sources.tree import PEFT_CONFIG, Tree, by_parts
 from lora_perf.zoo import FloatRows, RowSource, Skipped, Zoo
 
+_SHARD = re.compile(r"-(\d{4,})-of-(\d{4,})\.safetensors$", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+class NoAdapterError(Exception):
+    """A file that is left alone, since it is not meant as an adapter; the text is its kind as a plural."""
+
+
+@dataclass(slots=True)
 class Opened:
     """An adapter file whose header was read.
 
     Attributes:
-        member: its path and class.
+        member: its path, and its class as soon as that is known.
         meaning: of its header.
         scales: (modules,) of dW.
         begin: of its data section.
         size: of the file in bytes.
         changed: when it was last changed, in nanoseconds.
+        node: what the system knows the file by, whatever its names.
     """
 
     member: Member
@@ -48,10 +58,11 @@ class Opened:
     begin: int
     size: int
     changed: int
+    node: tuple[int, int]
 
 
-def open_folder(folder: str, tree: Tree, *, label_column: str, name: str, skip_bad: bool) -> Zoo:
-    """The zoo of a folder of adapter files in the order of their paths; weights are read when they are used.
+def open_folder(folder: str, tree: Tree, *, label_column: str, name: str, skip_bad: bool) -> Zoo | None:
+    """The zoo of a folder of adapter files in the order of their paths, None where none is there; weights are read when used.
 
     Adapters may differ in dialect, dtype, order of their tensors, scale and rank, not in their modules: those that most of
     them have are the zoo's.
@@ -64,8 +75,6 @@ def open_folder(folder: str, tree: Tree, *, label_column: str, name: str, skip_b
     Raises:
         LoraPerfError: a file that is no adapter of this package's kinds, or of other modules than most; what `members` refuses.
     """
-    if tree.pickles:
-        _log.warning("%s: %d files of pickles (.bin, .pt, .ckpt) left alone: they are never unpickled", folder, tree.pickles)
     folder = os.path.abspath(folder)
     skipped: list[Skipped] = []
 
@@ -76,16 +85,30 @@ def open_folder(folder: str, tree: Tree, *, label_column: str, name: str, skip_b
         _log.warning("left out: %s", error)
         skipped.append(Skipped(path, str(error)))
 
-    opened = _agreeing(list(_open_all(folder, tree, label_column, refuse)), folder, refuse)
+    if tree.pickles:
+        _log.warning("%s: %d files of pickles (.bin, .pt, .ckpt) left alone: they are never unpickled", folder, tree.pickles)
+    refuse_snapshots(tree.adapters, folder)
+    files = _usable(folder, tree, refuse)
+    for line in tree.told():
+        _log.warning("%s: %s", folder, line)
+    if not files and not skipped:
+        return None
+    if not declared(tree, list(files)):
+        refuse_checkpoints(list(files), folder)
+    found = members(folder, tree, label_column, frozenset(one.path for one in skipped))
+    opened = _agreeing(list(_labelled(found, files, refuse)), folder, refuse)
     if not opened:
         raise LoraPerfError(
             expected=f"at least one adapter in {folder} that can be used",
             found=f"{len(skipped)} that cannot; the first: {skipped[0].reason}",
             fix="repair or replace the files",
         )
+    paths = [one.member.path for one in opened]
     _tell(folder, opened)
     skipped.sort(key=lambda one: by_parts(one.path))
     labels, classes = encode([one.member.label for one in opened])
+    if twins := alike(classes):
+        _log.warning("%s: classes with nearly the same name: %s", folder, listed(twins, 3))
     meanings = list({id(one.meaning): one.meaning for one in opened}.values())
     layout = layout_of(meanings)
     return Zoo(
@@ -98,18 +121,69 @@ def open_folder(folder: str, tree: Tree, *, label_column: str, name: str, skip_b
         scales=_scales(opened),
         ranks=torch.tensor([one.meaning.ranks for one in opened]) if len({one.ranks for one in meanings}) > 1 else None,
         skipped=skipped,
+        names=[path if path.isascii() else text_of(path) for path in paths],
     )
 
 
-def _open_all(folder: str, tree: Tree, label_column: str, refuse: Callable[[str, LoraPerfError], None]) -> Iterator[Opened]:
+def read_all(folder: str, tree: Tree, progress: Callable[[int], object] | None = None) -> dict[str, Opened | LoraPerfError]:
+    """Reads the header of every adapter file: by its path what was read, or why it cannot be used.
+
+    What turns out to be none leaves the tree. A link to a file that is there, and a copy of the same bytes, cannot be used.
+    """
     reader = Reader(folder, tree)
-    for member in members(folder, tree, label_column):
+    seen: dict[tuple[int, int], str] = {}
+    found: dict[str, Opened | LoraPerfError] = {}
+    # Links last, so that a file is known by its own name.
+    for path in [*(path for path in tree.adapters if path not in tree.links), *sorted(tree.links & set(tree.adapters))]:
         try:
-            if member.error is not None:
-                raise member.error
-            yield reader.open(member)
+            one = reader.open(Member(path))
+            if path in tree.links and one.node in seen:
+                raise LoraPerfError(
+                    expected=f"each adapter once in {folder}",
+                    found=f"{path}, a link to {seen[one.node]}",
+                    fix="remove the link",
+                )
+            if path not in tree.links:
+                seen[one.node] = path
+            found[path] = one
+        except NoAdapterError as kind:
+            tree.leave(str(kind), path)
         except LoraPerfError as error:
-            refuse(member.path, error)
+            found[path] = error
+        if progress is not None:
+            progress(1)
+    tree.adapters = [path for path in tree.adapters if path in found]
+    for path, original in same_copies(folder, tree.adapters).items():
+        if isinstance(found[path], Opened):
+            found[path] = LoraPerfError(
+                expected=f"each adapter once in {folder}",
+                found=f"{path}, a copy of {original} with the same bytes",
+                fix="remove the copy",
+            )
+    return {path: found[path] for path in tree.adapters}
+
+
+def _usable(folder: str, tree: Tree, refuse: Callable[[str, LoraPerfError], None]) -> dict[str, Opened]:
+    files = {}
+    for path, one in read_all(folder, tree).items():
+        if isinstance(one, LoraPerfError):
+            refuse(path, one)
+        else:
+            files[path] = one
+    return files
+
+
+def _labelled(
+    found: Iterable[Member], files: Mapping[str, Opened], refuse: Callable[[str, LoraPerfError], None]
+) -> Iterator[Opened]:
+    """The opened files with their classes."""
+    for member in found:
+        if member.error is not None:
+            refuse(member.path, member.error)
+            continue
+        one = files[member.path]
+        one.member = member
+        yield one
 
 
 class Reader:
@@ -146,7 +220,7 @@ class Reader:
             raise bad_file(path, "the end of the file") from None
         except LoraPerfError as error:
             raise LoraPerfError(expected=f"{error.expected} in {path}", found=error.found, fix=error.fix) from None
-        return Opened(member, meaning, scales, begin, status.st_size, status.st_mtime_ns)
+        return Opened(member, meaning, scales, begin, status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
 
     def _meaning(self, text: bytes, size: int, path: str) -> Meaning:
         if text != self._last_text:
@@ -157,8 +231,16 @@ class Reader:
         key = rest, metadata.get(METADATA_KEY), None if config is None else repr(config)
         if key not in self._known:
             header = parse_header(text, size)
-            if header.metadata.get("format") == store.FORMAT:
-                raise HeaderError("a packed zoo, which is no adapter")
+            if is_own(header):
+                raise NoAdapterError(WRITTEN_HERE)
+            if not header.entries:
+                raise HeaderError("no tensor (DeepSpeed's ZeRO-3 leaves such files where weights are not gathered)")
+            if shard := _SHARD.search(path):
+                raise LoraPerfError(
+                    expected="a whole adapter",
+                    found=f"shard {int(shard[1])} of {int(shard[2])}",
+                    fix="save the adapter again with a larger max_shard_size",
+                )
             self._known[key] = meaning_of(header, config)
         return self._known[key]
 

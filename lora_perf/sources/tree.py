@@ -5,68 +5,157 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from lora_perf.errors import listed
+from lora_perf.sources.strays import SUSPECT, stray
+
 ADAPTER = ".safetensors"
+PARQUET = ".parquet"
 PEFT_CONFIG = "adapter_config.json"
 DESCRIPTION = "metadata.json"
+TABLES = ("metadata.csv", "metadata.jsonl")
+SAVED = ("dataset_dict.json", "state.json", "dataset_info.json")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_UNFINISHED = (".part", ".partial", ".crdownload", ".incomplete", ".download", ".tmp", "~")
+# Tools keep their own files in these; to speak of them each time would hide what matters.
+_TOOLS = frozenset(
+    {".cache", ".git", ".github", ".huggingface", ".ipynb_checkpoints", ".locks", ".no_exist", ".vscode", ".idea"}
+)
+# Tables of which a log, not the folder, says which files count.
+_LOGS = {"_delta_log": "Delta Lake", "_spark_metadata": "Spark's streams", ".hoodie": "Apache Hudi"}
+_ICEBERG = ".metadata.json"
 
 
 @dataclass(slots=True)
 class Tree:
-    """The files below a folder, as relative paths with "/" in the order of their parts; hidden files and folders are left out.
+    """The files below a folder, as relative paths with "/" in the order of their parts.
+
+    Names that begin with "_" or "." are no data, as Spark, Hive and Arrow have it. Endings count in any case.
 
     Attributes:
-        adapters: everything whose name ends in .safetensors, whatever it may be.
+        adapters: everything whose name ends in .safetensors, but for what is known to be none (see `strays`).
         parquet: parquet files.
+        arrow: files of `save_to_disk`.
         configs: folders with an adapter_config.json ("" is the folder itself).
         described: folders with a metadata.json.
+        tables: the metadata.csv and metadata.jsonl.
+        saved: the descriptions that `save_to_disk` writes, and others of these names.
+        logs: (path, kind) of logs that say which files of a table count.
+        links: files of adapters and tables that are symbolic links.
         pickles: how many files there are of kinds that are never opened.
+        left: what was left alone though it looks like data, by its kind.
     """
 
     adapters: list[str] = field(default_factory=list)
     parquet: list[str] = field(default_factory=list)
+    arrow: list[str] = field(default_factory=list)
     configs: set[str] = field(default_factory=set)
     described: set[str] = field(default_factory=set)
+    tables: list[str] = field(default_factory=list)
+    saved: list[str] = field(default_factory=list)
+    logs: list[tuple[str, str]] = field(default_factory=list)
+    links: set[str] = field(default_factory=set)
     pickles: int = 0
+    left: dict[str, list[str]] = field(default_factory=dict)
+
+    def leave(self, kind: str, path: str) -> None:
+        """Notes what is left alone: nothing is dropped without a word."""
+        self.left.setdefault(kind, []).append(path)
+
+    def told(self) -> list[str]:
+        """What was left alone, a line a kind."""
+        return [f"{len(paths):,} {kind} left alone: {listed(sorted(paths), 3)}" for kind, paths in self.left.items()]
 
 
 def walk(folder: str) -> Tree:
-    """The tree of a folder; symbolic links are followed, but into no folder twice.
+    """The tree of a folder. Symbolic links are followed, but no folder is entered twice.
 
-    Cost: one system call a few dozen files.
+    Cost: one system call a few dozen files; with links to folders one more a folder.
 
     Raises:
         OSError: a folder cannot be read.
     """
     tree = Tree()
-    seen = {_identity(folder)}
-    waiting = [""]
+    linked: list[str] = []
+    entered = _enter(folder, [""], tree, linked)
+    seen: set[tuple[int, int]] = set()
+    while linked:
+        if not seen:
+            seen = {_identity(os.path.join(folder, inner)) for inner in entered}
+        inner = linked.pop(0)
+        identity = _identity(os.path.join(folder, inner))
+        if identity in seen:
+            tree.leave("links to folders that are read already", inner)
+            continue
+        further = _enter(folder, [inner], tree, linked)
+        seen |= {_identity(os.path.join(folder, one)) for one in further}
+    for paths in (tree.adapters, tree.parquet, tree.arrow, tree.tables, tree.saved):
+        paths.sort(key=by_parts)
+    return tree
+
+
+def _enter(folder: str, waiting: list[str], tree: Tree, linked: list[str]) -> list[str]:
+    """Takes the files of some folders and of all below them, links apart; the folders that were entered."""
+    entered = []
     while waiting:
         inner = waiting.pop()
+        entered.append(inner)
         with os.scandir(os.path.join(folder, inner)) as entries:
             for entry in entries:
                 name = entry.name
-                if name.startswith("."):
-                    continue
                 path = f"{inner}/{name}" if inner else name
-                if name.endswith(ADAPTER):
+                if name[0] in "._" and not ("=" in name and name[0] == "_"):  # a partition may begin so: _day=1
+                    _hidden(tree, entry, path)
+                    continue
+                lower = name.lower()
+                if lower.endswith(ADAPTER):
+                    if (match := SUSPECT.search(name)) and (kind := stray(match, entry.path)):
+                        tree.leave(kind, path)
+                        continue
                     tree.adapters.append(path)
+                    if entry.is_symlink():
+                        tree.links.add(path)
                 elif entry.is_dir():
-                    if not entry.is_symlink() or (identity := _identity(entry.path)) not in seen:
-                        waiting.append(path)
-                        if entry.is_symlink():
-                            seen.add(identity)
-                elif name.endswith(".parquet"):
+                    (linked if entry.is_symlink() else waiting).append(path)
+                    if lower in TABLES:  # whoever reads it says what is wrong
+                        tree.tables.append(path)
+                elif lower.endswith(PARQUET):
                     tree.parquet.append(path)
-                elif name == PEFT_CONFIG:
-                    tree.configs.add(inner)
-                elif name == DESCRIPTION:
-                    tree.described.add(inner)
-                elif name.endswith(_PICKLES):
-                    tree.pickles += 1
-    tree.adapters.sort(key=by_parts)
-    tree.parquet.sort(key=by_parts)
-    return tree
+                    if entry.is_symlink():
+                        tree.links.add(path)
+                else:
+                    _take_other(tree, inner, lower, path)
+    return entered
+
+
+def _hidden(tree: Tree, entry: os.DirEntry[str], path: str) -> None:
+    name = entry.name
+    if name in _LOGS:
+        tree.logs.append((path, _LOGS[name]))
+    elif entry.is_dir(follow_symlinks=False):
+        if name not in _TOOLS:
+            tree.leave("folders whose names begin with _ or .", path)
+    elif name.lower().endswith((ADAPTER, PARQUET)):
+        tree.leave("files whose names begin with _ or .", path)
+
+
+def _take_other(tree: Tree, inner: str, lower: str, path: str) -> None:
+    if lower == PEFT_CONFIG:
+        tree.configs.add(inner)
+    elif lower == DESCRIPTION:
+        tree.described.add(inner)
+    elif lower in TABLES:
+        tree.tables.append(path)
+    elif lower in SAVED:
+        tree.saved.append(path)
+    elif lower.endswith(".arrow"):
+        tree.arrow.append(path)
+    elif lower.endswith(_PICKLES):
+        tree.pickles += 1
+    elif lower.endswith(_UNFINISHED):
+        if ADAPTER in lower or PARQUET in lower:
+            tree.leave("unfinished or older copies", path)
+    elif lower.endswith(_ICEBERG) and inner.rpartition("/")[2] == "metadata":
+        tree.logs.append((path, "Apache Iceberg"))
 
 
 def by_parts(path: str) -> list[str]:

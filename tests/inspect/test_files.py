@@ -111,13 +111,19 @@ def test_single_sides_only_are_factors_without_partner(tmp_path: Path) -> None:
     assert "4 without partner" in only_problem(inspection(tmp_path), "unpaired")
 
 
-def test_a_whole_model_and_a_packed_zoo_are_refused(tmp_path: Path) -> None:
-    clean_folder(tmp_path / "zoo")
-    lora_perf.pack(tmp_path / "zoo", tmp_path / "zoo" / "cat" / "packed.safetensors")
-    save(tmp_path / "zoo" / "dog" / "model.safetensors", {"unet.conv_in.weight": torch.ones(3, 3)})
-    assert problems(tmp_path / "zoo") == [
-        ("refused", ("cat/packed.safetensors",)),
-        ("refused", ("dog/model.safetensors",)),
+def test_a_whole_model_is_refused(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    save(tmp_path / "dog" / "model.safetensors", {"unet.conv_in.weight": torch.ones(3, 3)})
+    assert problems(tmp_path) == [("refused", ("dog/model.safetensors",))]
+
+
+def test_a_packed_zoo_among_adapters_is_left_alone_and_noted(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    lora_perf.pack(tmp_path, tmp_path / "cat" / "packed.safetensors")
+    found = inspection(tmp_path)
+    assert found.problems == ()
+    assert ("left alone", "1 files that this package wrote left alone: cat/packed.safetensors") in [
+        (note.kind, note.text) for note in found.notes
     ]
 
 

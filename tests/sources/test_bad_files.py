@@ -70,7 +70,6 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no LoRA": (lambda path: save(path, {"model.weight": torch.zeros(3)}), "model.weight"),
     "one side": (unpaired, "1 without partner"),
     "a pickle": (lambda path: torch.save({"a": 1}, path), "a pickle .* which is never unpickled"),
-    "a packed zoo": (lambda path: lora_perf.pack("digits", path), "a packed zoo, which is no adapter"),
     "a folder": (lambda path: replace(path, Path.mkdir), "a folder"),
     "a pipe": (lambda path: replace(path, os.mkfifo), "no regular file"),
     "a broken link": (lambda path: replace(path, lambda link: link.symlink_to("nowhere")), "a broken symbolic link"),

@@ -1,0 +1,223 @@
+"""What stands at a path: a packed file, a saved data set, parquet shards or adapter files, found in one walk."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lora_perf import store
+from lora_perf.errors import LoraPerfError, listed
+from lora_perf.sources.folder import open_folder
+from lora_perf.sources.identity import identity
+from lora_perf.sources.metadata import read_object
+from lora_perf.sources.shards import refuse_logs, shards_of
+from lora_perf.sources.strays import WRITTEN_HERE, read_if_own
+from lora_perf.sources.tree import ADAPTER, PARQUET, PEFT_CONFIG, Tree, parent, walk
+from lora_perf.zoo import Zoo
+
+Kind = Literal["packed", "saved", "parquet", "adapters"]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A source on disk: what it is, and which files are it.
+
+    Attributes:
+        path: as the user wrote it.
+        kind: of what is there.
+        folder: of the files; for a single file the one that it is in.
+        files: those that are read, relative to `folder`: adapters, shards or tables with what describes them.
+        tree: all that is there.
+    """
+
+    path: Path
+    kind: Kind
+    folder: str
+    files: tuple[str, ...]
+    tree: Tree = field(default_factory=Tree)
+
+    @property
+    def name(self) -> str:
+        return self.path.stem if self.path.is_file() else os.path.basename(os.path.abspath(self.path))
+
+    def identity(self, *settings: str) -> str:
+        """A hash of the files that are read, by path, size and time, and of the settings they are read with."""
+        return identity(self.folder, self.files, settings)
+
+
+def find(path: Path, split: str) -> Found:
+    """What stands at a path, by one walk; nothing is read yet but what tells the kinds apart.
+
+    Raises:
+        LoraPerfError: nothing that can be read, or several things.
+    """
+    if path.is_file():
+        return _file(path)
+    if not path.is_dir():
+        raise no_zoo(path, "no file and no folder (a pipe, a socket or a device)")
+    try:
+        tree = walk(str(path))
+    except OSError as error:
+        raise no_zoo(path, f"a folder that cannot be read ({error.strerror}: {error.filename})") from None
+    folder = str(path)
+    if _is_saved(tree, folder):
+        found = tuple(one for one in (*tree.saved, *tree.arrow))
+        _refuse_two(path, tree, f"a saved data set ({_first(tree.saved)})", tree.parquet)
+        return Found(path, "saved", folder, found, tree)
+    refuse_logs(tree, folder)
+    if tree.parquet and tree.adapters:
+        _of_both(path, tree)
+    if tree.parquet:
+        shards = shards_of(tree, folder, split)
+        for line in tree.told():
+            _log.warning("%s: %s", path, line)
+        return Found(path, "parquet", folder, tuple(shards), tree)
+    if tree.adapters:
+        return Found(path, "adapters", folder, tuple(_of_adapters(tree)), tree)
+    raise _nothing(path, tree)
+
+
+def open_found(
+    found: Found, label_column: str, split: str, skip_bad: bool, of_datasets: Callable[[Any, str, str, str], Zoo]
+) -> Zoo:
+    """The zoo at a path.
+
+    Args:
+        of_datasets: makes a zoo of a `datasets` object, its label column, split and name.
+
+    Raises:
+        LoraPerfError: what the reader of this kind refuses.
+    """
+    if found.kind == "packed":
+        return store.open_packed(found.path)
+    if found.kind == "saved":
+        return of_datasets(_saved(found.path), label_column, split, found.path.name)
+    if found.kind == "parquet":
+        from lora_perf.sources.parquet import open_parquet
+
+        return open_parquet([Path(found.folder, one) for one in found.files], label_column=label_column, name=found.name)
+    zoo = open_folder(found.folder, found.tree, label_column=label_column, name=found.name, skip_bad=skip_bad)
+    if zoo is None:
+        raise _nothing(found.path, found.tree)
+    return zoo
+
+
+def no_zoo(path: Path, found: str) -> LoraPerfError:
+    return LoraPerfError(
+        expected=f"a zoo at {path}: a packed file (.safetensors), a save_to_disk folder, parquet shards or adapter files",
+        found=found,
+        fix="give the path of one of these",
+    )
+
+
+def _file(path: Path) -> Found:
+    ending = path.suffix.lower()
+    if ending not in (ADAPTER, PARQUET):
+        raise no_zoo(path, f"a file of type {path.suffix or 'unknown'}")
+    return Found(path, "packed" if ending == ADAPTER else "parquet", str(path.parent), (path.name,))
+
+
+def _of_adapters(tree: Tree) -> list[str]:
+    """The files that adapters are read from, with those that say their scales and classes."""
+    configs = [f"{inner}/{PEFT_CONFIG}" if inner else PEFT_CONFIG for inner in tree.configs]
+    described = [f"{inner}/metadata.json" if inner else "metadata.json" for inner in tree.described]
+    return [*tree.adapters, *configs, *described, *tree.tables]
+
+
+def _is_saved(tree: Tree, folder: str) -> bool:
+    """Whether a folder was written by `save_to_disk`; other programs write files of these names too."""
+    names = {path.lower() for path in tree.saved if not parent(path)}
+    if not names & {"dataset_dict.json", "state.json"}:
+        return False
+    beside = "dataset_info.json" in names or any(not parent(path) for path in tree.arrow)
+    splits = {parent(path) for path in tree.saved if parent(path)}
+    if beside or ("dataset_dict.json" in names and splits):
+        return True
+    if tree.adapters or tree.parquet:
+        for name in sorted(names):
+            tree.leave("files that are no data set but have the name of one", name)
+        return False
+    try:
+        return bool({"_data_files", "splits"} & read_object(os.path.join(folder, sorted(names)[-1])).keys())
+    except LoraPerfError:
+        return True  # whose reader says what is wrong
+
+
+def _saved(path: Path) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_from_disk(str(path))
+    except Exception as error:  # datasets and pyarrow raise many kinds for a damaged folder
+        raise no_zoo(
+            path, f"a damaged save_to_disk folder ({type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]})"
+        ) from None
+
+
+def _refuse_two(path: Path, tree: Tree, other: str, parquet: list[str]) -> None:
+    _without_own(path, tree)
+    beside = [*tree.adapters, *parquet]
+    if beside:
+        raise LoraPerfError(
+            expected=f"data of one kind in {path}",
+            found=f"{other} and {len(beside)} other files of weights ({listed(beside, 3)})",
+            fix="give the path of one of the two, or move one away",
+        )
+
+
+def _of_both(path: Path, tree: Tree) -> None:
+    """Takes the adapters where the parquet files hold no weights, and the parquet files where nothing else is an adapter."""
+    _without_own(path, tree)
+    if not tree.adapters:
+        return
+    with_weights = [one for one in tree.parquet if _may_hold_weights(path / one)]
+    if with_weights:
+        raise LoraPerfError(
+            expected=f"adapter files or parquet shards in {path}",
+            found=f"both: {len(tree.adapters)} adapters ({listed(tree.adapters, 2)}) and {len(with_weights)} tables "
+            f"({listed(with_weights, 2)})",
+            fix="give the path of one of the two, or move one away",
+        )
+    for one in tree.parquet:
+        tree.leave("parquet files without columns of weights", one)
+    tree.parquet = []
+
+
+def _without_own(path: Path, tree: Tree) -> None:
+    for one in [one for one in tree.adapters if read_if_own(os.path.join(path, one))]:
+        tree.adapters.remove(one)
+        tree.leave(WRITTEN_HERE, one)
+
+
+def _may_hold_weights(path: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from lora_perf.sources.arrow import weight_columns
+
+    try:
+        weight_columns(pq.read_schema(path))
+    except (pa.ArrowException, OSError):
+        return True  # damaged, so that it may be data
+    except LoraPerfError:
+        return False
+    return True
+
+
+def _nothing(path: Path, tree: Tree) -> LoraPerfError:
+    pickles = [f"{tree.pickles} pickles such as .bin and .pt, which are never unpickled"] if tree.pickles else []
+    saved = sorted({parent(one) for one in tree.saved if one.lower().endswith("state.json")})
+    inside = [f"saved data sets in {listed(saved, 3)}"] if saved else []
+    told = listed([*pickles, *inside, *tree.told()])
+    return no_zoo(
+        path, f"a folder without state.json, dataset_dict.json, *.parquet or *.safetensors{f' ({told})' * bool(told)}"
+    )
+
+
+def _first(paths: list[str]) -> str:
+    return min(paths, key=len)

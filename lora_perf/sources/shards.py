@@ -1,0 +1,202 @@
+"""The parquet files of a folder that are one data set: a declared set of shards, whole and of one writing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lora_perf.errors import LoraPerfError, listed
+from lora_perf.sources.doubles import copies_of
+from lora_perf.sources.parts import part_of
+from lora_perf.sources.tree import Tree, by_parts, parent
+
+_DECLARED = re.compile(r"^(?P<stem>.*?)[-_.]?(?P<index>\d+)[-_]of[-_](?P<total>\d+)(?P<rest>.*)\.parquet$", re.IGNORECASE)
+_SNAPSHOT = re.compile(r"(?:^|/)snapshots/([^/]+)/")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A parquet file by what its path says.
+
+    Attributes:
+        path: relative to the folder.
+        place: the folders above it that are neither a split nor a value of a column (key=value).
+        split: the name of its split as it is written, or None.
+        stem: of a declared name, stem-00000-of-00002.parquet.
+        index, total: of a declared name, else None.
+    """
+
+    path: str
+    place: str
+    split: str | None
+    stem: str = ""
+    index: int | None = None
+    total: int | None = None
+
+
+def shards_of(tree: Tree, folder: str, split: str) -> list[str]:
+    """The parquet files of one split in the order of their paths; of all where no name is that of a split.
+
+    Raises:
+        LoraPerfError: the files are no single whole set: several snapshots or configurations, shards of several writings,
+            a missing shard, copies; a table whose log says which files count; no such split.
+    """
+    refuse_logs(tree, folder)
+    refuse_snapshots(tree.parquet, folder)
+    _refuse_copies(tree.parquet, folder)
+    found = [_read(path, split, folder) for path in tree.parquet]
+    splits = {one.split for one in found if one.split is not None}
+    if splits:
+        chosen = _chosen(splits, split)
+        if chosen is None:
+            raise no_split(folder, split, sorted(splits))
+        unnamed = [one.path for one in found if one.split is None]
+        if unnamed and len(splits) == 1 and all(one.total is None for one in found if one.split is not None):
+            raise LoraPerfError(
+                expected=f"a split or none in the names of all parquet files in {folder}",
+                found=f"{chosen!r} beside {listed(unnamed, 3)}, so that it may be a split or a name like the others",
+                fix="give the path of the file or folder that is meant, or name the files by their splits",
+            )
+        if unnamed:
+            _log.warning(
+                "%s: %d parquet files that name no split left out beside those of %s: %s",
+                folder, len(unnamed), chosen, listed(unnamed, 3),
+            )  # fmt: skip
+        found = [one for one in found if one.split == chosen]
+    _refuse_mixed(found, folder)
+    return [one.path for one in found]
+
+
+def no_split(name: str, split: str, splits: Iterable[str]) -> LoraPerfError:
+    fix = "choose one with split=..."
+    return LoraPerfError(
+        expected=f"a split {split!r} in {name}",
+        found=f"the splits {listed(splits)}",
+        fix=f"{fix}; slices and sums of splits are none" if re.search(r"[\[+]", split) else fix,
+    )
+
+
+def refuse_logs(tree: Tree, folder: str) -> None:
+    """Refuses a table of which a log says which files count: files of earlier versions stand beside those of the last."""
+    if tree.logs:
+        path, kind = tree.logs[0]
+        raise LoraPerfError(
+            expected=f"files in {folder} that all count",
+            found=f"a table of {kind}, whose log {path} says which do",
+            fix="read it with its own library and write the rows as parquet to another folder",
+        )
+
+
+def refuse_snapshots(paths: Iterable[str], folder: str) -> None:
+    """Refuses several snapshots of one repository in the cache of the Hub."""
+    snapshots = sorted({match[1] for path in paths if (match := _SNAPSHOT.search(path))})
+    if len(snapshots) > 1:
+        raise LoraPerfError(
+            expected=f"one snapshot in {folder}",
+            found=f"{len(snapshots)}, which are versions of the same rows: {listed(snapshots, 3)}",
+            fix="give the path of one of them (.../snapshots/NAME)",
+        )
+
+
+def _refuse_copies(paths: Sequence[str], folder: str) -> None:
+    for path, beside in copies_of(paths).items():
+        raise LoraPerfError(
+            expected=f"each shard once in {folder}",
+            found=f"{path}, by its name a copy of {beside}",
+            fix="remove one of the two, or rename it where its rows are others",
+        )
+
+
+def _read(path: str, split: str, folder: str) -> Shard:
+    *folders, name = path.split("/")
+    declared = _DECLARED.match(name)
+    stem = declared["stem"] if declared else os.path.splitext(name)[0]
+    by_file = stem if _is_split(stem, split) else re.split("[-_.]", name)[0]
+    by_file = by_file if _is_split(by_file, split) else None
+    by_folder = [one for one in folders if _is_split(one, split)]
+    named = [*by_folder, *([by_file] if by_file is not None else [])]
+    if len({part_of(one) if part_of(one) is not None else one for one in named}) > 1:
+        raise LoraPerfError(
+            expected=f"one split for each file in {folder}",
+            found=f"{listed(dict.fromkeys(named))} in {path}",
+            fix="move or rename the file",
+        )
+    place = "/".join(one for one in folders if one not in by_folder and "=" not in one)
+    if declared is None:
+        return Shard(path, place, named[0] if named else None)
+    index, total = int(declared["index"]), int(declared["total"])
+    return Shard(path, place, named[0] if named else None, stem, index, total)
+
+
+def _is_split(name: str, wanted: str) -> bool:
+    return part_of(name) is not None or name == wanted
+
+
+def _chosen(splits: Iterable[str], wanted: str) -> str | None:
+    """The name of the wanted split as it is written: itself, or the only one that means the same (valid for validation)."""
+    if wanted in splits:
+        return wanted
+    part = part_of(wanted)
+    same = [one for one in splits if part is not None and part_of(one) == part]
+    return same[0] if len(same) == 1 else None
+
+
+def _refuse_mixed(found: Sequence[Shard], folder: str) -> None:
+    """Refuses shards of several sets, or of one that is not whole."""
+    places = Counter(one.place for one in found)
+    if len(places) > 1:
+        names = [place or "the folder itself" for place in sorted(places, key=by_parts)]
+        raise LoraPerfError(
+            expected=f"the shards of one data set in {folder}",
+            found=f"parquet files in {len(places)} folders: {listed(names, 3)} (configurations, or several data sets)",
+            fix="give the path of one of them",
+        )
+    sets: dict[tuple[str, int | None], list[Shard]] = {}
+    for one in found:
+        sets.setdefault((parent(one.path) + "/" + one.stem if one.total is not None else "", one.total), []).append(one)
+    if len({total is None for _, total in sets}) > 1 or len(sets) > len({where for where, _ in sets}) or _several(sets):
+        examples = [one[0].path for one in sets.values()]
+        raise LoraPerfError(
+            expected=f"the shards of one writing in {folder}",
+            found=f"files of {len(sets)} sets: {listed(examples, 4)}",
+            fix="keep the files of one of them, or choose a split with split=... (--split) where they are splits",
+        )
+    for (_, total), shards in sets.items():
+        if total is not None:
+            _refuse_incomplete(shards, total, folder)
+
+
+def _several(sets: Iterable[tuple[str, int | None]]) -> bool:
+    """Whether declared sets stand in one folder; partitions (key=value) have one each."""
+    places = Counter(parent(where) for where, total in sets if total is not None)
+    return any(count > 1 for count in places.values())
+
+
+def _refuse_incomplete(shards: Sequence[Shard], total: int, folder: str) -> None:
+    by_index: dict[int, list[Shard]] = {}
+    for one in shards:
+        by_index.setdefault(one.index or 0, []).append(one)
+    twice = next((some for some in by_index.values() if len(some) > 1), None)
+    if twice is not None:
+        raise LoraPerfError(
+            expected=f"each shard once in {folder}",
+            found=f"{listed((one.path for one in twice), 3)}",
+            fix="keep the shards of one writing",
+        )
+    missing = [f"{index:05d}" for index in range(total) if index not in by_index]
+    beyond = [some[0].path for index, some in by_index.items() if index >= total]
+    if beyond:
+        raise LoraPerfError(
+            expected=f"shards from 0 to {total - 1} in {folder}", found=listed(beyond, 3), fix="keep the shards of one writing"
+        )
+    if missing:
+        raise LoraPerfError(
+            expected=f"all {total} shards of {shards[0].path} in {folder}",
+            found=f"{len(shards)}, without {listed(missing, 3)}",
+            fix="fetch the missing files",
+        )
