@@ -1,6 +1,12 @@
+import warnings
+
 import numpy as np
 import pytest
-from scipy import stats
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import optimize, stats
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import f1_score, precision_score, recall_score
 
 from lora_perf.errors import LoraPerfError
 from lora_perf.metrics import accuracy, paired_difference, score
@@ -26,9 +32,29 @@ def test_scores_follow_their_definitions():
             f1 = np.nan_to_num(2 * precision * recall / (precision + recall))
         np.testing.assert_array_equal(scores.confusion[k], table)
         np.testing.assert_allclose(scores.accuracy[k], right.sum() / 50)
-        np.testing.assert_allclose(scores.macro_precision[k], precision.mean())
-        np.testing.assert_allclose(scores.macro_recall[k], recall.mean())
-        np.testing.assert_allclose(scores.macro_f1[k], f1.mean())
+        seen = table.sum(0) + table.sum(1) > 0
+        np.testing.assert_allclose(scores.macro_precision[k], precision[seen].mean())
+        np.testing.assert_allclose(scores.macro_recall[k], recall[seen].mean())
+        np.testing.assert_allclose(scores.macro_f1[k], f1[seen].mean())
+
+
+@given(st.data())
+def test_macro_means_are_those_of_scikit_learn_by_default(data):
+    n_classes, n = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 12))
+    answers = st.lists(st.integers(0, n_classes - 1), min_size=n, max_size=n)
+    truth, runs = data.draw(answers), data.draw(st.lists(answers, min_size=1, max_size=3))
+    scores = score(runs, truth, n_classes)
+    for k, run in enumerate(runs):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UndefinedMetricWarning)
+            expected = [of(truth, run, average="macro") for of in (f1_score, precision_score, recall_score)]
+        np.testing.assert_allclose([scores.macro_f1[k], scores.macro_precision[k], scores.macro_recall[k]], expected)
+
+
+def test_perfect_predictions_of_a_part_of_the_classes_score_1():
+    scores = score([[0, 0, 0]], [0, 0, 0], 5)
+    assert (scores.macro_f1[0], scores.macro_precision[0], scores.macro_recall[0]) == (1, 1, 1)
+    assert scores.confusion.shape == (1, 5, 5)
 
 
 def test_the_variance_is_the_unbiased_one_of_a_crossed_design():
@@ -45,12 +71,33 @@ def test_the_variance_is_the_unbiased_one_of_a_crossed_design():
     np.testing.assert_allclose(accuracy(cells).se, np.sqrt(variance))
 
 
+@pytest.mark.parametrize("shape", [(1, 30), (30, 1), (3, 10), (5, 6), (2, 15)])
+def test_the_interval_holds_all_accuracies_that_the_score_test_does_not_reject(shape):
+    """Wilson (1927): (mean - p)^2 <= t^2 p (1 - p) / n_eff, here solved numerically, with n_eff = mean (1 - mean) / se^2."""
+    cells = np.random.default_rng(2).integers(0, 2, 30).astype(float).reshape(shape)
+    estimate = accuracy(cells)
+    n_eff = estimate.mean * (1 - estimate.mean) / estimate.se**2
+    t = stats.t.ppf(0.975, estimate.df)
+
+    def beyond(p):
+        return (estimate.mean - p) ** 2 - t**2 * p * (1 - p) / n_eff
+
+    low, high = optimize.brentq(beyond, 0, estimate.mean), optimize.brentq(beyond, estimate.mean, 1)
+    np.testing.assert_allclose([estimate.low, estimate.high], [low, high])
+
+
 @pytest.mark.parametrize("shape", [(1, 30), (30, 1)])
-def test_a_single_source_of_variance_gives_the_one_sample_t_interval(shape):
+def test_a_single_source_of_variance_is_a_single_sample(shape):
     cells = np.random.default_rng(2).integers(0, 2, 30).astype(float)
     estimate = accuracy(cells.reshape(shape))
-    low, high = stats.ttest_1samp(cells, 0.5).confidence_interval()
-    np.testing.assert_allclose([estimate.low, estimate.high, estimate.df], [low, high, 29])
+    np.testing.assert_allclose([estimate.se, estimate.df], [stats.sem(cells), 29])
+
+
+def test_the_interval_of_a_single_run_of_many_adapters_is_that_of_wilson():
+    cells = (np.random.default_rng(3).random((1, 5000)) < 0.97).astype(float)
+    wilson = stats.binomtest(int(cells.sum()), 5000).proportion_ci(method="wilson")
+    estimate = accuracy(cells)
+    np.testing.assert_allclose([estimate.low, estimate.high], [wilson.low, wilson.high], atol=1e-5)
 
 
 def test_the_interval_of_a_single_run_agrees_with_the_bootstrap_over_adapters():
@@ -91,8 +138,7 @@ def test_an_interval_of_accuracies_stays_within_zero_and_one():
     cells = np.ones((3, 6))
     cells[0, 0] = 0
     estimate = accuracy(cells)
-    assert estimate.high == 1.0
-    assert 0 <= estimate.low < estimate.mean
+    assert 0 <= estimate.low < estimate.mean < estimate.high <= 1
 
 
 @pytest.mark.parametrize(("s", "n", "sd_run", "sd_adapter"), [(10, 200, 0.3, 1.0), (5, 50, 0.6, 0.6), (10, 100, 0.0, 1.5)])
@@ -102,6 +148,35 @@ def test_intervals_cover_the_truth_as_often_as_they_promise(s, n, sd_run, sd_ada
     estimates = [accuracy(crossed(rng, s, n, sd_run, sd_adapter, 0.5, mean=0.5)) for _ in range(400)]
     coverage = np.mean([e.low <= truth <= e.high for e in estimates])
     assert 0.92 <= coverage <= 0.985
+
+
+@pytest.mark.parametrize(
+    ("s", "n", "p"), [(10, 20, 0.97), (10, 100, 0.97), (1, 100, 0.97), (2, 100, 0.5), (2, 100, 0.97), (3, 20, 0.1)]
+)
+def test_intervals_cover_the_truth_near_the_ends_and_with_few_runs(s, n, p):
+    """Nominal 95 %, of 400 tables; the interval mean +- t se covers 85 to 88 % of the first and the third."""
+    rng = np.random.default_rng(20)
+    mean = stats.norm.ppf(p) * np.sqrt(2.01)
+    estimates = [accuracy(crossed(rng, s, n, 0.1 if s > 1 else 0.0, 1.0 if s > 1 else 1.0051, 1.0, mean)) for _ in range(400)]
+    assert np.mean([e.low <= p <= e.high for e in estimates]) >= 0.91
+
+
+def test_two_runs_that_disagree_leave_an_interval_that_says_something():
+    cells = np.zeros((2, 100))
+    cells[0, :45] = cells[1, 20:80] = 1  # accuracies of 0.45 and 0.60
+    estimate = accuracy(cells)
+    assert estimate.df >= 2
+    assert 0.2 < estimate.low < 0.45
+    assert 0.6 < estimate.high < 0.85
+
+
+def test_the_variance_of_two_runs_is_not_seen_below_that_of_chance():
+    """Two runs of one accuracy, whose run mean square is 0: it counts as the mean square of the rest."""
+    cells = np.array([[1, 1, 0, 0, 1, 0], [1, 0, 1, 0, 1, 0]], float)
+    of_adapter = np.square(cells.mean(0) - 0.5).sum() * 2 / 5
+    rest = np.square(cells - cells.mean(0)).sum() / 5
+    estimate = accuracy(cells)
+    np.testing.assert_allclose(estimate.se, np.sqrt((rest + of_adapter) / 12))
 
 
 def test_paired_differences_cover_zero_and_reject_as_often_as_they_promise():
@@ -114,6 +189,16 @@ def test_paired_differences_cover_zero_and_reject_as_often_as_they_promise():
     rejected = np.mean([pair.p < 0.05 for pair in pairs])
     assert 0.015 <= rejected <= 0.08
     assert rejected == np.mean([not pair.low <= 0 <= pair.high for pair in pairs])
+
+
+@pytest.mark.parametrize(("s", "n"), [(2, 100), (3, 200)])
+def test_few_runs_raise_no_false_alarms(s, n):
+    rng, rejected = np.random.default_rng(15), []
+    for _ in range(400):
+        adapter, run = rng.normal(0, 1, (1, n)), rng.normal(0, 0.1, (2, s, 1))
+        one, other = (adapter + run + rng.normal(0, 0.5, (2, 1, n)) + rng.normal(0, 0.5, (2, s, n))) > 0
+        rejected.append(paired_difference(one, other).p < 0.05)
+    assert np.mean(rejected) <= 0.08
 
 
 def test_pairing_removes_what_both_sides_share():
