@@ -8,6 +8,10 @@ Axes have one letter everywhere: n adapters, p parameters of one adapter, r rank
 f features, s runs, b rows of a batch or block, c classes.
 """
 
+from lora_perf.command import begin
+
+begin()  # before torch is imported, which takes seconds
+
 from lora_perf.errors import LoraPerfError
 from lora_perf.represent import represent
 from lora_perf.representations import REPRESENTATIONS

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import torch
 import xxhash
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 
-from lora_perf import store
+from lora_perf.checked import count_as_absent, read_values, write_values
 from lora_perf.features import Features
 from lora_perf.layout import Layer
 from lora_perf.provenance import code_version
@@ -30,23 +28,22 @@ class FeatureCache:
 
     def path(self, zoo: Zoo, name: str, layers: Sequence[Layer], device: torch.device) -> Path:
         """Where the features of some layers stand; devices round differently, so each has its own."""
-        identity = [zoo.fingerprint, name, [layer.name for layer in layers], code_version("representations"), device.type]
-        return self.folder / f"{name}-{xxhash.xxh3_128_hexdigest(json.dumps(identity).encode())}.safetensors"
+        return self.folder / f"{name}-{self._key(zoo, name, layers, device)}.safetensors"
 
     def load(self, zoo: Zoo, name: str, layers: Sequence[Layer], device: torch.device) -> Features | None:
-        """The stored features, or None where there are none (a damaged file counts as none)."""
-        path = self.path(zoo, name, layers, device)
+        """The stored features, or None where there are none (a damaged file counts as none, with a warning)."""
         one = REPRESENTATIONS[name]
-        if isinstance(one, Concatenation | Entries) or not path.exists():
+        if isinstance(one, Concatenation | Entries):
             return None
-        try:
-            values = load_file(path, device=str(device))["values"]
-        except (SafetensorError, KeyError, OSError):
+        path = self.path(zoo, name, layers, device)
+        values = read_values(path, self._key(zoo, name, layers, device))
+        if values is None:
             return None
         parts = one.describe(zoo.layout, layers)
         if values.shape != (len(zoo), sum(len(part.names) for part in parts)):
+            count_as_absent(path, f"values of shape {tuple(values.shape)}")
             return None
-        return Features(values, zoo.layout, parts)
+        return Features(values.to(device), zoo.layout, parts)
 
     def save(self, zoo: Zoo, name: str, layers: Sequence[Layer], features: Features) -> None:
         """Stores features, whole or not at all.
@@ -56,6 +53,9 @@ class FeatureCache:
         """
         if isinstance(REPRESENTATIONS[name], Concatenation | Entries):
             return
-        path = self.path(zoo, name, layers, features.values.device)
-        with store.replacing(path) as file:
-            file.write(save({"values": features.values.contiguous()}))
+        device = features.values.device
+        write_values(self.path(zoo, name, layers, device), self._key(zoo, name, layers, device), features.values)
+
+    def _key(self, zoo: Zoo, name: str, layers: Sequence[Layer], device: torch.device) -> str:
+        identity = [zoo.fingerprint, name, [layer.name for layer in layers], code_version("represent.py"), device.type]
+        return xxhash.xxh3_128_hexdigest(json.dumps(identity).encode())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import os
 import platform
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -13,34 +15,79 @@ import xxhash
 
 _PACKAGE = Path(__file__).parent
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "datasets", "pyarrow", "safetensors", "xxhash")
+_COMPUTING = ("numpy", "scipy", "scikit-learn")  # beside torch, whose own version tells its build too
 # The parts of the package that only show results: an edit there makes no number of another origin.
 _PRESENTATION = (
-    *("report/", "inspect/", "audit/", "zoos/", "command.py"),
-    *("experiment/console.py", "experiment/__main__.py"),
+    *("report/", "inspect/", "audit/", "zoos/", "command.py", "terminal.py", "text.py"),
+    *("experiment/console.py", "experiment/__main__.py", "experiment/folder.py", "experiment/forecast.py"),
 )
 
 
 @cache
 def code_version(part: str = "") -> str:
-    """A hash of the package's source files (below `part`, where given) and of the versions of torch and numpy."""
-    digest = xxhash.xxh3_128(f"{torch.__version__} {importlib.metadata.version('numpy')}".encode())
-    for path in sorted((_PACKAGE / part).rglob("*.py")):
+    """A hash of source files and of the versions of the libraries that compute.
+
+    Args:
+        part: a file or a folder of the package, which counts with all that it imports; by default everything that shapes a
+            number counts. Files that only show results never do.
+    """
+    digest = xxhash.xxh3_128(torch.__version__.encode())
+    for name in _COMPUTING:
+        digest.update(f"{name} {_version(name)}".encode())
+    for path in _closure(part) if part else sorted(_PACKAGE.rglob("*.py")):
         name = path.relative_to(_PACKAGE).as_posix()
-        if part or not name.startswith(_PRESENTATION):
+        if not name.startswith(_PRESENTATION):
             digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def _closure(part: str) -> list[Path]:
+    """The files of a part of the package and those that they import, directly or not, at their top or inside a function.
+
+    The package's own `__init__`, which only lifts names, does not count: it imports everything.
+    """
+    start = _PACKAGE / part
+    waiting = list(start.rglob("*.py")) if start.is_dir() else [start]
+    found: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += _imported(path)
+    return sorted(found)
+
+
+def _imported(path: Path) -> Iterator[Path]:
+    """The files of the package that a file imports, with the `__init__` of the folders that they stand in."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            package, *inner = name.split(".")
+            if package == _PACKAGE.name and inner:
+                places = [_PACKAGE.joinpath(*inner[:depth]) for depth in range(1, len(inner) + 1)]
+                candidates = [place / "__init__.py" for place in places] + [places[-1].with_suffix(".py")]
+                yield from (candidate for candidate in candidates if candidate.is_file())
 
 
 def versions() -> dict[str, str]:
     """Versions of Python, of this package and of the libraries that results depend on."""
     found = {"python": platform.python_version()}
     for name in ("lora_perf", *_LIBRARIES):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
+        found[name] = _version(name)
     found["code"] = code_version()
     return found
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def machine(device: torch.device) -> dict[str, str | int]:

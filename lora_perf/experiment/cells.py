@@ -163,7 +163,46 @@ def _untrained(seed: int | None, validation_accuracy: float) -> dict[str, Any]:
     return nothing | {"seed": seed, "validation_accuracy": validation_accuracy}
 
 
-def cell_from_json(record: dict[str, Any]) -> CellResult:
-    """The CellResult that `asdict` turned into `record`; raises TypeError or KeyError where a field is missing."""
+def cell_from_json(
+    record: Any, cell: Cell, seeds: Sequence[int | None], truth: NDArray[np.int64], n_classes: int
+) -> CellResult:
+    """The result of a cell that `asdict` turned into `record`.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: a field is missing, of another kind, or contradicts the seeds of the
+            runs, the test adapters or another field.
+    """
     runs = [RunResult(**{one.name: run[one.name] for one in fields(RunResult)}) for run in record["runs"]]
-    return CellResult(**{one.name: record[one.name] for one in fields(CellResult) if one.name != "runs"}, runs=runs)
+    result = CellResult(**{one.name: record[one.name] for one in fields(CellResult) if one.name != "runs"}, runs=runs)
+    _require(result.cell == cell and type(result.shuffled) is bool, "another cell")
+    _require([run.seed for run in runs] == list(seeds), "runs of other seeds")
+    _require(_is_count(result.features) and all(isinstance(name, str) for name in result.constant), "no features")
+    _require(_is_number(result.seconds) and isinstance(result.note, str), "no seconds or no note")
+    _require(result.milliseconds is None or _is_number(result.milliseconds), "no milliseconds")
+    for run in runs:
+        scores = (run.accuracy, run.macro_f1, run.macro_precision, run.macro_recall, run.validation_accuracy)
+        _require(all(_is_number(value, 1) for value in scores), "a score that is no number from 0 to 1")
+        _require(all(map(_is_count, (run.best_epoch, run.epochs))) and _is_number(run.seconds), "no epochs or no seconds")
+        _require(isinstance(run.setting, dict), "no setting")
+        for curve in run.curves.values():
+            _require(all(type(value) is float for value in curve), "a curve of something else than numbers")
+        _require(len(run.predictions) == len(truth), "predictions of other adapters")
+        _require(all(_is_count(value) and value < n_classes for value in run.predictions), "predictions of no class")
+        confusion = np.zeros((n_classes, n_classes), np.int64)
+        np.add.at(confusion, (truth, np.asarray(run.predictions)), 1)
+        _require(run.confusion == confusion.tolist(), "a confusion matrix of other predictions")
+        _require(abs(run.accuracy - np.trace(confusion) / len(truth)) < 1e-6, "the accuracy of other predictions")
+    return result
+
+
+def _require(good: bool, otherwise: str) -> None:
+    if not good:
+        raise ValueError(otherwise)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: object, most: float = np.inf) -> bool:
+    return type(value) in (int, float) and 0 <= value <= most and value != np.inf  # type: ignore[operator]  # it is one

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import xxhash
 
-from lora_perf import store
+from lora_perf.checked import count_as_absent, read_record, write_record
 from lora_perf.experiment.cells import Cell, CellResult, cell_from_json
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.layout import Layer
 from lora_perf.provenance import code_version
 from lora_perf.split import Split
+from lora_perf.zoo import Zoo
+
+_NAME, _KEY = 100, 8  # characters of a cell's name and of its key in the name of its file
 
 
 class Checkpoints:
-    """Finished cells in a folder.
+    """Finished cells in a folder, those of several settings, data sets and versions side by side.
 
     Args:
-        folder: one file a cell.
+        folder: one file a cell, `<name of the cell>.<8 digits of its key>.json`.
         config: the settings, of which those that shape a number count.
-        fingerprint: of the zoo.
+        zoo: its fingerprint counts.
         split: the rows of each part.
         device: results of a GPU and of a CPU are kept apart.
     """
 
-    def __init__(self, folder: Path, config: ExperimentConfig, fingerprint: str, split: Split, device: torch.device) -> None:
+    def __init__(self, folder: Path, config: ExperimentConfig, zoo: Zoo, split: Split, device: torch.device) -> None:
         self.folder = folder
         rows = xxhash.xxh3_128()
         for part in (split.train, split.validation, split.test):
             rows.update(part.numpy().tobytes() + b"/")
-        self._identity = [fingerprint, rows.hexdigest(), device.type, code_version(), config.seed]
+        self._identity = [zoo.fingerprint, rows.hexdigest(), device.type, code_version(), config.seed]
         self._training = [asdict(config.training), list(config.seeds)]
+        self._seeds = config.seeds
+        self._truth, self._classes = zoo.labels[split.test].numpy(), len(zoo.classes)
 
     def key(self, cell: Cell, layers: tuple[Layer, ...]) -> str:
         """A hash of settings, data, split, code and cell; a probe's numbers do not depend on the training recipe."""
@@ -42,18 +48,27 @@ class Checkpoints:
         identity = [*self._identity, training, asdict(cell), [layer.name for layer in layers]]
         return xxhash.xxh3_128_hexdigest(json.dumps(identity).encode())
 
+    def path(self, cell: Cell, layers: tuple[Layer, ...]) -> Path:
+        """Where a cell is kept."""
+        name = re.sub(r"[^\w.+-]", "_", cell.name, flags=re.ASCII)[:_NAME]
+        return self.folder / f"{name}.{self.key(cell, layers)[:_KEY]}.json"
+
     def load(self, cell: Cell, layers: tuple[Layer, ...]) -> CellResult | None:
-        """The finished cell of these very settings, data and code, or None."""
+        """The finished cell of these very settings, data and code, or None.
+
+        One that was damaged, or changed by hand, counts as none, with a warning.
+        """
+        path = self.path(cell, layers)
+        record = read_record(path, self.key(cell, layers))
+        if record is None:
+            return None
+        seeds = self._seeds if cell.classifier == "mlp" else [None]
         try:
-            saved = json.loads((self.folder / f"{cell.name}.json").read_bytes())
-            if saved["key"] != self.key(cell, layers):
-                return None
-            return cell_from_json(saved["cell"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return cell_from_json(record, cell, seeds, self._truth, self._classes)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            count_as_absent(path, f"no finished cell ({type(error).__name__}: {error})")
             return None
 
     def save(self, result: CellResult, layers: tuple[Layer, ...]) -> None:
         """Keeps a finished cell, whole or not at all."""
-        record = {"key": self.key(result.cell, layers), "cell": asdict(result)}
-        with store.replacing(self.folder / f"{result.cell.name}.json") as file:
-            file.write(json.dumps(record, separators=(",", ":")).encode())
+        write_record(self.path(result.cell, layers), self.key(result.cell, layers), asdict(result))

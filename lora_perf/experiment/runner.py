@@ -131,7 +131,7 @@ def run(prepared: Prepared, observer: Observer) -> Results:
     config, device, clock = prepared.config, prepared.device, prepared.clock
     zoo, plan, split = prepared.zoo, prepared.plan, prepared.split
     with clock.stage("fingerprint"):
-        checkpoints = Checkpoints(config.output_dir / "cells", config, zoo.fingerprint, split, device)
+        checkpoints = Checkpoints(config.output_dir / "cells", config, zoo, split, device)
     inputs = Inputs(config, zoo, plan.layers, split, device, observer)
     results: dict[Cell, CellResult] = {}
     for one in plan.cells:

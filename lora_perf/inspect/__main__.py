@@ -16,7 +16,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from lora_perf import store, terminal
-from lora_perf.command import exit_status
+from lora_perf.command import exit_status, refuse_lost_output
 from lora_perf.inspect import pages
 from lora_perf.inspect.findings import Inspection
 from lora_perf.inspect.gathering import Progress as Tell
@@ -62,6 +62,8 @@ def _run(arguments: list[str] | None) -> int:
         console.print(_drawn(table))
     terminal.say(console, pages.verdict(found))
     _write(found, config)
+    if config.json is None and config.output_dir is None:
+        refuse_lost_output()
     return _PROBLEMS if found.problems else 0
 
 

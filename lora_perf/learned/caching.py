@@ -8,11 +8,9 @@ from pathlib import Path
 
 import torch
 import xxhash
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from lora_perf import store
+from lora_perf.checked import count_as_absent, read_values, write_values
 from lora_perf.features import Features
 from lora_perf.layout import Layer
 from lora_perf.learned.learning import as_features, learn, make_task
@@ -35,23 +33,22 @@ def cached(
     """What `learn` gives, taken from a folder where it stands there, else learned and stored, whole or not at all.
 
     The key covers the zoo's fingerprint, the name, the layers, the train rows, the seed, the number of dimensions, the kind
-    of device and the code of this room. A damaged file counts as none.
+    of device and the code of this room with all that it builds on. A damaged file counts as none, with a warning.
 
     Raises:
         LoraPerfError: as `learn`; or the folder cannot be written.
     """
     one = resolve(name)
     task = make_task(zoo, one, layers, train, seed, device, dimensions)
-    path = folder / f"{name}-{_key(zoo, name, task.layers, task.train, seed, task.device, dimensions)}.safetensors"
-    try:
-        values = load_file(path, device=str(task.device))["values"]
-        if len(values) == len(zoo):
-            return as_features(task, one, values)
-    except (SafetensorError, KeyError, OSError):
-        pass
+    key = _key(zoo, name, task.layers, task.train, seed, task.device, dimensions)
+    path = folder / f"{name}-{key}.safetensors"
+    values = read_values(path, key)
+    if values is not None and len(values) == len(zoo):
+        return as_features(task, one, values.to(task.device))
+    if values is not None:
+        count_as_absent(path, f"values of shape {tuple(values.shape)}")
     features = learn(zoo, name, layers=layers, train=train, seed=seed, device=device, dimensions=dimensions)
-    with store.replacing(path) as file:
-        file.write(save({"values": features.values.contiguous()}))
+    write_values(path, key, features.values)
     return features
 
 
