@@ -18,6 +18,7 @@ from lora_perf.experiment.cells import CellResult
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.forecast import Forecast
 from lora_perf.experiment.plan import Plan, PlannedCell
+from lora_perf.experiment.repeated import repeated
 from lora_perf.experiment.results import Results
 from lora_perf.probes import Setting
 from lora_perf.split import Split
@@ -119,6 +120,8 @@ class ConsoleObserver:
             self._say(f"{left_out(len(zoo.skipped))}: {listed((one.path for one in zoo.skipped), 3)}")
         if split.resubstitution:
             self._say(TINY_WARNING)
+        if found := repeated(zoo, split):
+            self._say(str(found))
         if taken:
             self._say(f"{taken} of {len(plan.cells)} cells are taken from earlier runs of these settings, data and code")
         self._total, self._done = len(plan.cells), taken

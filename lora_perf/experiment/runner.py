@@ -22,6 +22,7 @@ from lora_perf.experiment.controls import shuffled_labels
 from lora_perf.experiment.inputs import Inputs
 from lora_perf.experiment.observer import Observer
 from lora_perf.experiment.plan import Plan, PlannedCell, make_plan
+from lora_perf.experiment.repeated import repeated
 from lora_perf.experiment.results import Results
 from lora_perf.layout import Layer
 from lora_perf.probes import fit, refuse_too_many
@@ -246,5 +247,6 @@ def _dataset(zoo: Zoo, split: Split) -> dict[str, Any]:
         "validation": len(split.validation),
         "test": len(split.test),
         "resubstitution": split.resubstitution,
+        "repeated": repeated(zoo, split).plain(),
         "skipped": [{"path": one.path, "reason": one.reason} for one in zoo.skipped],
     }

@@ -34,6 +34,14 @@ def summary(results: Results, figures: Sequence[str] = ()) -> str:
         lines += [f"**Warning: {TINY_WARNING}.**", ""]
     if data["skipped"]:
         lines += [f"**{left_out(len(data['skipped']))}** (`results.json` says which and why).", ""]
+    again = data.get("repeated") or {"test": 0}
+    if again["test"]:
+        other = f", {again['other_class']:,} of them under another class" * bool(again["other_class"])
+        lines += [
+            f"**{again['test']:,} of the test adapters have the weights of a train or validation adapter**{other} "
+            "(`results.json` names them); the accuracies count them.",
+            "",
+        ]
     for name in figures:
         about = f"{name} from {markdown(results.groups[0], LONGEST)}" if name == "drop" else name
         lines += [f"![{about}]({name}.svg)", ""]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from lora_perf import store
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.sources.classes import DEFAULT_COLUMN
+from lora_perf.sources.declared import no_split
 from lora_perf.sources.finite import without_non_finite
 from lora_perf.sources.hub import ALIASES, fetch
 from lora_perf.sources.paths import Found, find, open_found
-from lora_perf.sources.shards import no_split
 from lora_perf.zoo import Zoo
 from lora_perf.zoos import EMBEDDED
 

@@ -23,9 +23,9 @@ from lora_perf.headers import HeaderError, bad_file, check_size, open_file, pars
 from lora_perf.layout import Layout
 from lora_perf.sources.adapter import Meaning, Plan, layout_of, meaning_of, read_scales
 from lora_perf.sources.classes import Member, alike, declared, encode, members, split_of, text_of
+from lora_perf.sources.declared import refuse_snapshots
 from lora_perf.sources.doubles import refuse_checkpoints, same_copies
 from lora_perf.sources.metadata import PEFT_WEIGHTS, read_object
-from lora_perf.sources.shards import refuse_snapshots
 from lora_perf.sources.strays import WRITTEN_HERE, is_own
 from lora_perf.sources.tree import PEFT_CONFIG, Tree, by_parts
 from lora_perf.zoo import FloatRows, RowSource, Skipped, Zoo

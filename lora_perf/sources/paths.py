@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from lora_perf import store
 from lora_perf.errors import LoraPerfError, listed
+from lora_perf.sources.declared import refuse_logs, shards_of
 from lora_perf.sources.folder import open_folder
 from lora_perf.sources.identity import identity
 from lora_perf.sources.metadata import read_object
-from lora_perf.sources.shards import refuse_logs, shards_of
 from lora_perf.sources.strays import WRITTEN_HERE, read_if_own
 from lora_perf.sources.tree import ADAPTER, PARQUET, PEFT_CONFIG, Tree, parent, walk
 from lora_perf.zoo import Zoo
