@@ -47,6 +47,12 @@ def config_kinds(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def mlx_kinds(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The kind that an `adapter_config.json` of mlx-lm asks for, where it is no LoRA."""
+    kind = str(config.get("fine_tune_type", "lora")).lower()
+    return () if kind == "lora" else ({"dora": "DoRA", "full": "a full fine-tuning"}.get(kind, kind),)
+
+
 def refuse(found: tuple[str, ...], where: str) -> None:
     """Raises where there is a kind that is no product B A.
 

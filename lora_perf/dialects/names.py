@@ -39,7 +39,7 @@ class Part:
 def parse_part(name: str) -> Part | None:
     """The place of a factor of a LoRA by its tensor's name, or None for any other tensor."""
     factor = parse_factor(name)
-    part = None if factor is None or factor.transposed else _part(factor)
+    part = None if factor is None else _part(factor)
     # Nothing but a wrapper stood before the ending.
     return part if part is not None and part.module else None
 

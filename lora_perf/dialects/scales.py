@@ -9,16 +9,34 @@ from dataclasses import dataclass
 from math import inf, isfinite, sqrt
 from typing import Any, TypeVar
 
-from lora_perf.dialects.kinds import config_kinds, refuse
+from lora_perf.dialects.kinds import config_kinds, mlx_kinds, refuse
 from lora_perf.errors import LoraPerfError
 
 Number = TypeVar("Number", int, float)
+Default = TypeVar("Default", int, float, None)
 
 METADATA_KEY = "lora_adapter_metadata"
 # What PEFT takes for a key that the configuration leaves out.
 _DEFAULT = 8
 # The initialisations that also change the weights of the base model, by the beginning of their names.
 _RESIDUAL = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A module as statements of scales see it.
+
+    Attributes:
+        module: its canonical name.
+        path: its name within its model, as the patterns of a configuration see it.
+        rank: of its factors.
+        conv: whether it is a convolution with a kernel.
+    """
+
+    module: str
+    path: str
+    rank: int
+    conv: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +49,83 @@ class Recipe:
     ranks: tuple[tuple[re.Pattern[str], int], ...]
     alphas: tuple[tuple[re.Pattern[str], float], ...]
     rslora: bool
+    ranked: bool
+    """Whether the configuration states its rank: else it is PEFT's default."""
     notes: tuple[str, ...]
 
-    def scale(self, path: str, rank: int) -> float:
-        """s of the module `path` (its name within its model) whose factors have this rank: alpha / r, or alpha / sqrt(r).
+    def scale(self, place: Place) -> float:
+        """s of a module: alpha / r, or alpha / sqrt(r).
 
         Raises:
             LoraPerfError: the configuration gives the module another rank.
         """
-        configured = _first(self.ranks, path, self.rank)
-        if configured != rank:
+        rank = _first(self.ranks, place.path, None)
+        configured = self.rank if rank is None else rank
+        if configured != place.rank:
+            default = (
+                "" if self.ranked or rank is not None else f", which has no r, so that PEFT's default of {_DEFAULT} counts"
+            )
             raise LoraPerfError(
-                expected=f"factors of rank {configured} for {path}, by {self.where}",
-                found=f"rank {rank} in the file",
+                expected=f"factors of rank {configured} for {place.path}, by {self.where}{default}",
+                found=f"rank {place.rank} in the file",
                 fix="give the adapter the configuration that it was saved with",
             )
-        alpha = _first(self.alphas, path, self.alpha)
-        return alpha / sqrt(rank) if self.rslora else alpha / rank
+        alpha = _first(self.alphas, place.path, self.alpha)
+        return alpha / sqrt(place.rank) if self.rslora else alpha / place.rank
+
+
+@dataclass(frozen=True, slots=True)
+class MlxRecipe:
+    """Scale and rank of all modules by the configuration of mlx-lm, whose scale is s itself."""
+
+    where: str
+    factor: float
+    rank: int | None
+    rslora: bool = False
+    notes: tuple[str, ...] = ()
+
+    def scale(self, place: Place) -> float:
+        """s of a module.
+
+        Raises:
+            LoraPerfError: the configuration has another rank.
+        """
+        if self.rank not in (None, place.rank):
+            raise LoraPerfError(
+                expected=f"factors of rank {self.rank} for {place.path}, by lora_parameters of {self.where}",
+                found=f"rank {place.rank} in the file",
+                fix="give the adapter the configuration that it was saved with",
+            )
+        return self.factor
+
+
+def is_mlx(config: object) -> bool:
+    """Whether a configuration is one of mlx-lm, which lies beside every checkpoint of a run."""
+    return isinstance(config, Mapping) and not config.keys().isdisjoint(("lora_parameters", "fine_tune_type"))
+
+
+def read_config(config: object, where: str) -> Recipe | MlxRecipe:
+    """The recipe of an `adapter_config.json`, of PEFT or of mlx-lm.
+
+    Raises:
+        LoraPerfError: a kind of adapter that is no product s B A, or a value of a wrong type; the key is named.
+    """
+    if not isinstance(config, Mapping) or not is_mlx(config):
+        return read_recipe(config, where)
+    refuse(mlx_kinds(config), where)
+    parameters = config.get("lora_parameters")
+    if not isinstance(parameters, Mapping) or "scale" not in parameters:
+        raise _bad(f"lora_parameters of {where}", "an object with a scale", parameters)
+    rank = parameters.get("rank")
+    return MlxRecipe(
+        where,
+        _alpha(parameters["scale"], f"scale in lora_parameters of {where}"),
+        None if rank is None else _rank(rank, f"rank in lora_parameters of {where}"),
+    )
 
 
 def read_recipe(config: object, where: str) -> Recipe:
-    """The recipe of a LoraConfig as a dictionary.
+    """The recipe of a LoraConfig as a dictionary; `rank` and `alpha` count where `r` and `lora_alpha` are missing.
 
     A pattern names a module as PEFT takes it: a regular expression of the whole dotted name or of its last components; the
     first that fits counts.
@@ -66,17 +140,21 @@ def read_recipe(config: object, where: str) -> Recipe:
     if not isinstance(rslora, bool | None):
         raise _bad(f"use_rslora of {where}", "true or false", rslora)
     start = config.get("init_lora_weights")
-    residual = isinstance(start, str) and start.lower().startswith(_RESIDUAL)
+    notes = []
+    if isinstance(start, str) and start.lower().startswith(_RESIDUAL):
+        notes.append(f"{where}: init_lora_weights {start!r} also changed the base model, so dW is relative to that")
+    rank_key, alpha_key = ("r" if "r" in config else "rank"), ("lora_alpha" if "lora_alpha" in config else "alpha")
+    if alpha_key not in config:
+        notes.append(f"{where} has no lora_alpha: PEFT's default of {_DEFAULT} counts")
     return Recipe(
         where=where,
-        rank=_rank(config.get("r", _DEFAULT), f"r of {where}"),
-        alpha=_alpha(config.get("lora_alpha", _DEFAULT), f"lora_alpha of {where}"),
+        rank=_rank(config.get(rank_key, _DEFAULT), f"{rank_key} of {where}"),
+        alpha=_alpha(config.get(alpha_key, _DEFAULT), f"{alpha_key} of {where}"),
         ranks=tuple((key, _rank(value, place)) for key, value, place in _patterns(config, "rank_pattern", where)),
         alphas=tuple((key, _alpha(value, place)) for key, value, place in _patterns(config, "alpha_pattern", where)),
         rslora=bool(rslora),
-        notes=(f"{where}: init_lora_weights {start!r} also changed the base model, so dW is relative to that",)
-        if residual
-        else (),
+        ranked=rank_key in config,
+        notes=tuple(notes),
     )
 
 
@@ -124,7 +202,7 @@ def _patterns(config: Mapping[str, Any], key: str, where: str) -> list[tuple[re.
     return found
 
 
-def _first(patterns: tuple[tuple[re.Pattern[str], Number], ...], path: str, default: Number) -> Number:
+def _first(patterns: tuple[tuple[re.Pattern[str], Number], ...], path: str, default: Default) -> Number | Default:
     return next((value for pattern, value in patterns if pattern.match(path)), default)
 
 

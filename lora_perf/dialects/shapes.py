@@ -8,15 +8,30 @@ from lora_perf.dialects.schema import TensorEntry
 from lora_perf.errors import LoraPerfError
 
 
-def flat_shapes(module: str, down: tuple[int, ...], up: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
+def flat_shapes(
+    module: str, down: tuple[int, ...], up: tuple[int, ...], *, transposed: bool = False
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """The shapes of the down (r, k) and the up (m, r) after flattening.
 
     Shapes:
-        A convolution's down (r, in, kh, kw) becomes (r, in * kh * kw); its up is (m, r, 1, 1).
+        A convolution's down (r, in, kh, kw) becomes (r, in * kh * kw); its up is (m, r, 1, 1). Transposed factors are
+        matrices (k, r) and (r, m).
 
     Raises:
         LoraPerfError: an axis of no element, fewer than two axes, an up with a kernel, or ranks that disagree.
     """
+    if (0,) in (down, up):
+        raise LoraPerfError(
+            expected=f"the weights of {module}",
+            found="tensors of no element, as ZeRO-3 of DeepSpeed leaves them where each process holds a part",
+            fix="save the adapter again with the weights gathered (stage3_gather_16bit_weights_on_model_save)",
+        )
+    if len(down) == len(up) == 3 and down[0] == up[0] and up[2] != 1:
+        raise LoraPerfError(
+            expected=f"two matrices for {module}",
+            found=f"shapes {down} and {up}: a LoRA of the {down[0]} experts of a layer, one pair each",
+            fix="leave the adapter out, or convert it to one pair an expert with the program that trained it",
+        )
     for side, shape in (("down", down), ("up", up)):
         if len(shape) < 2 or min(shape) < 1:
             raise LoraPerfError(
@@ -24,6 +39,8 @@ def flat_shapes(module: str, down: tuple[int, ...], up: tuple[int, ...]) -> tupl
                 found=f"shape {shape}",
                 fix="leave the adapter out: it is damaged",
             )
+    if transposed and len(down) == len(up) == 2:
+        down, up = down[::-1], up[::-1]
     if prod(up[2:]) != 1:
         raise LoraPerfError(
             expected=f"an up (m, r) or (m, r, 1, 1) of {module}",

@@ -1,12 +1,13 @@
-"""One adapter file: what its header means, and how its data section becomes a row."""
+"""One adapter file: what its header means, and the scales of its modules."""
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from math import isclose
 from typing import Any
 
 import numpy as np
@@ -14,23 +15,26 @@ import torch
 from numpy.typing import NDArray
 
 from lora_perf.dialects import Reading, TensorEntry, read_names
+from lora_perf.dialects.reading import QUANTISED
+from lora_perf.dialects.schema import Claim
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.headers import Entry, Header
 from lora_perf.layout import Layout
 
 # Bytes of a weight of each dtype.
-SIZES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
-# What NumPy takes the bytes for, and what torch does where NumPy has no such type or converts it 16 times as slowly.
-_DTYPES: dict[str, tuple[str, torch.dtype | None]] = {
-    "F32": ("<f4", None),
-    "F64": ("<f8", None),
-    "F16": ("<f2", torch.float16),
-    "BF16": ("<i2", torch.bfloat16),
-}
-# Values that torch copies on one thread: it shares more of them among threads, which wait for each other.
-_ALONE = 1 << 15
+SIZES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, **dict.fromkeys(QUANTISED, 1)}
+UNREAD = "parts of the update that are not read: "
 # How an alpha is unpacked; some programs write it as an integer.
 _ALPHAS = {"F32": "<f", "F16": "<e", "F64": "<d", "I64": "<q", "I32": "<i", "I16": "<h", "I8": "<b", "U8": "<B", "BF16": "<f"}
+# Programs that cast a whole file cast its alphas too.
+_FLOAT8 = {
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+}
+# How far an alpha may be from what is stated elsewhere, by the rounding of its dtype; 1e-4 for the others.
+_ROUNDING = {"F16": 1e-3, "BF16": 8e-3, "F8_E4M3": 0.07, "F8_E4M3FNUZ": 0.07, "F8_E5M2": 0.13, "F8_E5M2FNUZ": 0.13}
 # Alphas this close together are read by one call: reading a page costs less than another call.
 _NEAR = 1 << 14
 
@@ -47,6 +51,7 @@ class Meaning:
         ranks: of each pair.
         scales: (modules,) float64, where they do not depend on an alpha; there it is 1 / r.
         alphas: (index of the module, entry) of the alphas to multiply with.
+        claims: (index of the module, claim) of what else is stated of scales that come from alphas.
     """
 
     reading: Reading
@@ -56,29 +61,39 @@ class Meaning:
     ranks: tuple[int, ...]
     scales: NDArray[np.float64]
     alphas: tuple[tuple[int, Entry], ...]
+    claims: tuple[tuple[int, Claim], ...]
 
 
-def meaning_of(header: Header, config: Mapping[str, Any] | None) -> Meaning:
-    """The meaning of a header and of the `adapter_config.json` beside the file.
+def meaning_of(header: Header, config: Mapping[str, Any] | None, unclear: str | None = None) -> Meaning:
+    """The meaning of a header and of the `adapter_config.json` beside the file; for `unclear` see `read_names`.
 
     Raises:
-        LoraPerfError: what `read_names` refuses, a factor without its partner, weights of another dtype than these floats.
+        LoraPerfError: what `read_names` refuses, a factor without its partner, a part of the update that is not read, weights
+            of another dtype than floats and int8 with a scale.
     """
     entries = header.entries
     tensors = {name: TensorEntry(entry.dtype, entry.shape) for name, entry in entries.items()}
-    reading = read_names(tensors, header.metadata, config)
+    reading = read_names(tensors, header.metadata, config, unclear)
     if reading.unpaired:
         raise LoraPerfError(
             expected="a down and an up of each module",
             found=f"{len(reading.unpaired)} without partner: {listed(reading.unpaired, 3)}",
             fix="leave the adapter out: it is incomplete",
         )
+    if reading.unsupported:
+        raise LoraPerfError(
+            expected="nothing of the update besides factors and their alphas",
+            found=f"{UNREAD}{listed(reading.unsupported, 3)}",
+            fix="leave the adapter out, or convert it to a plain LoRA with the program that trained it",
+        )
     pairs = reading.pairs
     for name in [name for pair in pairs for name in (pair.down, pair.up)]:
         _check_dtype(name, entries[name].dtype, SIZES)
     for pair in pairs:
         if pair.alpha is not None:
-            _check_dtype(pair.alpha, entries[pair.alpha].dtype, _ALPHAS)
+            _check_dtype(pair.alpha, entries[pair.alpha].dtype, _ALPHAS | _FLOAT8)
+        for name in filter(None, (pair.down_scale, pair.up_scale)):
+            _check_dtype(name, entries[name].dtype, ("F32", "F16", "BF16"))
     return Meaning(
         reading,
         entries,
@@ -87,10 +102,12 @@ def meaning_of(header: Header, config: Mapping[str, Any] | None) -> Meaning:
         tuple(pair.rank for pair in pairs),
         np.array([1 / pair.rank if pair.scale is None else pair.scale for pair in pairs]),
         tuple((i, entries[pair.alpha]) for i, pair in enumerate(pairs) if pair.alpha is not None),
+        tuple((i, claim) for i, pair in enumerate(pairs) for claim in pair.claims),
     )
 
 
-def _check_dtype(name: str, dtype: str, known: Mapping[str, object]) -> None:
+def _check_dtype(name: str, dtype: str, known: Iterable[str]) -> None:
+    known = tuple(known)
     if dtype not in known:
         raise LoraPerfError(
             expected=f"a tensor {name!r} of dtype {listed(known)}", found=dtype, fix="convert the adapter or leave it out"
@@ -135,7 +152,33 @@ def read_scales(meaning: Meaning, descriptor: int, begin: int) -> NDArray[np.flo
     return scales
 
 
+def contradictions(meaning: Meaning, scales: NDArray[np.float64]) -> tuple[str, ...]:
+    """What is stated of the scales of one file and contradicted by the alphas, which count.
+
+    Raises:
+        LoraPerfError: a statement that must not be contradicted.
+    """
+    found: Counter[str] = Counter()
+    for index, claim in meaning.claims:
+        pair = meaning.reading.pairs[index]
+        assert pair.alpha is not None
+        tolerance = _ROUNDING.get(meaning.entries[pair.alpha].dtype, 1e-4)
+        if any(isclose(scales[index], one, rel_tol=tolerance) for one in (claim.scale, claim.other) if one is not None):
+            continue
+        if claim.binding:
+            raise LoraPerfError(
+                expected=f"one scale for {pair.module}",
+                found=f"{scales[index]:g} by {pair.alpha}, {claim.scale:g} by {claim.where}",
+                fix="remove the statement that is wrong",
+            )
+        found[claim.where] += 1
+    count = len(meaning.modules)
+    return tuple(f"{where}, but the alphas of {n} of {count} modules are others, and count" for where, n in found.items())
+
+
 def _number(dtype: str, value: bytes) -> float:
+    if dtype in _FLOAT8:
+        return float(torch.frombuffer(bytearray(value), dtype=_FLOAT8[dtype]).float())
     whole = b"\0\0" + value if dtype == "BF16" else value  # the upper half of a float32
     return float(struct.unpack(_ALPHAS[dtype], whole)[0])
 
@@ -147,146 +190,3 @@ def layout_of(meanings: Sequence[Meaning]) -> Layout:
     for pair, (_, m, k), r in zip(meanings[0].reading.pairs, meanings[0].modules, ranks, strict=True):
         shapes += [(pair.down_layer, (r, k)), (pair.up_layer, (m, r))]
     return Layout(shapes)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Values that stand together in the file and in the row.
-
-    Attributes:
-        begin: of their bytes in the data section.
-        dtype: in the file.
-        start: their first column.
-        count: of values.
-        padded: (m, r, R) where an up (m, r) stands in a layer (m, R).
-    """
-
-    begin: int
-    dtype: str
-    start: int
-    count: int
-    padded: tuple[int, int, int] | None = None
-
-    @property
-    def end(self) -> int:
-        return self.begin + self.count * SIZES[self.dtype]
-
-
-class Plan:
-    """The way of a data section into a row.
-
-    float32 values go straight to their columns, by one call to the system however their order in the file differs from
-    that in the row. Other dtypes, and factors of a smaller rank than the layout's, pass through a buffer.
-    """
-
-    def __init__(self, meaning: Meaning, layout: Layout) -> None:
-        pieces = _pieces(meaning, layout)
-        self.begin, self.end = pieces[0].begin, max(piece.end for piece in pieces)
-        self.pieces = _merged(pieces)
-        self.complete = sum(piece.count for piece in pieces) == layout.p
-        self.direct = self.complete and all(piece.dtype == "F32" for piece in pieces)
-
-    @property
-    def buffer_nbytes(self) -> int:
-        """Bytes of the buffer that `fill` needs."""
-        return 0 if self.direct else self.end - self.begin
-
-    def fill(self, row: NDArray[np.float32], descriptor: int, begin: int, buffer: NDArray[np.uint8]) -> None:
-        """Reads the row (p,) from a file whose data section begins at `begin`.
-
-        Raises:
-            EOFError: the file is shorter than it was.
-            OSError: it cannot be read.
-        """
-        if self.direct:
-            view = row.data.cast("B")
-            self._scatter(view, descriptor, begin)
-            return
-        data = buffer[: self.buffer_nbytes]
-        read_into(descriptor, [data.data], begin + self.begin)
-        if not self.complete:
-            row[:] = 0
-        for piece in self.pieces:
-            values = data[piece.begin - self.begin : piece.end - self.begin]
-            target = row[piece.start : piece.start + piece.count]
-            if piece.padded is not None:
-                m, r, largest = piece.padded
-                target = row[piece.start : piece.start + m * largest].reshape(m, largest)[:, :r]
-            _convert(piece.dtype, values, target)
-
-    def _scatter(self, row: memoryview, descriptor: int, begin: int) -> None:
-        views: list[memoryview] = []
-        place = end = self.begin
-        for piece in self.pieces:
-            gap = piece.begin - end
-            if gap > len(_SINK) or len(views) > _MOST_VIEWS:
-                read_into(descriptor, views, begin + place)
-                views, place = [], piece.begin
-            elif gap:
-                views.append(_SINK[:gap])
-            views.append(row[4 * piece.start : 4 * (piece.start + piece.count)])
-            end = piece.end
-        read_into(descriptor, views, begin + place)
-
-
-# Where bytes between the wanted ones go, such as alphas; nobody reads it, so threads may share it.
-_SINK = memoryview(bytearray(4096))
-_MOST_VIEWS = 1000  # a call takes 1,024 on Linux and macOS; a piece adds at most two
-
-
-def read_into(descriptor: int, views: list[memoryview], place: int) -> None:
-    """Fills all views with the bytes that begin at `place`.
-
-    Raises:
-        EOFError: the file ends before.
-        OSError: it cannot be read.
-    """
-    count = os.preadv(descriptor, views, place)
-    wanted = sum(map(len, views))
-    while count < wanted:  # a call reads at most 2 GiB
-        if not count:
-            raise EOFError
-        place, wanted = place + count, wanted - count
-        while count >= len(views[0]):
-            count -= len(views.pop(0))
-        views[0] = views[0][count:]
-        count = os.preadv(descriptor, views, place)
-
-
-def _pieces(meaning: Meaning, layout: Layout) -> list[Piece]:
-    """One piece a factor, in the order of the file."""
-    pieces = []
-    for pair, module in zip(meaning.reading.pairs, layout.modules, strict=True):
-        down, up = meaning.entries[pair.down], meaning.entries[pair.up]
-        (m, r), (_, k) = pair.up_shape, pair.down_shape
-        pieces.append(Piece(down.begin, down.dtype, module.down.start, r * k))
-        padded = None if r == module.rank else (m, r, module.rank)
-        pieces.append(Piece(up.begin, up.dtype, module.up.start, m * r, padded))
-    return sorted(pieces, key=lambda piece: piece.begin)
-
-
-def _merged(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    """The same values in as few pieces as there can be."""
-    merged = [pieces[0]]
-    for one, other in pairwise(pieces):
-        last = merged[-1]
-        follows = other.begin == one.end and other.start == one.start + one.count and other.dtype == one.dtype
-        if follows and one.padded is None and other.padded is None:
-            merged[-1] = Piece(last.begin, last.dtype, last.start, last.count + other.count)
-        else:
-            merged.append(other)
-    return tuple(merged)
-
-
-def _convert(dtype: str, values: NDArray[np.uint8], target: NDArray[np.float32]) -> None:
-    """Copies values, given as their bytes, to a target of as many float32; what is beyond float32 becomes infinite."""
-    carrier, kind = _DTYPES[dtype]
-    source = values.view(carrier).reshape(target.shape)
-    if kind is None:
-        with np.errstate(over="ignore"):
-            np.copyto(target, source)
-        return
-    halves, to = torch.from_numpy(source).view(kind), torch.from_numpy(target)
-    step = max(1, _ALONE * len(target) // target.size)
-    for start in range(0, len(target), step):
-        to[start : start + step].copy_(halves[start : start + step])

@@ -17,17 +17,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lora_perf.dialects.scales import METADATA_KEY
+from lora_perf.dialects.scales import is_mlx
+from lora_perf.dialects.statements import scale_entries
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.headers import HeaderError, bad_file, check_size, open_file, parse_header, read_text, reason, split_metadata
 from lora_perf.layout import Layout
-from lora_perf.sources.adapter import Meaning, Plan, layout_of, meaning_of, read_scales
+from lora_perf.sources.adapter import Meaning, contradictions, layout_of, meaning_of, read_scales
 from lora_perf.sources.classes import Member, alike, declared, encode, members, split_of, text_of
 from lora_perf.sources.declared import refuse_snapshots
 from lora_perf.sources.doubles import refuse_checkpoints, same_copies
 from lora_perf.sources.metadata import PEFT_WEIGHTS, read_object
+from lora_perf.sources.plan import Plan
 from lora_perf.sources.strays import WRITTEN_HERE, is_own
-from lora_perf.sources.tree import PEFT_CONFIG, Tree, by_parts
+from lora_perf.sources.tree import PEFT_CONFIG, Tree, by_parts, parent
 from lora_perf.zoo import FloatRows, RowSource, Skipped, Zoo
 
 _SHARD = re.compile(r"-(\d{4,})-of-(\d{4,})\.safetensors$", re.IGNORECASE)
@@ -50,6 +52,7 @@ class Opened:
         size: of the file in bytes.
         changed: when it was last changed, in nanoseconds.
         node: what the system knows the file by, whatever its names.
+        problems: what it states of its scales and does not hold.
     """
 
     member: Member
@@ -59,6 +62,7 @@ class Opened:
     size: int
     changed: int
     node: tuple[int, int]
+    problems: tuple[str, ...] = ()
 
 
 def open_folder(folder: str, tree: Tree, *, label_column: str, name: str, skip_bad: bool) -> Zoo | None:
@@ -192,8 +196,10 @@ class Reader:
     def __init__(self, folder: str, tree: Tree) -> None:
         self._folder = folder
         self._configs = tree.configs
-        self._known: dict[tuple[str, str | None, str | None], Meaning] = {}
-        self._last_text, self._last = b"", ({}, "")  # type: tuple[bytes, tuple[dict[str, str], str]]
+        self._neighbours = Counter(map(parent, tree.adapters)) if tree.configs else Counter()
+        self._known: dict[tuple[str, tuple[tuple[str, str], ...], str | None, str | None], Meaning] = {}
+        self._last_text = b""
+        self._last: tuple[tuple[tuple[str, str], ...], str] = ((), "")
 
     def open(self, member: Member) -> Opened:
         """Reads the header of one file, and its alphas where it has some.
@@ -210,6 +216,7 @@ class Reader:
                 meaning = self._meaning(text, status.st_size, member.path)
                 check_size(status.st_size, begin + meaning.nbytes)
                 scales = read_scales(meaning, descriptor, begin)
+                problems = contradictions(meaning, scales) if meaning.claims else ()
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -220,15 +227,17 @@ class Reader:
             raise bad_file(path, "the end of the file") from None
         except LoraPerfError as error:
             raise LoraPerfError(expected=f"{error.expected} in {path}", found=error.found, fix=error.fix) from None
-        return Opened(member, meaning, scales, begin, status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
+        node = status.st_dev, status.st_ino
+        return Opened(member, meaning, scales, begin, status.st_size, status.st_mtime_ns, node, problems)
 
     def _meaning(self, text: bytes, size: int, path: str) -> Meaning:
         if text != self._last_text:
-            self._last_text, self._last = text, split_metadata(text)
-        metadata, rest = self._last
-        config = self._config(path)
-        # Of the metadata only this entry has a meaning; the others differ from file to file where a trainer logs into them.
-        key = rest, metadata.get(METADATA_KEY), None if config is None else repr(config)
+            metadata, rest = split_metadata(text)
+            self._last_text, self._last = text, (scale_entries(metadata), rest)
+        stated, rest = self._last
+        config, unclear = self._config(path)
+        # Of the metadata only these entries have a meaning; the others differ from file to file where a trainer logs into them.
+        key = rest, stated, None if config is None else repr(config), unclear
         if key not in self._known:
             header = parse_header(text, size)
             if is_own(header):
@@ -241,14 +250,19 @@ class Reader:
                     found=f"shard {int(shard[1])} of {int(shard[2])}",
                     fix="save the adapter again with a larger max_shard_size",
                 )
-            self._known[key] = meaning_of(header, config)
+            self._known[key] = meaning_of(header, config, unclear)
         return self._known[key]
 
-    def _config(self, path: str) -> dict[str, Any] | None:
+    def _config(self, path: str) -> tuple[dict[str, Any] | None, str | None]:
+        """The configuration beside a file, or, where it may be that of another file, what stands there."""
         inner, _, name = path.rpartition("/")
-        if name != PEFT_WEIGHTS or inner not in self._configs:
-            return None
-        return read_object(os.path.join(self._folder, inner, PEFT_CONFIG))
+        if inner not in self._configs:
+            return None, None
+        config = read_object(os.path.join(self._folder, inner, PEFT_CONFIG))
+        # A renamed file keeps its configuration; mlx-lm writes the checkpoints of a run side by side, with one for all.
+        if name == PEFT_WEIGHTS or self._neighbours[inner] == 1 or is_mlx(config):
+            return config, None
+        return None, f"{self._neighbours[inner]} adapters beside it, so that it is unclear whose it is"
 
 
 def _agreeing(opened: list[Opened], folder: str, refuse: Callable[[str, LoraPerfError], None]) -> list[Opened]:
@@ -289,7 +303,9 @@ def _difference(found: tuple[tuple[str, int, int], ...], usual: tuple[tuple[str,
 
 def _tell(folder: str, opened: list[Opened]) -> None:
     """Logs once what the headers say beside their pairs."""
-    told = Counter(note for one in opened for note in one.meaning.reading.notes)
+    told = Counter(
+        text for one in opened for text in (*one.meaning.reading.notes, *one.meaning.reading.problems, *one.problems)
+    )
     for note, count in told.items():
         _log.warning("%s: %d adapters: %s", folder, count, note)
     others = Counter(one.meaning.reading.other for one in opened if one.meaning.reading.other)

@@ -171,21 +171,21 @@ def test_an_alpha_beside_new_names_finds_its_module() -> None:
     assert read_names(header).pairs[0].alpha == "transformer.a.alpha"
 
 
-def test_an_alpha_of_no_module_is_of_no_use_and_named() -> None:
-    reading = read_names({**diffusers("unet.a"), "unet.b.alpha": entry()})
-    assert reading.other == ("unet.b.alpha",)
-    assert reading.pairs[0].scale == 1.0
+def test_an_alpha_of_no_module_is_refused_where_a_module_has_none() -> None:
+    with pytest.raises(LoraPerfError, match=r"found no factors for unet\.b\.alpha, and no scale for 1 of 1 modules"):
+        read_names({**diffusers("unet.a"), "unet.b.alpha": entry()})
+
+
+def test_an_alpha_of_no_module_is_a_problem_where_all_modules_have_theirs() -> None:
+    reading = read_names({**kohya(TO_Q), f"{TO_K}.alpha": entry()})
+    assert reading.problems == (f"alphas of modules without factors: {TO_K}.alpha",)
+    assert reading.other == (f"{TO_K}.alpha",)
 
 
 def test_kohya_modules_without_alpha_have_scale_one_and_are_counted() -> None:
     reading = read_names({**kohya(TO_Q), **kohya(TO_K, alpha=None)})
     assert [(found.scale, found.alpha) for found in reading.pairs] == [(1.0, None), (None, f"{TO_Q}.alpha")]
     assert reading.notes == ("no alpha: scale taken as 1 for 1 of 2 modules",)
-
-
-def test_the_numbers_in_kohya_metadata_change_nothing() -> None:
-    informed = read_names(kohya(TO_Q, alpha=None), {"ss_network_dim": "64", "ss_network_alpha": "32"})
-    assert informed == read_names(kohya(TO_Q, alpha=None))
 
 
 def test_an_alpha_of_many_numbers_is_refused() -> None:
@@ -202,7 +202,7 @@ def test_two_alphas_for_one_module_are_refused() -> None:
 
 
 def test_an_empty_header_is_refused() -> None:
-    with pytest.raises(LoraPerfError, match="found no tensor; check that the file is a LoRA adapter"):
+    with pytest.raises(LoraPerfError, match="found no tensor, as where ZeRO-3 of DeepSpeed spread the weights"):
         read_names({})
 
 

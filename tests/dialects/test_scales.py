@@ -96,13 +96,13 @@ def test_an_alpha_in_the_file_counts_before_the_configuration() -> None:
 
 @pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga"])
 def test_an_initialisation_that_changed_the_base_model_is_noted(start: str) -> None:
-    (note,) = read_names(peft("a"), config={"r": 4, "init_lora_weights": start}).notes
+    (note,) = read_names(peft("a"), config={"r": 4, "lora_alpha": 4, "init_lora_weights": start}).notes
     assert note == f"adapter_config.json: init_lora_weights {start!r} also changed the base model, so dW is relative to that"
 
 
 @pytest.mark.parametrize("start", [True, False, None, "gaussian", "eva", "orthogonal"])
 def test_other_initialisations_are_not_noted(start: object) -> None:
-    assert read_names(peft("a"), config={"r": 4, "init_lora_weights": start}).notes == ()
+    assert read_names(peft("a"), config={"r": 4, "lora_alpha": 4, "init_lora_weights": start}).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,13 @@ def test_metadata_that_say_nothing_of_a_scale_change_nothing() -> None:
     assert scales(header, metadata=metadata) == {"unet.mid_block.to_q": 2.0, "text_encoder.a": 1.0}
 
 
-def test_a_configuration_beside_the_file_counts_before_its_metadata() -> None:
-    assert scales(peft("a"), {"r": 4, "lora_alpha": 4}, {"r": 4, "lora_alpha": 8}) == {"a": 1.0}
+def test_a_configuration_and_metadata_that_agree_count_once() -> None:
+    assert scales(peft("a"), {"r": 4, "lora_alpha": 8}, {"r": 4, "lora_alpha": 8}) == {"a": 2.0}
+
+
+def test_a_configuration_that_the_metadata_contradict_is_refused_with_both_named() -> None:
+    with pytest.raises(LoraPerfError, match=r"one scale for a; found 1 by adapter_config\.json, 2 by lora_adapter_metadata"):
+        scales(peft("a"), {"r": 4, "lora_alpha": 4}, {"r": 4, "lora_alpha": 8})
 
 
 def test_metadata_that_ask_for_another_kind_are_refused() -> None:

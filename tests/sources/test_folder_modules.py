@@ -77,13 +77,13 @@ def test_a_kind_that_is_no_product_is_named_with_its_file(tmp_path: Path) -> Non
         lora_perf.load(tmp_path)
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float8_e4m3fn, torch.int8], ids=str)
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool], ids=str)
 def test_weights_of_another_dtype_are_refused(dtype: torch.dtype, tmp_path: Path) -> None:
     content = tensors(factors())
     name = f"{BLOCK}.attn2.to_v.lora.up.weight"
     content[name] = content[name].to(dtype)
     save(tmp_path / "cat" / "a.safetensors", content)
-    message = rf"a tensor '{re.escape(name)}' of dtype F32, F16, BF16, F64 in .*a\.safetensors; found (I64|BOOL|F8_E4M3|I8);"
+    message = rf"a tensor '{re.escape(name)}' of dtype F32, F16, BF16, F64, F8.* in .*a\.safetensors; found (I64|BOOL);"
     with pytest.raises(LoraPerfError, match=message):
         lora_perf.load(tmp_path)
 
