@@ -39,8 +39,8 @@ class InspectConfig:
     """Cosine of two updates dW from which they count as near duplicates, from 0.9 to below 1."""
     label_column: str = "category_label"
     """Column of the labels, in data sets and in the metadata of adapter files."""
-    split: str = "train"
-    """Part of a data set that has several."""
+    split: str | None = None
+    """Part of a data set that has several: a name, several as a+b, or all; by default its own split is kept."""
     json: Path | None = None
     """Write all that was found, with every adapter's name, to this file."""
     output_dir: Path | None = None

@@ -28,7 +28,7 @@ def inspection(
     *,
     near: float = NEAR,
     label_column: str = "category_label",
-    split: str = "train",
+    split: str | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
     """What there is to know of a collection of adapters before one learns on it, and what is wrong with it.
@@ -37,7 +37,7 @@ def inspection(
         source: a folder of adapter files, one such file, or whatever `lora_perf.load` opens.
         near: the cosine of two dW from which they count as near.
         label_column: the column of the labels, in data sets and in the metadata of adapter files.
-        split: the part of a data set that has several.
+        split: the part of a data set that has several; see `load`.
         progress: called with the name of a stage, how many adapters are done, and how many there are.
 
     Cost: the header of each file, one pass over the weights (see `content_of`) and a search (see `repeats_of`). Memory does
@@ -102,7 +102,7 @@ def _unpaired_layers(zoo: Zoo) -> Iterable[Finding]:
         )
 
 
-def _adapter_files(source: str | Path, split: str) -> tuple[str, Tree, bool] | None:
+def _adapter_files(source: str | Path, split: str | None) -> tuple[str, Tree, bool] | None:
     """The folder and the adapter files that are meant, and whether it is a single one; None for any other source."""
     if str(source) in {"", *EMBEDDED, *ALIASES}:
         return None

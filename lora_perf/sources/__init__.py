@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from lora_perf import store
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.sources.classes import DEFAULT_COLUMN
-from lora_perf.sources.declared import no_split
 from lora_perf.sources.finite import without_non_finite
-from lora_perf.sources.hub import ALIASES, fetch
+from lora_perf.sources.hub import ALIASES, is_hub_id, open_hub
 from lora_perf.sources.paths import Found, find, open_found
+from lora_perf.sources.splits import refuse_choices
 from lora_perf.zoo import Zoo
 from lora_perf.zoos import EMBEDDED
 
@@ -25,19 +25,20 @@ if TYPE_CHECKING:
 
 _SANITY_CHECK = "sanity_check_dataset"  # the folder that the original's command names
 _ENDING = re.compile(r"\.(safetensors|parquet|arrow|feather|ipc|json|jsonl|csv|txt|bin|pt|zip|tar|gz)$", re.IGNORECASE)
-_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 _log = logging.getLogger(__name__)
 
 
-def load(source: Source, *, label_column: str = DEFAULT_COLUMN, split: str = "train", skip_bad: bool = False) -> Zoo:
+def load(source: Source, *, label_column: str = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False) -> Zoo:
     """Opens a zoo; weights are read when they are used.
 
     Args:
         source: the name of an embedded zoo ("digits", "digits-shared"); a Hub alias ("1k", "10k", "50k", "100k", "small",
-            "sanity-check") or id; the path of a packed file, of a `save_to_disk` folder, of a folder of parquet shards or of
-            a folder of adapter files; a `datasets.Dataset`, or a `DatasetDict`, of which `split` is taken.
+            "sanity-check") or id; the path of a packed file, of a `save_to_disk` folder, of parquet or Arrow files or of a
+            folder of adapter files; a `datasets.Dataset` or `DatasetDict`; a `pyarrow.Table`, or what shows itself as one.
         label_column: the column of the labels, in data sets and in the metadata of adapter files.
-        split: the part of a data set that has several; a folder of adapter files is taken whole, with its `Zoo.split`.
+        split: a part of a data set that has several ("test"), several parts ("train+test") or "all"; by default all of them
+            where they are for training, validation and testing, and then they are the split of the zoo (`Zoo.split`). A
+            folder of adapter files is taken whole, with its `Zoo.split`.
         skip_bad: leave adapters out that cannot be used, with a warning each, and list them in `Zoo.skipped`: files that are
             no adapters or of other modules than most, and adapters that hold a NaN or infinity, for which all weights are
             read once.
@@ -46,9 +47,10 @@ def load(source: Source, *, label_column: str = DEFAULT_COLUMN, split: str = "tr
         LoraPerfError: the source is none of these, or something in it is amiss (see the readers).
     """
     if isinstance(source, Zoo):
+        refuse_choices(label_column, split, "a Zoo")
         return source
     if not isinstance(source, str | Path):
-        zoo = _from_datasets(source, label_column, split, type(source).__name__)
+        zoo = _of_object(source, label_column, split)
     elif (found := locate(source, split)) is not None:
         return open_located(found, label_column=label_column, split=split, skip_bad=skip_bad)
     else:
@@ -56,7 +58,7 @@ def load(source: Source, *, label_column: str = DEFAULT_COLUMN, split: str = "tr
     return without_non_finite(zoo) if skip_bad else zoo
 
 
-def locate(source: str | Path, split: str = "train") -> Found | None:
+def locate(source: str | Path, split: str | None = None) -> Found | None:
     """What stands at a path; None where a source is none, but the name of an embedded zoo or of a data set.
 
     Raises:
@@ -69,18 +71,20 @@ def locate(source: str | Path, split: str = "train") -> Found | None:
     return find(path, split)
 
 
-def open_located(found: Found, *, label_column: str = DEFAULT_COLUMN, split: str = "train", skip_bad: bool = False) -> Zoo:
+def open_located(
+    found: Found, *, label_column: str = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False
+) -> Zoo:
     """The zoo of what `locate` found, as `load` opens it.
 
     Raises:
         LoraPerfError: as `load`.
     """
-    zoo = open_found(found, label_column, split, skip_bad, _from_datasets)
+    zoo = open_found(found, label_column, split, skip_bad)
     return without_non_finite(zoo) if skip_bad else zoo
 
 
 def pack(
-    source: Source, path: str | Path, *, label_column: str = DEFAULT_COLUMN, split: str = "train", skip_bad: bool = False
+    source: Source, path: str | Path, *, label_column: str = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False
 ) -> Path:
     """Writes any source as a packed file, in a stream: memory does not grow with the zoo.
 
@@ -92,18 +96,20 @@ def pack(
     return target
 
 
-def _by_name(name: str, source: str | Path, label_column: str, split: str) -> Zoo:
+def _by_name(name: str, source: str | Path, label_column: str, split: str | None) -> Zoo:
     """A zoo that stands at no path."""
     if name in EMBEDDED:
+        refuse_choices(label_column, split, f"the embedded zoo {name}")
         return store.open_packed(EMBEDDED[name])
     if name in ALIASES:
-        return _from_datasets(fetch(ALIASES[name], split), label_column, split, name)
+        return open_hub(ALIASES[name], label_column, split, name)
     if name == _SANITY_CHECK:
         from lora_perf.zoos import synthetic
 
+        refuse_choices(label_column, split, "the synthetic zoo that stands in for it")
         _log.warning("no folder %s here: a synthetic zoo of the same form stands in for it", name)
         return synthetic.generate(synthetic.SyntheticConfig(Path(name), preset="sanity-check"))
-    if isinstance(source, str) and _HUB_ID.match(name) and not name.startswith("."):
+    if isinstance(source, str) and is_hub_id(name):
         if os.path.isdir(os.path.dirname(name)) or _ENDING.search(name):
             raise LoraPerfError(
                 expected=f"a file or folder at {name}",
@@ -112,12 +118,7 @@ def _by_name(name: str, source: str | Path, label_column: str, split: str) -> Zo
                 else "none, and its ending is that of a file",
                 fix="check the spelling of the path",
             )
-        try:
-            data = fetch(name, split)
-        except LoraPerfError as error:
-            found = f"no such path here, and as a data set of the Hub: {error.found}"
-            raise LoraPerfError(expected=f"{name!r} as a path or as {error.expected}", found=found, fix=error.fix) from None
-        return _from_datasets(data, label_column, split, name)
+        return open_hub(name, label_column, split, name)
     raise LoraPerfError(
         expected=f"a path, a Hub id, an embedded zoo ({listed(EMBEDDED)}) or a Hub alias ({listed(ALIASES)})",
         found=f"{name!r}, which is none",
@@ -125,26 +126,8 @@ def _by_name(name: str, source: str | Path, label_column: str, split: str) -> Zo
     )
 
 
-def _from_datasets(data: Any, label_column: str, split: str, name: str) -> Zoo:
-    import datasets
-    import numpy as np
+def _of_object(source: Any, label_column: str, split: str | None) -> Zoo:
+    from lora_perf.sources.hf import is_arrow, zoo_of_arrow, zoo_of_data
 
-    from lora_perf.sources.arrow import zoo_of_table
-
-    if isinstance(data, datasets.DatasetDict):
-        if split not in data:
-            raise no_split(name, split, data)
-        data = data[split]
-    if not isinstance(data, datasets.Dataset):
-        raise LoraPerfError(
-            expected="a path, a name, a Zoo, a datasets.Dataset or a datasets.DatasetDict",
-            found=f"a {type(data).__name__}",
-            fix="load or convert it first",
-        )
-    indices = None
-    if data._indices is not None:  # the mapping that select, shuffle and train_test_split leave; no public name
-        indices = data._indices.column(0).to_numpy().astype(np.int64)
-    table = data.data.table
-    feature = data.features.get(label_column)
-    names = list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
-    return zoo_of_table(table, indices=indices, label_column=label_column, name=name, class_names=names)
+    reader = zoo_of_arrow if is_arrow(source) else zoo_of_data
+    return reader(source, label_column, split, type(source).__name__)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from math import prod
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from lora_perf.errors import LoraPerfError, listed
-from lora_perf.layout import Layer, Layout, parse_name
-from lora_perf.names import Side
-from lora_perf.sources.labels import read_labels
-from lora_perf.sources.nested import NestedChunk, is_nested_float
+from lora_perf.errors import LoraPerfError
+from lora_perf.layout import Layer
+from lora_perf.sources.columns import Meaning, Shape, joined, meaning_of, read_columns
+from lora_perf.sources.labels import label_names, read_labels
+from lora_perf.sources.nested import NestedChunk
+from lora_perf.sources.scales import scales_of
+from lora_perf.sources.shards import Shard
 from lora_perf.zoo import BLOCK_NBYTES, FloatRows, RowSource, Zoo
 
 Indices = NDArray[np.int64]
@@ -24,26 +28,66 @@ Indices = NDArray[np.int64]
 Segment = tuple[int, slice | Indices, slice | Indices]
 
 
+@dataclass(frozen=True)
+class Part:
+    """A table, and which of its rows belong to a zoo.
+
+    Attributes:
+        table: its columns may stand in any order and in chunks that differ from column to column.
+        indices: (n,) the row of each adapter, where it was shuffled, selected or split; None for all rows.
+        where: what it is called in messages, "" where it is the only one.
+        class_names: of a column of ClassLabels.
+        partitions: columns that stand in its path.
+    """
+
+    table: pa.Table
+    indices: Indices | None = None
+    where: str = ""
+    class_names: Callable[[str], list[str] | None] | None = None
+    partitions: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return self.table.num_rows if self.indices is None else len(self.indices)
+
+    def shard(self) -> Shard:
+        names = self.class_names or partial(label_names, self.table.schema)
+        return Shard(self.table.schema, self.rows, self._small, self.where, self.partitions, names)
+
+    def _small(self, name: str) -> pa.ChunkedArray:
+        values = self.table.column(name)
+        if self.indices is None:
+            return values
+        values.validate(full=True)  # what is damaged must not be followed
+        return values.take(pa.array(self.indices))
+
+
 class ArrowRows(RowSource):
-    """Rows of a table of nested columns, which are checked when they are first read.
+    """Rows of tables of nested columns, one after the other, which are checked when they are first read.
 
     Args:
-        table: has the columns of the layout; their chunks may differ from column to column.
-        layout: the layers.
-        shapes: of a row of each of these columns.
-        indices: (n,) table row of each zoo row, where the data set was shuffled, selected or split.
+        parts: have the columns of the layout.
+        meaning: of these columns.
+        shapes: of a value of each of them.
     """
 
     divisible = True
 
-    def __init__(self, table: pa.Table, layout: Layout, shapes: Sequence[tuple[int, ...]], indices: Indices | None) -> None:
+    def __init__(self, parts: Sequence[Part], meaning: Meaning, shapes: Sequence[Shape]) -> None:
+        layout = meaning.layout
         self.p = layout.p
-        self.n = table.num_rows if indices is None else len(indices)
-        self._indices = indices
-        numbers = range(table.num_rows) if indices is None else places(indices, table.num_rows)
+        self.n = sum(part.rows for part in parts)
+        self._indices = _joined_indices(parts)
+        total = sum(part.table.num_rows for part in parts)
+        numbers = range(total) if self._indices is None else places(self._indices, total)
         by_bounds: dict[tuple[int, ...], list[tuple[Layer, list[NestedChunk]]]] = defaultdict(list)
-        for layer, shape in zip(layout, shapes, strict=True):
-            chunks = nested_chunks(layer.name, table.column(layer.name), numbers, shape)
+        for layer, column, shape in zip(layout, meaning.columns, shapes, strict=True):
+            chunks: list[NestedChunk] = []
+            done = 0
+            for part in parts:
+                rows = part.table.num_rows
+                chunks += nested_chunks(column, part.table.column(column), numbers[done : done + rows], shape)
+                done += rows
             bounds = tuple(np.cumsum([0, *(chunk.rows for chunk in chunks)]).tolist())
             by_bounds[bounds].append((layer, chunks))
         self._columns = [(np.asarray(bounds), columns) for bounds, columns in by_bounds.items()]
@@ -103,6 +147,18 @@ def _runs(bounds: Indices, start: int, stop: int) -> Iterable[Segment]:
         done, chunk = upto, chunk + 1
 
 
+def _joined_indices(parts: Sequence[Part]) -> Indices | None:
+    """The row of each adapter, where the rows of all tables are counted through; None where all follow each other."""
+    if all(part.indices is None for part in parts):
+        return None
+    found = []
+    begin = 0
+    for part in parts:
+        found.append(begin + (np.arange(part.rows) if part.indices is None else part.indices))
+        begin += part.table.num_rows
+    return np.concatenate(found)
+
+
 def places(indices: Indices, size: int) -> Indices:
     """(size,) where each table row first stands in the data set, -1 for the rows that it leaves out."""
     found = np.full(size, -1, np.int64)
@@ -127,66 +183,42 @@ def nested_chunks(
 def as_lists(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The lists below an extension type such as Array2D, not a copy; asking each chunk for them would make a type a chunk."""
     kind = column.type
-    return column.cast(kind.storage_type) if isinstance(kind, pa.BaseExtensionType) else column
-
-
-def matrix_shape(side: Side, shape: tuple[int, ...]) -> tuple[int, int]:
-    """The shape (rows, columns) of one value of a column: a vector is of rank 1, a convolution is flattened."""
-    if len(shape) == 1:
-        return (1, shape[0]) if side == "down" else (shape[0], 1)
-    return shape[0], prod(shape[1:])
-
-
-def weight_columns(schema: pa.Schema) -> list[tuple[str, Side]]:
-    """(name, side) of the weight columns of a table.
-
-    Raises:
-        LoraPerfError: there is none, one twice, or one holds something else than lists of floats.
-    """
-    found = []
-    for field in schema:
-        parsed = parse_name(field.name)
-        if parsed is None:
-            continue
-        if not is_nested_float(field.type):
-            raise LoraPerfError(
-                expected=f"lists of float16, float32 or float64 in column {field.name}",
-                found=f"type {field.type}",
-                fix="store the weights as nested lists or Array2D, or leave the column out",
-            )
-        found.append((field.name, parsed[1]))
-    repeated = [column for column, count in Counter(column for column, _ in found).items() if count > 1]
-    if repeated:
-        raise LoraPerfError(
-            expected="weight columns of different names",
-            found=f"{listed(repeated)} repeated",
-            fix="remove the repeated columns",
-        )
-    if not found:
-        raise LoraPerfError(
-            expected="weight columns such as unet.<module>.lora.down.weight",
-            found=f"only {listed(schema.names) or 'no columns'}",
-            fix="check that this is a data set of LoRA adapters and rename its columns",
-        )
-    return found
+    if isinstance(kind, pa.BaseExtensionType) and not isinstance(kind, pa.FixedShapeTensorType):  # whose type is its shape
+        return column.cast(kind.storage_type)
+    return column
 
 
 def zoo_of_table(
     table: pa.Table, *, indices: Indices | None, label_column: str, name: str, class_names: list[str] | None = None
 ) -> Zoo:
-    """The zoo of an Arrow table, its rows in the order of `indices` where those are given.
+    """The zoo of one Arrow table, its rows in the order of `indices` where those are given.
 
     `class_names` are those of integer labels, where they have any.
     """
-    columns = weight_columns(table.schema)
-    n = table.num_rows if indices is None else len(indices)
-    if n == 0:
+    return zoo_of_parts([Part(table, indices, class_names=lambda _: class_names)], label_column=label_column, name=name)
+
+
+def zoo_of_parts(parts: Sequence[Part], *, label_column: str, name: str, split: Tensor | None = None) -> Zoo:
+    """The zoo of the rows of some tables, one after the other.
+
+    Raises:
+        LoraPerfError: no row; tables that differ in their columns; what `read_columns`, `meaning_of`, `scales_of` and
+            `read_labels` refuse.
+    """
+    columns = joined([(part.where or name, read_columns(part.table.schema)) for part in parts])
+    filled = [part for part in parts if part.rows]
+    if not filled:
         raise LoraPerfError(
             expected="at least one adapter", found=f"a data set without rows ({name})", fix="check its filter or split"
         )
-    first = 0 if indices is None else int(indices[0])
-    weights = pa.table({column: as_lists(table.column(column)) for column, _ in columns})
-    shapes = [nested_chunks(column, weights.column(column).slice(first, 1), [0])[0].row_shape() for column, _ in columns]
-    layout = Layout((column, matrix_shape(side, shape)) for (column, side), shape in zip(columns, shapes, strict=True))
-    labels, classes = read_labels(table, label_column, class_names, indices)
-    return Zoo(ArrowRows(weights, layout, shapes, indices), layout, labels, classes, name=name)
+    part = filled[0]
+    first = 0 if part.indices is None else int(part.indices[0])
+    shapes = {
+        column: nested_chunks(column, part.table.column(column).slice(first, 1), [0])[0].row_shape()
+        for column in columns.weights
+    }
+    meaning = meaning_of(columns, shapes, name)
+    shards = [part.shard() for part in parts]
+    labels, classes = read_labels(shards, label_column)
+    rows = ArrowRows(filled, meaning, [shapes[column] for column in meaning.columns])
+    return Zoo(rows, meaning.layout, labels, classes, split=split, name=name, scales=scales_of(meaning, shards, name))

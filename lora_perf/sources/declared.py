@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.sources.doubles import copies_of
 from lora_perf.sources.parts import part_of
+from lora_perf.sources.splits import EVERY, chosen, no_split, refuse_slice
 from lora_perf.sources.tree import Tree, by_parts, parent
 
 _DECLARED = re.compile(r"^(?P<stem>.*?)[-_.]?(?P<index>\d+)[-_]of[-_](?P<total>\d+)(?P<rest>.*)\.parquet$", re.IGNORECASE)
 _SNAPSHOT = re.compile(r"(?:^|/)snapshots/([^/]+)/")
+_COLUMN = "split="  # how a partition names a split
 _log = logging.getLogger(__name__)
 
 
@@ -39,8 +41,10 @@ class Shard:
     total: int | None = None
 
 
-def shards_of(tree: Tree, folder: str, split: str) -> list[str]:
-    """The parquet files of one split in the order of their paths; of all where no name is that of a split.
+def shards_of(tree: Tree, folder: str, split: str | None) -> list[tuple[str, int | None]]:
+    """The parquet files of the chosen splits in the order of their paths, each with its part in `Zoo.split`, or None.
+
+    All files are taken where no name is that of a split; for `split` see `chosen`.
 
     Raises:
         LoraPerfError: the files are no single whole set: several snapshots or configurations, shards of several writings,
@@ -50,35 +54,35 @@ def shards_of(tree: Tree, folder: str, split: str) -> list[str]:
     refuse_snapshots(tree.parquet, folder)
     _refuse_copies(tree.parquet, folder)
     found = [_read(path, split, folder) for path in tree.parquet]
-    splits = {one.split for one in found if one.split is not None}
-    if splits:
-        chosen = _chosen(splits, split)
-        if chosen is None:
-            raise no_split(folder, split, sorted(splits))
-        unnamed = [one.path for one in found if one.split is None]
-        if unnamed and len(splits) == 1 and all(one.total is None for one in found if one.split is not None):
-            raise LoraPerfError(
-                expected=f"a split or none in the names of all parquet files in {folder}",
-                found=f"{chosen!r} beside {listed(unnamed, 3)}, so that it may be a split or a name like the others",
-                fix="give the path of the file or folder that is meant, or name the files by their splits",
-            )
-        if unnamed:
-            _log.warning(
-                "%s: %d parquet files that name no split left out beside those of %s: %s",
-                folder, len(unnamed), chosen, listed(unnamed, 3),
-            )  # fmt: skip
-        found = [one for one in found if one.split == chosen]
-    _refuse_mixed(found, folder)
-    return [one.path for one in found]
+    splits = list(dict.fromkeys(one.split for one in found if one.split is not None))
+    if not splits:
+        if split not in (None, EVERY, "train"):
+            refuse_slice(str(split), folder)
+            raise no_split(folder, str(split), ["none: no name of a file or folder is that of a split"])
+        _refuse_mixed(found, folder)
+        return [(one.path, None) for one in found]
+    taken = dict(chosen(splits, split, folder))
+    _refuse_unnamed(found, splits, taken, folder)
+    found = [one for one in found if one.split in taken]
+    _refuse_places(found, folder)
+    for name in taken:
+        _refuse_mixed([one for one in found if one.split == name], folder)
+    return [(one.path, None if one.split is None else taken[one.split]) for one in found]
 
 
-def no_split(name: str, split: str, splits: Iterable[str]) -> LoraPerfError:
-    fix = "choose one with split=..."
-    return LoraPerfError(
-        expected=f"a split {split!r} in {name}",
-        found=f"the splits {listed(splits)}",
-        fix=f"{fix}; slices and sums of splits are none" if re.search(r"[\[+]", split) else fix,
-    )
+def _refuse_unnamed(found: Sequence[Shard], splits: Sequence[str], taken: Iterable[str], folder: str) -> None:
+    unnamed = [one.path for one in found if one.split is None]
+    if unnamed and len(splits) == 1 and all(one.total is None for one in found if one.split is not None):
+        raise LoraPerfError(
+            expected=f"a split or none in the names of all parquet files in {folder}",
+            found=f"{splits[0]!r} beside {listed(unnamed, 3)}, so that it may be a split or a name like the others",
+            fix="give the path of the file or folder that is meant, or name the files by their splits",
+        )
+    if unnamed:
+        _log.warning(
+            "%s: %d parquet files that name no split left out beside those of %s: %s",
+            folder, len(unnamed), listed(taken), listed(unnamed, 3),
+        )  # fmt: skip
 
 
 def refuse_logs(tree: Tree, folder: str) -> None:
@@ -112,14 +116,14 @@ def _refuse_copies(paths: Sequence[str], folder: str) -> None:
         )
 
 
-def _read(path: str, split: str, folder: str) -> Shard:
+def _read(path: str, split: str | None, folder: str) -> Shard:
     *folders, name = path.split("/")
     declared = _DECLARED.match(name)
     stem = declared["stem"] if declared else os.path.splitext(name)[0]
     by_file = stem if _is_split(stem, split) else re.split("[-_.]", name)[0]
     by_file = by_file if _is_split(by_file, split) else None
-    by_folder = [one for one in folders if _is_split(one, split)]
-    named = [*by_folder, *([by_file] if by_file is not None else [])]
+    by_folder = [one for one in folders if _is_split(one.removeprefix(_COLUMN), split)]
+    named = [*(one.removeprefix(_COLUMN) for one in by_folder), *([by_file] if by_file is not None else [])]
     if len({part_of(one) if part_of(one) is not None else one for one in named}) > 1:
         raise LoraPerfError(
             expected=f"one split for each file in {folder}",
@@ -133,21 +137,12 @@ def _read(path: str, split: str, folder: str) -> Shard:
     return Shard(path, place, named[0] if named else None, stem, index, total)
 
 
-def _is_split(name: str, wanted: str) -> bool:
-    return part_of(name) is not None or name == wanted
+def _is_split(name: str, wanted: str | None) -> bool:
+    return part_of(name) is not None or (wanted is not None and name in wanted.split("+"))
 
 
-def _chosen(splits: Iterable[str], wanted: str) -> str | None:
-    """The name of the wanted split as it is written: itself, or the only one that means the same (valid for validation)."""
-    if wanted in splits:
-        return wanted
-    part = part_of(wanted)
-    same = [one for one in splits if part is not None and part_of(one) == part]
-    return same[0] if len(same) == 1 else None
-
-
-def _refuse_mixed(found: Sequence[Shard], folder: str) -> None:
-    """Refuses shards of several sets, or of one that is not whole."""
+def _refuse_places(found: Sequence[Shard], folder: str) -> None:
+    """Refuses shards of several folders."""
     places = Counter(one.place for one in found)
     if len(places) > 1:
         names = [place or "the folder itself" for place in sorted(places, key=by_parts)]
@@ -156,6 +151,11 @@ def _refuse_mixed(found: Sequence[Shard], folder: str) -> None:
             found=f"parquet files in {len(places)} folders: {listed(names, 3)} (configurations, or several data sets)",
             fix="give the path of one of them",
         )
+
+
+def _refuse_mixed(found: Sequence[Shard], folder: str) -> None:
+    """Refuses shards of several sets, or of one that is not whole."""
+    _refuse_places(found, folder)
     sets: dict[tuple[str, int | None], list[Shard]] = {}
     for one in found:
         sets.setdefault((parent(one.path) + "/" + one.stem if one.total is not None else "", one.total), []).append(one)

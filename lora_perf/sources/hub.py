@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import socket
-import urllib.parse
-import urllib.request
+import logging
+import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from lora_perf.errors import LoraPerfError
+from lora_perf.sources.refusals import is_choice, refusal
+from lora_perf.sources.splits import EVERY
+from lora_perf.zoo import Zoo
 
 ALIASES = {
     "1k": "jacekduszenko/lora-ws-1k",
@@ -19,50 +22,135 @@ ALIASES = {
     "small": "jacekduszenko/weights-dataset-small",
     "sanity-check": "jacekduszenko/lora-ws-sanity-check",
 }
+_ID = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
+# A Hub that is there answers sooner; where it does not, the cache is asked before one waits longer for it.
+_SOON, _PATIENT = 1.0, 10.0
+_log = logging.getLogger(__name__)
 
 
-def fetch(repository: str, split: str) -> Any:
-    """One split of a data set of the Hub, from the local cache where it is there.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A data set of the Hub: `owner/name`, `owner/name:configuration`, `owner/name@revision`, or all three."""
+
+    repository: str
+    config: str | None = None
+    revision: str | None = None
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """What `datasets.load_dataset` takes beside the repository."""
+        given = {"name": self.config, "revision": self.revision}
+        return {key: value for key, value in given.items() if value is not None}
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name can be that of a data set of the Hub."""
+    return _ID.fullmatch(name) is not None
+
+
+def open_hub(name: str, label_column: str, split: str | None, title: str) -> Zoo:
+    """The zoo of a data set of the Hub, from the local cache where the Hub is away or refuses.
+
+    Args:
+        split: as `load` takes it; also a slice such as `train[:100]`.
+        title: the zoo's name.
 
     Raises:
-        LoraPerfError: the data set cannot be had (no network, no such data set, no access).
+        LoraPerfError: the data set cannot be had (no network, no such data set, no access, several configurations, no such
+            split); what `zoo_of_data` refuses.
+    """
+    from lora_perf.sources.hf import zoo_of_data
+
+    match = _ID.fullmatch(name)
+    assert match is not None
+    several = split in (None, EVERY) or ("+" in str(split) and "[" not in str(split))
+    data = fetch(Target(match["repository"], match["config"], match["revision"]), None if several else split)
+    return zoo_of_data(data, label_column, split if several else None, title)
+
+
+def fetch(target: Target, split: str | None) -> Any:
+    """One split of a data set of the Hub, or all of them as a DatasetDict.
+
+    A Hub that does not answer within a second, or refuses, is not asked again where the data set is in the cache.
+
+    Raises:
+        LoraPerfError: the data set cannot be had.
     """
     import datasets
 
+    def load() -> Any:
+        return datasets.load_dataset(target.repository, split=split, **target.choices)
+
+    trouble: Exception | None = None
+    if not datasets.config.HF_HUB_OFFLINE:
+        trouble = _asked(target, _SOON)
+        if trouble is None:
+            try:
+                return load()
+            except Exception as error:  # the Hub's clients raise dozens of kinds; each that has an advice of its own gets it
+                if is_choice(error):
+                    raise refusal(target.repository, error) from None
+                trouble = error
     try:
-        with _offline_where_unreachable():
-            return datasets.load_dataset(repository, split=split)
-    except Exception as error:  # the Hub's clients raise dozens of kinds for an unreachable or unknown data set
-        reason = (str(error).splitlines() or ["no message"])[0]
-        raise LoraPerfError(
-            expected=f"the data set {repository} from the Hugging Face Hub",
-            found=f"no way to get it here ({type(error).__name__}: {reason})",
-            fix=f"on a machine with a network run `hf download {repository} --repo-type dataset --local-dir FOLDER`, "
-            "bring FOLDER here and load it by its path",
-        ) from None
+        with _offline():
+            data = load()
+    except Exception as error:  # as above
+        if is_choice(error):
+            raise refusal(target.repository, error) from None
+        if isinstance(trouble, TimeoutError):
+            trouble = _asked(target, _PATIENT)
+            if trouble is None:
+                return _online(load, target.repository)
+        raise refusal(target.repository, trouble or error) from None
+    if trouble is not None:
+        _log.warning("%s is taken from the local cache, since the Hub cannot be asked: %s", target.repository, _line(trouble))
+    return data
+
+
+def _online(load: Any, repository: str) -> Any:
+    try:
+        return load()
+    except Exception as error:  # as in `fetch`
+        raise refusal(repository, error) from None
+
+
+def _asked(target: Target, seconds: float) -> Exception | None:
+    """What is wrong when the Hub is asked for a data set; None where it knows it. TimeoutError after so many seconds."""
+    import datasets
+    from huggingface_hub import HfApi
+
+    answer: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            HfApi(endpoint=datasets.config.HF_ENDPOINT).dataset_info(
+                target.repository, revision=target.revision, timeout=seconds
+            )
+            answer.append(None)
+        except Exception as error:  # as in `fetch`
+            answer.append(error)
+
+    # Names are resolved without any limit of time, so that only a thread of its own can be left waiting.
+    thread = threading.Thread(target=ask, daemon=True, name="hub")
+    thread.start()
+    thread.join(1.2 * seconds)
+    found = answer[0] if answer else TimeoutError(f"no answer in {seconds:g} s")
+    return TimeoutError(f"no answer in {seconds:g} s") if "Timeout" in type(found).__name__ else found
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
-def _offline_where_unreachable() -> Iterator[None]:
-    """Without a network the clients retry for half a minute; in their offline mode they answer from the cache at once."""
+def _offline() -> Iterator[None]:
+    """In their offline mode the clients answer from the cache at once, where they would retry for half a minute."""
     import datasets
     from huggingface_hub import constants
 
-    host = urllib.parse.urlsplit(constants.ENDPOINT).hostname
-    proxies = urllib.request.getproxies().keys() - {"no"}  # "no" lists the hosts that go without
-    if host is None or proxies or _resolves(host):
-        yield
-        return
     before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
         constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
-
-
-def _resolves(host: str) -> bool:
-    try:
-        return bool(socket.getaddrinfo(host, 443))
-    except OSError:
-        return False

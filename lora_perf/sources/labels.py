@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.layout import parse_name
+from lora_perf.sources.columns import is_weight
+from lora_perf.sources.shards import Shard
+
+_FIX = "label these adapters or leave them out"
 
 
 def label_names(schema: pa.Schema, column: str) -> list[str] | None:
@@ -27,62 +30,107 @@ def label_names(schema: pa.Schema, column: str) -> list[str] | None:
     return [str(name) for name in feature.get("names", ())] or None
 
 
-def read_labels(
-    table: pa.Table, column: str, names: list[str] | None, indices: NDArray[np.int64] | None
-) -> tuple[Tensor, list[str]]:
-    """Labels (n,) int64 and class names of a column of strings, integers or ClassLabels.
+def read_labels(shards: Sequence[Shard], column: str) -> tuple[Tensor, list[str]]:
+    """Labels (n,) int64 and class names of a column of texts, whole numbers or ClassLabels.
 
-    Strings become classes in alphabetical order, integers in numerical order.
+    Texts become classes in alphabetical order, numbers in numerical order. Texts and numbers count as such in whatever type
+    of Arrow they are stored, also where shards differ in it.
 
     Raises:
-        LoraPerfError: no such column, a missing label (its row is named), another type than these, a ClassLabel out of range.
+        LoraPerfError: no such column, a missing label (its row is named), another type than these, a ClassLabel out of range,
+            shards that differ in their kind of labels or in the names of their classes.
     """
-    if column not in table.column_names:
-        others = [name for name in table.column_names if parse_name(name) is None]
-        raise LoraPerfError(
-            expected=f"a label column {column!r}",
-            found=f"the columns {listed(others)}" if others else "weight columns only",
-            fix="name the column of the labels with label_column=... (--label-column)",
-        )
-    values = table.column(column)
-    try:
-        values.validate(full=True)  # Arrow itself would follow damaged offsets out of the file
-    except pa.ArrowInvalid as error:
-        raise _unusable(column, f"damaged values ({error})", "write or fetch the data set again") from None
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    if indices is not None:
-        values = values.take(pa.array(indices))
+    for shard in shards:
+        if column not in shard.columns:
+            others = [name for name in shard.columns if not is_weight(name)]
+            raise LoraPerfError(
+                expected=(f"in {shard.where} " if shard.where else "") + f"a label column {column!r}",
+                found=f"the columns {listed(others)}" if others else "weight columns only",
+                fix="name the column of the labels with label_column=... (--label-column)",
+            )
+    filled = [shard for shard in shards if shard.rows] or list(shards[:1])
+    parts: list[pa.ChunkedArray] = []
+    done = 0
+    for shard in filled:
+        parts.append(_labels_of(shard, column, done))
+        done += shard.rows
+    parts = _partitions_as_numbers(filled, column, parts)
+    names = filled[0].class_names(column)
+    kind = _kind(parts[0].type)
+    for shard, part in zip(filled, parts, strict=True):
+        other = _kind(part.type)
+        if other != kind or shard.class_names(column) != names:
+            raise LoraPerfError(
+                expected=f"labels of one kind and the same classes in column {column!r} "
+                f"({filled[0].kind(column)} in {filled[0].where})",
+                found=f"mixed labels: {shard.kind(column)} in {shard.where}"
+                if other != kind
+                else f"other classes in {shard.where}",
+                fix="write all labels as strings or all as integers",
+            )
+    values = pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+    return _of_texts(values) if kind == _TEXT else _of_numbers(values, column, names)
+
+
+_TEXT = "text"
+
+
+def _kind(kind: pa.DataType) -> str:
+    return _TEXT if pa.types.is_large_string(kind) else "whole numbers"
+
+
+def _labels_of(shard: Shard, column: str, done: int) -> pa.ChunkedArray:
+    """The labels of one shard as large_string or int64, none missing; `done` rows of the zoo stand before it."""
+    values = shard.column(column)
     if values.null_count:
-        row = int(np.argmax(values.is_null().to_numpy()))
-        raise _unusable(
-            column, f"{values.null_count} missing, the first in row {row}", "label these adapters or leave them out"
-        )
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        classes = sorted(pc.unique(values).to_pylist())
-        if "" in classes:
-            row = int(np.argmax(pc.equal(values, "").to_numpy()))
-            raise _unusable(column, f"an empty label in row {row}", "label these adapters or leave them out")
-        places = pc.index_in(values, value_set=pa.array(classes, values.type))
-        return torch.from_numpy(places.to_numpy().astype(np.int64)), classes
+        row = done + int(np.argmax(values.is_null().to_numpy()))
+        raise _unusable(column, f"{values.null_count} missing, the first in row {row}", _FIX, shard)
+    if pa.types.is_large_string(values.type):
+        empty = pc.equal(values, "")
+        if pc.any(empty).as_py():
+            row = done + int(np.argmax(empty.to_numpy()))
+            raise _unusable(column, f"an empty label in row {row}", _FIX, shard)
+        return values
     if pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
         try:
-            numbers = values.cast(pa.int64()).to_numpy().copy()
+            return values.cast(pa.int64())
         except pa.ArrowInvalid as error:
-            raise _unusable(column, str(error), "number the classes from 0") from None
-        if names is None:
-            distinct, numbers = np.unique(numbers, return_inverse=True)
-            return torch.from_numpy(numbers.astype(np.int64)), [str(number) for number in distinct.tolist()]
-        outside = np.flatnonzero((numbers < 0) | (numbers >= len(names)))
-        if len(outside):
-            raise _unusable(
-                column,
-                f"{numbers[outside[0]]} in row {outside[0]} of {len(names)} classes",
-                "label these adapters or leave them out",
-            )
-        return torch.from_numpy(numbers), names
-    raise _unusable(column, f"type {values.type}", "give every adapter a class as string or integer")
+            raise _unusable(column, str(error), "number the classes from 0", shard) from None
+    raise _unusable(column, f"type {values.type}", "give every adapter a class as string or integer", shard)
 
 
-def _unusable(column: str, found: str, fix: str) -> LoraPerfError:
-    return LoraPerfError(expected=f"one string, integer or ClassLabel per adapter in column {column!r}", found=found, fix=fix)
+def _partitions_as_numbers(shards: Sequence[Shard], column: str, parts: list[pa.ChunkedArray]) -> list[pa.ChunkedArray]:
+    """Labels that stand in paths are texts there, and numbers where each of them is written as a number is."""
+    written = {shard.partitions[column] for shard in shards if column not in shard.schema.names}
+    if not written or not all(_is_number(value) for value in written):
+        return parts
+    return [part if column in shard.schema.names else part.cast(pa.int64()) for shard, part in zip(shards, parts, strict=True)]
+
+
+def _is_number(text: str | None) -> bool:
+    digits = (text or "").removeprefix("-")
+    return digits.isdecimal() and digits.isascii() and str(int(digits)) == digits and len(digits) < 19
+
+
+def _of_texts(values: pa.ChunkedArray) -> tuple[Tensor, list[str]]:
+    classes = sorted(pc.unique(values).to_pylist())
+    places = pc.index_in(values, value_set=pa.array(classes, values.type))
+    return torch.from_numpy(places.to_numpy().astype(np.int64)), classes
+
+
+def _of_numbers(values: pa.ChunkedArray, column: str, names: list[str] | None) -> tuple[Tensor, list[str]]:
+    numbers = values.to_numpy().copy()
+    if names is None:
+        distinct, numbers = np.unique(numbers, return_inverse=True)
+        return torch.from_numpy(numbers.astype(np.int64)), [str(number) for number in distinct.tolist()]
+    outside = np.flatnonzero((numbers < 0) | (numbers >= len(names)))
+    if len(outside):
+        raise _unusable(column, f"{numbers[outside[0]]} in row {outside[0]} of {len(names)} classes", _FIX)
+    return torch.from_numpy(numbers), names
+
+
+def _unusable(column: str, found: str, fix: str, shard: Shard | None = None) -> LoraPerfError:
+    place = "" if shard is None else shard.place
+    return LoraPerfError(
+        expected=f"one string, integer or ClassLabel per adapter in column {column!r}{place}", found=found, fix=fix
+    )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from torch import Tensor
 
 from lora_perf.errors import LoraPerfError
-from lora_perf.layout import Layout
-from lora_perf.sources.arrow import Indices, matrix_shape, nested_chunks, weight_columns
+from lora_perf.sources.arrow import Indices, nested_chunks
+from lora_perf.sources.columns import Meaning, Shape, joined, meaning_of, read_columns
 from lora_perf.sources.labels import label_names, read_labels
+from lora_perf.sources.partitions import partitions
+from lora_perf.sources.scales import scales_of
+from lora_perf.sources.shards import Shard
+from lora_perf.sources.splits import split_of_parts
 from lora_perf.zoo import FloatRows, RowSource, Zoo
 
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)  # what pyarrow raises for damaged files
@@ -29,16 +34,22 @@ class ParquetRows(RowSource):
     """
 
     def __init__(
-        self, files: list[pq.ParquetFile], paths: list[Path], layout: Layout, shapes: Sequence[tuple[int, ...]]
+        self,
+        files: Sequence[pq.ParquetFile],
+        paths: Sequence[Path],
+        states: Sequence[State],
+        meaning: Meaning,
+        shapes: Sequence[Shape],
     ) -> None:
         self._metadata = [file.metadata for file in files]
         self._paths = paths
-        self._layers = list(zip(layout, shapes, strict=True))
+        self._states = states
+        self._layers = list(zip(meaning.layout, meaning.columns, shapes, strict=True))
         self._groups = [(file, group) for file, one in enumerate(files) for group in range(one.num_row_groups)]
         sizes = [self._metadata[file].row_group(group).num_rows for file, group in self._groups]
         self._bounds: Indices = np.cumsum([0, *sizes])
         self.n = int(self._bounds[-1])
-        self.p = layout.p
+        self.p = meaning.layout.p
         self._lock = threading.Lock()
         self._kept: tuple[int, FloatRows] | None = None
 
@@ -68,19 +79,26 @@ class ParquetRows(RowSource):
     def _decode(self, group: int, out: FloatRows) -> None:
         index, inner = self._groups[group]
         numbers = range(int(self._bounds[group]), int(self._bounds[group + 1]))
+        path = self._paths[index]
         try:
+            if _state(path) != self._states[index]:
+                raise LoraPerfError(
+                    expected=f"the parquet file that was opened at {path}",
+                    found="another one, written since",
+                    fix="load the data set again",
+                )
             with (
                 np.errstate(over="ignore"),  # a float64 beyond float32's range becomes infinite
-                pq.ParquetFile(self._paths[index], metadata=self._metadata[index], memory_map=True) as file,
+                pq.ParquetFile(path, metadata=self._metadata[index], memory_map=True) as file,
             ):
-                for layer, shape in self._layers:
-                    table = file.read_row_group(inner, columns=[layer.name], use_threads=False)
+                for layer, column, shape in self._layers:
+                    table = file.read_row_group(inner, columns=[column], use_threads=False)
                     done = 0
-                    for chunk in nested_chunks(layer.name, table.column(layer.name), numbers, shape):
-                        out[done : done + chunk.rows, layer.columns] = chunk.matrix()
+                    for chunk in nested_chunks(column, table.column(column), numbers, shape):
+                        out[done : done + chunk.rows, layer.columns] = chunk.matrix()[:]
                         done += chunk.rows
         except _DAMAGE as error:
-            raise _unreadable(self._paths[index], error) from None
+            raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path, error: Exception) -> LoraPerfError:
@@ -91,62 +109,85 @@ def _unreadable(path: Path, error: Exception) -> LoraPerfError:
     )
 
 
-def open_parquet(paths: list[Path], *, label_column: str, name: str) -> Zoo:
+State = tuple[int, int]  # size and time of the last change, in nanoseconds
+
+
+def _state(path: Path) -> State:
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
+
+
+def open_parquet(
+    paths: Sequence[Path], *, label_column: str, name: str, root: Path | None = None, parts: Sequence[int | None] | None = None
+) -> Zoo:
     """The zoo of parquet shards, in the order of their names; weights are decoded when they are used.
 
+    Args:
+        root: the folder that was asked for: the folders from it on may hold columns, as `label=cat/part-0.parquet`.
+        parts: the part of each shard in the zoo's own split, where it has one.
+
     Raises:
-        LoraPerfError: a damaged file, shards that differ in columns or classes, what `weight_columns` and `read_labels` refuse.
+        LoraPerfError: a damaged file, shards that differ in columns or classes, and what `read_columns`, `meaning_of`,
+            `scales_of` and `read_labels` refuse; reading the rows, a file that was written since.
     """
-    files, schemas = [], []
+    files, states, schemas = [], [], []
     for path in paths:
         try:
+            states.append(_state(path))
             files.append(pq.ParquetFile(path, memory_map=True))
             schemas.append(files[-1].schema_arrow)
         except _DAMAGE as error:
             raise _unreadable(path, error) from None
-    columns = weight_columns(schemas[0])
-    for path, schema in zip(paths, schemas, strict=True):
-        if dict(weight_columns(schema)) != dict(columns):
-            raise LoraPerfError(
-                expected=f"the weight columns of {paths[0].name} in every shard",
-                found=f"others in {path.name}",
-                fix="make the shards agree",
-            )
-    filled = [file for file in files if file.metadata.num_rows]
-    if not filled:
+    wheres = [path.name if len({path.name for path in paths}) == len(paths) else str(path) for path in paths]
+    columns = joined([(where, read_columns(schema)) for where, schema in zip(wheres, schemas, strict=True)])
+    counts = [file.metadata.num_rows for file in files]
+    if not any(counts):
         raise LoraPerfError(
             expected="at least one adapter", found=f"parquet shards without rows ({name})", fix="check the folder"
         )
-    labels, classes = _labels(files, paths, label_column)
+    shards = [
+        Shard(
+            schema,
+            rows,
+            partial(_small, file, path),
+            where if len(paths) > 1 else "",
+            _partitions(path, root, label_column, schema),
+            partial(label_names, schema),
+        )
+        for schema, rows, file, path, where in zip(schemas, counts, files, paths, wheres, strict=True)
+    ]
+    labels, classes = read_labels(shards, label_column)
+    shapes = _shapes(files, paths, list(columns.weights))
+    meaning = meaning_of(columns, shapes, name)
+    rows = ParquetRows(files, paths, states, meaning, [shapes[column] for column in meaning.columns])
+    split = None if parts is None else split_of_parts(counts, parts)
+    return Zoo(rows, meaning.layout, labels, classes, split=split, name=name, scales=scales_of(meaning, shards, name))
+
+
+def _small(file: pq.ParquetFile, path: Path, column: str) -> pa.ChunkedArray:
     try:
-        first = next(filled[0].iter_batches(batch_size=1, columns=[column for column, _ in columns]))
+        return file.read(columns=[column]).column(column)
     except _DAMAGE as error:
-        raise _unreadable(paths[files.index(filled[0])], error) from None
-    arrays = [pa.chunked_array([first.column(column)]) for column, _ in columns]
-    shapes = [nested_chunks(column, array, [0])[0].row_shape() for (column, _), array in zip(columns, arrays, strict=True)]
-    layout = Layout((column, matrix_shape(side, shape)) for (column, side), shape in zip(columns, shapes, strict=True))
-    return Zoo(ParquetRows(files, paths, layout, shapes), layout, labels, classes, name=name)
+        raise _unreadable(path, error) from None
 
 
-def _labels(files: list[pq.ParquetFile], paths: list[Path], label_column: str) -> tuple[Tensor, list[str]]:
-    """The labels of all shards, which must agree in their type and in the names of their classes."""
-    tables: list[pa.Table] = []
-    kind = names = None
-    for path, file in zip(paths, files, strict=True):
-        schema = file.schema_arrow
-        if label_column not in schema.names:
-            return read_labels(schema.empty_table(), label_column, None, None)  # whose message lists the columns of the shard
-        if not tables:
-            kind, names = schema.field(label_column).type, label_names(schema, label_column)
-        other = schema.field(label_column).type
-        if other != kind or label_names(schema, label_column) != names:
-            raise LoraPerfError(
-                expected=f"labels of one type and the same classes in column {label_column!r} ({kind} in {paths[0].name})",
-                found=f"mixed labels: {other} in {path.name}" if other != kind else f"other classes in {path.name}",
-                fix="write all labels as strings or all as integers",
-            )
-        try:
-            tables.append(file.read(columns=[label_column]))
-        except _DAMAGE as error:
-            raise _unreadable(path, error) from None
-    return read_labels(pa.concat_tables(tables), label_column, names, None)
+def _shapes(files: Sequence[pq.ParquetFile], paths: Sequence[Path], columns: list[str]) -> dict[str, Shape]:
+    """The shape of the first adapter's value of each column."""
+    place = next(place for place, file in enumerate(files) if file.metadata.num_rows)
+    try:
+        first = next(files[place].iter_batches(batch_size=1, columns=columns))
+    except _DAMAGE as error:
+        raise _unreadable(paths[place], error) from None
+    arrays = {column: pa.chunked_array([first.column(column)]) for column in columns}
+    return {column: nested_chunks(column, array, [0])[0].row_shape() for column, array in arrays.items()}
+
+
+def _partitions(path: Path, root: Path | None, label_column: str, schema: pa.Schema) -> dict[str, str | None]:
+    """The columns in the path of a shard, below and with the folder that was asked for; above it the labels alone."""
+    every = partitions(path.absolute())
+    if root is not None:
+        near = partitions(root.name / path.relative_to(root))
+        if label_column in near or label_column in schema.names or label_column not in every:
+            return near
+        return {**near, label_column: every[label_column]}
+    return {label_column: every[label_column]} if label_column in every and label_column not in schema.names else {}

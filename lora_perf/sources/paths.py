@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from lora_perf.sources.declared import refuse_logs, shards_of
 from lora_perf.sources.folder import open_folder
 from lora_perf.sources.identity import identity
 from lora_perf.sources.metadata import read_object
+from lora_perf.sources.splits import refuse_choices
 from lora_perf.sources.strays import WRITTEN_HERE, read_if_own
 from lora_perf.sources.tree import ADAPTER, PARQUET, PEFT_CONFIG, Tree, parent, walk
 from lora_perf.zoo import Zoo
@@ -33,6 +33,7 @@ class Found:
         folder: of the files; for a single file the one that it is in.
         files: those that are read, relative to `folder`: adapters, shards or tables with what describes them.
         tree: all that is there.
+        parts: of `Zoo.split`, one a file, where the files are of several splits.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Found:
     folder: str
     files: tuple[str, ...]
     tree: Tree = field(default_factory=Tree)
+    parts: tuple[int | None, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -50,7 +52,7 @@ class Found:
         return identity(self.folder, self.files, settings)
 
 
-def find(path: Path, split: str) -> Found:
+def find(path: Path, split: str | None) -> Found:
     """What stands at a path, by one walk; nothing is read yet but what tells the kinds apart.
 
     Raises:
@@ -76,31 +78,31 @@ def find(path: Path, split: str) -> Found:
         shards = shards_of(tree, folder, split)
         for line in tree.told():
             _log.warning("%s: %s", path, line)
-        return Found(path, "parquet", folder, tuple(shards), tree)
+        return Found(path, "parquet", folder, tuple(one for one, _ in shards), tree, tuple(part for _, part in shards))
     if tree.adapters:
         return Found(path, "adapters", folder, tuple(_of_adapters(tree)), tree)
     raise _nothing(path, tree)
 
 
-def open_found(
-    found: Found, label_column: str, split: str, skip_bad: bool, of_datasets: Callable[[Any, str, str, str], Zoo]
-) -> Zoo:
+def open_found(found: Found, label_column: str, split: str | None, skip_bad: bool) -> Zoo:
     """The zoo at a path.
-
-    Args:
-        of_datasets: makes a zoo of a `datasets` object, its label column, split and name.
 
     Raises:
         LoraPerfError: what the reader of this kind refuses.
     """
     if found.kind == "packed":
+        refuse_choices(label_column, split, f"the packed file {found.path}")
         return store.open_packed(found.path)
     if found.kind == "saved":
-        return of_datasets(_saved(found.path), label_column, split, found.path.name)
+        from lora_perf.sources.hf import zoo_of_data
+
+        return zoo_of_data(_saved(found.path), label_column, split, found.path.name)
     if found.kind == "parquet":
         from lora_perf.sources.parquet import open_parquet
 
-        return open_parquet([Path(found.folder, one) for one in found.files], label_column=label_column, name=found.name)
+        files = [Path(found.folder, one) for one in found.files]
+        root = None if found.path.is_file() else found.path
+        return open_parquet(files, label_column=label_column, name=found.name, root=root, parts=found.parts)
     zoo = open_folder(found.folder, found.tree, label_column=label_column, name=found.name, skip_bad=skip_bad)
     if zoo is None:
         raise _nothing(found.path, found.tree)
@@ -198,10 +200,10 @@ def _may_hold_weights(path: Path) -> bool:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from lora_perf.sources.arrow import weight_columns
+    from lora_perf.sources.columns import read_columns
 
     try:
-        weight_columns(pq.read_schema(path))
+        read_columns(pq.read_schema(path))
     except (pa.ArrowException, OSError):
         return True  # damaged, so that it may be data
     except LoraPerfError:

@@ -43,9 +43,12 @@ def test_a_relative_path_is_a_path(data: Any, tmp_path: Path, monkeypatch: pytes
     assert_rows(lora_perf.load("some/zoo"), python_rows(data))
 
 
-def test_the_train_split_is_taken_by_default(parts: Any, tmp_path: Path) -> None:
+def test_the_splits_of_a_data_set_are_the_split_of_the_zoo(parts: Any, tmp_path: Path) -> None:
     parts.save_to_disk(tmp_path / "zoo")
-    assert_rows(lora_perf.load(tmp_path / "zoo"), python_rows(parts["train"]))
+    zoo = lora_perf.load(tmp_path / "zoo")
+    assert_rows(zoo, np.concatenate([python_rows(part) for part in parts.values()]))
+    assert zoo.split is not None
+    assert zoo.split.tolist() == [0] * 9 + [1] * 3 + [2] * 5
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
@@ -103,7 +106,10 @@ def write_splits(folder: Path, pattern: str, splits: dict[str, int]) -> dict[str
 @pytest.mark.parametrize("pattern", SPLIT_FOLDERS.values(), ids=SPLIT_FOLDERS.keys())
 def test_the_shards_of_a_split_are_found(tmp_path: Path, pattern: str) -> None:
     tables = write_splits(tmp_path, pattern, {"train": 5, "test": 4, "validation": 3})
-    assert_rows(lora_perf.load(tmp_path), python_rows(tables["train"]))
+    zoo = lora_perf.load(tmp_path)
+    assert_rows(zoo, np.concatenate([python_rows(tables[name]) for name in ("test", "train", "validation")]))
+    assert zoo.split is not None
+    assert zoo.split.tolist() == [2] * 4 + [0] * 5 + [1] * 3
     assert_rows(lora_perf.load(tmp_path, split="test"), python_rows(tables["test"]))
 
 
@@ -198,7 +204,7 @@ def test_an_object_of_another_type_is_refused(source: object) -> None:
 
 
 def test_an_iterable_data_set_is_refused(data: Any) -> None:
-    with pytest.raises(LoraPerfError, match=r"found a IterableDataset; load or convert it first"):
+    with pytest.raises(LoraPerfError, match="found an IterableDataset, which is a stream; load it without streaming"):
         lora_perf.load(data.to_iterable_dataset())
 
 
