@@ -15,11 +15,13 @@ import pyarrow as pa
 
 from lora_perf.dialects import TensorEntry, kinds, read_names
 from lora_perf.dialects.kinds import refuse
+from lora_perf.dialects.leftovers import is_part
 from lora_perf.dialects.names import Part, parse_alpha, parse_part, settle
 from lora_perf.dialects.scales import read_metadata
 from lora_perf.dialects.schema import Pair
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.layout import Layout
+from lora_perf.names import parse_factor
 from lora_perf.sources.nested import is_nested_float
 
 Shape = tuple[int, ...]
@@ -80,6 +82,13 @@ def read_columns(schema: pa.Schema) -> Columns:
     alphas: list[str] = []
     left: list[str] = []
     for field in schema:
+        factor = parse_factor(field.name)
+        if factor is not None and factor.transposed:
+            raise LoraPerfError(
+                expected="columns of factors that are A (r, k) and B (m, r)",
+                found=f"{field.name}, which MLX stores transposed",
+                fix="transpose them and name them <module>.lora_A.weight and <module>.lora_B.weight",
+            )
         part = parse_part(field.name)
         if part is not None:
             if not is_nested_float(field.type):
@@ -98,7 +107,7 @@ def read_columns(schema: pa.Schema) -> Columns:
             fix="remove the repeated columns",
         )
     refuse(kinds(left), "the names of its columns")
-    unknown = [name for name in left if "." in name and "lora" in name.lower()]
+    unknown = [name for name in left if is_part(name)]
     if unknown:
         raise LoraPerfError(
             expected="columns of weights whose names end in .lora.down.weight and .lora.up.weight, or as other libraries do",
