@@ -66,14 +66,21 @@ class ArrowRows(RowSource):
     """Rows of tables of nested columns, one after the other, which are checked when they are first read.
 
     Args:
-        parts: have the columns of the layout.
+        parts: their tables.
+        weights: the columns of each, as lists.
         meaning: of these columns.
         shapes: of a value of each of them.
     """
 
     divisible = True
 
-    def __init__(self, parts: Sequence[Part], meaning: Meaning, shapes: Sequence[Shape]) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        weights: Sequence[Mapping[str, pa.ChunkedArray]],
+        meaning: Meaning,
+        shapes: Mapping[str, Shape],
+    ) -> None:
         layout = meaning.layout
         self.p = layout.p
         self.n = sum(part.rows for part in parts)
@@ -81,13 +88,13 @@ class ArrowRows(RowSource):
         total = sum(part.table.num_rows for part in parts)
         numbers = range(total) if self._indices is None else places(self._indices, total)
         by_bounds: dict[tuple[int, ...], list[tuple[Layer, list[NestedChunk]]]] = defaultdict(list)
-        for layer, column, shape in zip(layout, meaning.columns, shapes, strict=True):
+        for layer, column in zip(layout, meaning.columns, strict=True):
             chunks: list[NestedChunk] = []
             done = 0
-            for part in parts:
-                rows = part.table.num_rows
-                chunks += nested_chunks(column, part.table.column(column), numbers[done : done + rows], shape)
-                done += rows
+            for table in weights:
+                values = table[column]
+                chunks += nested_chunks(column, values, numbers[done : done + len(values)], shapes[column])
+                done += len(values)
             bounds = tuple(np.cumsum([0, *(chunk.rows for chunk in chunks)]).tolist())
             by_bounds[bounds].append((layer, chunks))
         self._columns = [(np.asarray(bounds), columns) for bounds, columns in by_bounds.items()]
@@ -211,14 +218,14 @@ def zoo_of_parts(parts: Sequence[Part], *, label_column: str, name: str, split: 
         raise LoraPerfError(
             expected="at least one adapter", found=f"a data set without rows ({name})", fix="check its filter or split"
         )
-    part = filled[0]
-    first = 0 if part.indices is None else int(part.indices[0])
+    weights = [{column: as_lists(part.table.column(column)) for column in columns.weights} for part in filled]
+    chosen = filled[0].indices
+    first = 0 if chosen is None else int(chosen[0])
     shapes = {
-        column: nested_chunks(column, part.table.column(column).slice(first, 1), [0])[0].row_shape()
-        for column in columns.weights
+        column: nested_chunks(column, values.slice(first, 1), [0])[0].row_shape() for column, values in weights[0].items()
     }
     meaning = meaning_of(columns, shapes, name)
     shards = [part.shard() for part in parts]
     labels, classes = read_labels(shards, label_column)
-    rows = ArrowRows(filled, meaning, [shapes[column] for column in meaning.columns])
+    rows = ArrowRows(filled, weights, meaning, shapes)
     return Zoo(rows, meaning.layout, labels, classes, split=split, name=name, scales=scales_of(meaning, shards, name))

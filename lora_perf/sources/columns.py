@@ -6,10 +6,9 @@ import json
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
 
 import pyarrow as pa
 
@@ -21,7 +20,7 @@ from lora_perf.dialects.scales import read_metadata
 from lora_perf.dialects.schema import Pair
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.layout import Layout
-from lora_perf.names import parse_factor
+from lora_perf.names import MLX, parse_factor
 from lora_perf.sources.nested import is_nested_float
 
 Shape = tuple[int, ...]
@@ -82,14 +81,13 @@ def read_columns(schema: pa.Schema) -> Columns:
     alphas: list[str] = []
     left: list[str] = []
     for field in schema:
-        factor = parse_factor(field.name)
-        if factor is not None and factor.transposed:
+        part = parse_part(field.name)
+        if part.dialect == MLX if part is not None else _is_transposed(field.name):
             raise LoraPerfError(
                 expected="columns of factors that are A (r, k) and B (m, r)",
                 found=f"{field.name}, which MLX stores transposed",
                 fix="transpose them and name them <module>.lora_A.weight and <module>.lora_B.weight",
             )
-        part = parse_part(field.name)
         if part is not None:
             if not is_nested_float(field.type):
                 raise _no_floats(field)
@@ -116,9 +114,14 @@ def read_columns(schema: pa.Schema) -> Columns:
         )
     if not weights:
         raise _no_weights(schema)
-    declared = {name: shape for name in weights if (shape := _declared(schema, name)) is not None}
+    declared = _declared(schema, weights)
     metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in (schema.metadata or {}).items()}
     return Columns(weights, tuple(alphas), declared, {key: metadata[key] for key in metadata if _STATEMENT.search(key)})
+
+
+def _is_transposed(name: str) -> bool:
+    factor = parse_factor(name)
+    return factor is not None and factor.transposed
 
 
 def _no_floats(field: pa.Field) -> LoraPerfError:
@@ -153,20 +156,26 @@ def _no_weights(schema: pa.Schema) -> LoraPerfError:
     )
 
 
-def _declared(schema: pa.Schema, name: str) -> tuple[int | None, ...] | None:
-    """The shape that a column declares: `shape` of its own metadata, or that of an Array2D to 5D of `datasets`."""
-    own: Any = (schema.field(name).metadata or {}).get(b"shape")
+def _declared(schema: pa.Schema, names: Iterable[str]) -> dict[str, tuple[int | None, ...]]:
+    """The shapes that columns declare: `shape` of their own metadata, or those of Array2D to 5D of `datasets`."""
     try:
-        if own is not None:
-            shape = json.loads(own)
-        else:
-            feature = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][name]
-            shape = feature["shape"] if str(feature["_type"]).startswith("Array") else None
-        if shape is None:
-            return None
-        return tuple(None if size is None else int(size) for size in shape)
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
-        return None
+        features = {}
+    found = {}
+    for name in names:
+        try:
+            own = schema.field(name).metadata
+            if own is not None and b"shape" in own:
+                shape = json.loads(own[b"shape"])
+            elif str(features[name]["_type"]).startswith("Array"):
+                shape = features[name]["shape"]
+            else:
+                continue
+            found[name] = tuple(None if size is None else int(size) for size in shape)
+        except (KeyError, ValueError, TypeError):
+            continue
+    return found
 
 
 def meaning_of(columns: Columns, shapes: Mapping[str, Shape], where: str) -> Meaning:
