@@ -71,9 +71,7 @@ def locate(source: str | Path, split: str | None = None) -> Found | None:
     return find(path, split)
 
 
-def open_located(
-    found: Found, *, label_column: str = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False
-) -> Zoo:
+def open_located(found: Found, *, label_column: str = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False) -> Zoo:
     """The zoo of what `locate` found, as `load` opens it.
 
     Raises:

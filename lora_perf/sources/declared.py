@@ -61,7 +61,7 @@ def shards_of(tree: Tree, folder: str, split: str | None) -> list[tuple[str, int
             raise no_split(folder, str(split), ["none: no name of a file or folder is that of a split"])
         _refuse_mixed(found, folder)
         return [(one.path, None) for one in found]
-    taken = dict(chosen(splits, split, folder))
+    taken = dict(chosen(splits, split, folder, alike=True))
     _refuse_unnamed(found, splits, taken, folder)
     found = [one for one in found if one.split in taken]
     _refuse_places(found, folder)

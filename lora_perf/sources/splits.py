@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.sources.metadata import DEFAULT_COLUMN
+from lora_perf.sources.classes import DEFAULT_COLUMN
 from lora_perf.sources.parts import part_of
 
 EVERY = "all"
 
 
-def chosen(names: Iterable[str], split: str | None, where: str) -> list[tuple[str, int | None]]:
+def chosen(names: Iterable[str], split: str | None, where: str, *, alike: bool = False) -> list[tuple[str, int | None]]:
     """The parts that are taken, each with its number in `Zoo.split`, or None where the zoo has no split of its own.
 
     >>> chosen(["train", "test"], None, "zoo")
@@ -27,6 +27,7 @@ def chosen(names: Iterable[str], split: str | None, where: str) -> list[tuple[st
         split: a name; several joined by "+"; "all"; None for all of them, where nothing is to be chosen: there is one, or
             each is a part for training, validation or testing.
         where: the source, for messages.
+        alike: whether a part is also found by another name that means the same, as those of files are.
 
     Raises:
         LoraPerfError: no such part; a slice; parts of other names and nothing that chooses.
@@ -47,7 +48,7 @@ def chosen(names: Iterable[str], split: str | None, where: str) -> list[tuple[st
         wanted = known
     else:
         refuse_slice(split, where)
-        wanted = [_named(name, split, known, where) for name in split.split("+")]
+        wanted = [_named(name, known, where, alike) for name in split.split("+")]
         if len(set(wanted)) < len(wanted):
             raise no_split(where, split, known)
     numbers = [part_of(name) for name in wanted]
@@ -58,14 +59,14 @@ def chosen(names: Iterable[str], split: str | None, where: str) -> list[tuple[st
 _CHOOSE = "choose with split=... (one name, several as a+b, or all)"
 
 
-def _named(name: str, split: str, known: Sequence[str], where: str) -> str:
+def _named(name: str, known: Sequence[str], where: str, alike: bool) -> str:
     """A part as the source calls it: by its own name, or as the only one that means the same (valid for validation)."""
     if name in known:
         return name
-    part = part_of(name)
+    part = part_of(name) if alike else None
     same = [one for one in known if part is not None and part_of(one) == part]
     if len(same) != 1:
-        raise no_split(where, name if name else split, known)
+        raise no_split(where, name, known)
     return same[0]
 
 
