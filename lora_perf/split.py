@@ -90,6 +90,22 @@ def make_split(
     return Split(train, validation, test, kind)
 
 
+def refuse_one_class(labels: Tensor, classes: Sequence[str]) -> None:
+    """Raises LoraPerfError where there is nothing to tell apart; what needs no classes (rows, features) works without."""
+    present = labels.unique().tolist()
+    if len(present) < 2:
+        raise LoraPerfError(
+            expected="at least two classes, which a classifier could tell apart",
+            found=f"one class ({listed(classes[c] for c in present)}) of all {len(labels):,} adapters",
+            fix="put each class into a folder of its own, or name the column of the labels with --label-column",
+        )
+
+
+def absent_classes(labels: Tensor, classes: Sequence[str], rows: Tensor) -> list[str]:
+    """The classes that have an adapter, but none among some rows."""
+    return [classes[c] for c in sorted(set(labels.tolist()) - set(labels[rows].tolist()))]
+
+
 def _original(n: int, seed: int) -> tuple[Indices, Indices, Indices]:
     n_held = ceil(_HELD_OUT * n)
     order = np.random.default_rng(seed).permutation(n)

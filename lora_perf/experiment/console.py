@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -21,7 +21,7 @@ from lora_perf.experiment.plan import Plan, PlannedCell
 from lora_perf.experiment.repeated import repeated
 from lora_perf.experiment.results import Results
 from lora_perf.probes import Setting
-from lora_perf.split import Split
+from lora_perf.split import Split, absent_classes
 from lora_perf.terminal import say
 from lora_perf.text import LONGEST, printable
 from lora_perf.zoo import SPLIT_NAMES, Zoo
@@ -122,6 +122,9 @@ class ConsoleObserver:
             self._say(TINY_WARNING)
         if found := repeated(zoo, split):
             self._say(str(found))
+        untrained, untested = (absent_classes(zoo.labels, zoo.classes, rows) for rows in (split.train, split.test))
+        for note in class_notes(untrained, untested):
+            self._say(note)
         if taken:
             self._say(f"{taken} of {len(plan.cells)} cells are taken from earlier runs of these settings, data and code")
         self._total, self._done = len(plan.cells), taken
@@ -210,6 +213,12 @@ def results_table(results: Results) -> Table:
         row.append(f"{sum(cell.seconds for cell in cells if cell):.1f}")
         terminal.row(table, row)
     return table
+
+
+def class_notes(untrained: Sequence[str], untested: Sequence[str]) -> list[str]:
+    """What to know of classes that have adapters but none to train on, or none to test."""
+    notes = [f"classes without a train adapter, so never predicted: {listed(untrained, 5)}"] * bool(untrained)
+    return notes + [f"classes without a test adapter, so in no score: {listed(untested, 5)}"] * bool(untested)
 
 
 def left_out(count: int) -> str:

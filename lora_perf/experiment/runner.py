@@ -31,7 +31,7 @@ from lora_perf.provenance import machine, versions
 from lora_perf.representations import REPRESENTATIONS
 from lora_perf.sources import load, locate, open_located
 from lora_perf.sources.paths import Found
-from lora_perf.split import Split, make_split
+from lora_perf.split import Split, absent_classes, make_split, refuse_one_class
 from lora_perf.standardise import ConstantFeaturesError
 from lora_perf.zoo import Zoo
 from lora_perf.zoos import EMBEDDED
@@ -113,6 +113,7 @@ def prepare(config: ExperimentConfig) -> Prepared:
     clock = StageClock(device)
     with clock.stage("load"):
         zoo = open_zoo(config)
+        refuse_one_class(zoo.labels, zoo.classes)
         plan = make_plan(config, zoo.layout)
         split = make_split(zoo.labels, zoo.classes, zoo.split, config.split, config.seed)
         _refuse_factors_of_different_ranks(zoo, plan)
@@ -248,5 +249,7 @@ def _dataset(zoo: Zoo, split: Split) -> dict[str, Any]:
         "test": len(split.test),
         "resubstitution": split.resubstitution,
         "repeated": repeated(zoo, split).plain(),
+        "untrained": absent_classes(zoo.labels, zoo.classes, split.train),
+        "untested": absent_classes(zoo.labels, zoo.classes, split.test),
         "skipped": [{"path": one.path, "reason": one.reason} for one in zoo.skipped],
     }

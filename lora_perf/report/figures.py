@@ -98,9 +98,10 @@ def _intervals(axes: Axes, names: list[str], groups: Mapping[str, Mapping[str, E
             capsize=2.5,
             markersize=5,
             linewidth=1.2,
-            label=figure_text(group),
+            label=figure_text(group, 32),
         )
     axes.set_yticks(range(len(names)), [figure_text(name) for name in names])
+    axes.set_ylim(-0.6, len(names) - 0.4)
     axes.grid(axis="x", alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lora_perf import store
 from lora_perf.experiment.catalogue import MODULE_NUMBERS
-from lora_perf.experiment.console import TINY_WARNING, format_p, interval_note, left_out, settings, stages
+from lora_perf.experiment.console import TINY_WARNING, class_notes, format_p, interval_note, left_out, settings, stages
 from lora_perf.experiment.results import Results
 from lora_perf.text import LONGEST, markdown
 
@@ -42,6 +42,8 @@ def summary(results: Results, figures: Sequence[str] = ()) -> str:
             "(`results.json` names them); the accuracies count them.",
             "",
         ]
+    for note in class_notes(data.get("untrained", ()), data.get("untested", ())):  # which records of before do not have
+        lines += [f"**{note[0].upper()}{markdown(note[1:])}.**", ""]
     for name in figures:
         about = f"{name} from {markdown(results.groups[0], LONGEST)}" if name == "drop" else name
         lines += [f"![{about}]({name}.svg)", ""]

@@ -7,8 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
-from lora_perf import store
+from lora_perf import Zoo, store
 from lora_perf.audit import GAUGES
 from lora_perf.audit import __main__ as command
 from lora_perf.audit.__main__ import main
@@ -94,6 +95,16 @@ def test_a_wrong_argument_is_one_line_and_status_2(
     assert line.startswith("error: expected ")
     assert telling in line
     assert not out.exists() or list(out.iterdir()) == []
+
+
+def test_one_class_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zoo = planted(60, rank=2)
+    zoo = Zoo.from_rows(zoo.rows, zoo.layout, torch.zeros(60, dtype=torch.int64), ["loras"])
+    store.write(zoo, tmp_path / "one.safetensors")
+    assert main([str(tmp_path / "one.safetensors"), "--output-dir", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected at least two classes" in line
+    assert "one class (loras)" in line
 
 
 def test_a_data_set_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

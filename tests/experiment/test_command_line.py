@@ -235,3 +235,30 @@ def test_an_interrupt_keeps_finished_cells_and_says_how_to_go_on(small: Path, tm
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
     assert not list(out.rglob("*.part"))
+
+
+def test_one_class_is_refused_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zoo = small_zoo()
+    one = Zoo.from_rows(zoo.rows, zoo.layout, torch.zeros(60, dtype=torch.int64), ["loras", "unused"])
+    store.write(one, tmp_path / "zoo.safetensors")
+    for arguments in ([], ["--dry-run"], ["--classifiers", "ridge"]):
+        assert main(["--dataset", str(tmp_path / "zoo.safetensors"), "--output-dir", str(tmp_path / "out"), *arguments]) == 2
+        message = only_error(capsys)
+        assert "at least two classes" in message
+        assert "one class (loras) of all 60 adapters" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_classes_that_a_part_lacks_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zoo = small_zoo()
+    split = torch.arange(60) // 20
+    labels = torch.where(split == 2, 0, zoo.labels.clamp(max=1))  # the test rows are all of the first class
+    own = Zoo.from_rows(zoo.rows, zoo.layout, labels, ["a", "b"], split=split)
+    store.write(own, tmp_path / "zoo.safetensors")
+    flags = ["--representations", "stats", "--layer-groups", "all", "--quick"]
+    assert main(["--dataset", str(tmp_path / "zoo.safetensors"), "--output-dir", str(tmp_path / "out"), *flags]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert "classes without a test adapter, so in no score: b" in shown.out
+    assert "**Classes without a test adapter, so in no score: b.**" in (tmp_path / "out" / "summary.md").read_text()
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["dataset"]["untested"] == ["b"]
