@@ -19,7 +19,13 @@ _COMPUTING = ("numpy", "scipy", "scikit-learn")  # beside torch, whose own versi
 # The parts of the package that only show results: an edit there makes no number of another origin.
 _PRESENTATION = (
     *("report/", "inspect/", "audit/", "zoos/", "command.py", "terminal.py", "text.py"),
-    *("experiment/console.py", "experiment/__main__.py", "experiment/folder.py", "experiment/forecast.py"),
+    *(
+        "experiment/console.py",
+        "experiment/__main__.py",
+        "experiment/folder.py",
+        "experiment/forecast.py",
+        "experiment/logs.py",
+    ),
 )
 
 

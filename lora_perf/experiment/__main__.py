@@ -18,14 +18,13 @@ from lora_perf.experiment.console import (
     duration,
     forecast_line,
     interval_note,
-    log,
-    log_file,
     plan_table,
     results_table,
     stages,
-    warnings_to_stderr,
 )
+from lora_perf.experiment.folder import CELLS, place_report, working_in
 from lora_perf.experiment.forecast import forecast
+from lora_perf.experiment.logs import LOG, log, log_file, warnings_to_stderr
 from lora_perf.terminal import say
 
 
@@ -33,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     begin = time.perf_counter()
     console = terminal.console()
+    observer = ConsoleObserver(console)
     config: ExperimentConfig | None = None
 
     def work() -> int:
@@ -44,29 +44,36 @@ def main(arguments: list[str] | None = None) -> int:
             elif config.preprocess_only:
                 say(console, f"packed: {runner.preprocess(config)} ({duration(time.perf_counter() - begin)})")
             else:
-                _run(config, console, begin)
+                _run(config, observer, console, begin)
         return 0
 
-    return exit_status(work, lambda: _left(config))
+    return exit_status(work, lambda: _left(config, observer.done))
 
 
-def _run(config: ExperimentConfig, console: Console, begin: float) -> None:
+def _run(config: ExperimentConfig, observer: ConsoleObserver, console: Console, begin: float) -> None:
     from lora_perf import report  # the one place where the experiment looks up: its results are shown at the end
 
     prepared = runner.prepare(config)
-    runner.check_writable(config.output_dir)
-    with log_file(config.output_dir):
+    with working_in(config), log_file(config.output_dir) as logged:
         log.info("command: %s", " ".join(sys.argv))
-        with ConsoleObserver(console) as observer:
+        with observer:
             results = runner.run(prepared, observer)
         with prepared.clock.stage("report"):
-            files = report.write(results, config.output_dir)
+            place = place_report(results, config.output_dir)
+            files = report.write(results, place.folder)
         console.print(results_table(results))
         say(console, TINY_WARNING if results.dataset["resubstitution"] else interval_note(results))
         took = f"{stages(results.seconds)}; {duration(time.perf_counter() - begin)} in all"
         say(console, took)
         shown = [name for name in files if not name.endswith(".png")]
-        say(console, f"written to {config.output_dir}: {', '.join([*shown, 'experiment.log'])}")
+        if place.folder != config.output_dir:
+            log.info("the report of a full run stays in %s", config.output_dir)
+            shown = [str(place.folder.relative_to(config.output_dir) / name) for name in shown]
+        say(console, f"written to {config.output_dir}: {', '.join([*shown, *[LOG] * logged])}")
+        if place.moved is not None:
+            moved = f"the report of other settings or data that stood there is kept in {place.moved}"
+            log.info("%s", moved)
+            say(console, moved)
         log.info(took)
 
 
@@ -78,11 +85,15 @@ def _dry_run(config: ExperimentConfig, console: Console) -> None:
     say(console, forecast_line(prepared.config, estimate, packed if packed and packed.exists() else None))
 
 
-def _left(config: ExperimentConfig | None) -> str:
+def _left(config: ExperimentConfig | None, done: int) -> str:
     if config is None or config.dry_run or config.preprocess_only:
         return "nothing was written"
-    saved = len(list((config.output_dir / "cells").glob("*.json")))
-    return f"{saved} finished cells are in {config.output_dir / 'cells'}: the same command goes on from there"
+    cells = (
+        "1 finished cell of these settings and data is"
+        if done == 1
+        else f"{done} finished cells of these settings and data are"
+    )
+    return f"{cells} in {config.output_dir / CELLS}: the same command goes on from there"
 
 
 if __name__ == "__main__":

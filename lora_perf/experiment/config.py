@@ -76,7 +76,8 @@ class ExperimentConfig:
     amp: bool = True
     """Train in bfloat16 on a GPU (the CPU always uses float32)."""
     output_dir: Path = Path("results")
-    """Folder of the results and of the cells that are finished."""
+    """Folder of the results and of the cells that are finished; a report of other settings or data that stands there is kept
+    in its folder earlier."""
     cache_features: bool = True
     """Keep features in the cache folder, keyed by content."""
     cache_dir: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: OUTPUT-DIR/cache)")] = None
@@ -86,7 +87,8 @@ class ExperimentConfig:
     skip_bad: bool = False
     """Leave out adapter files that cannot be used, and say how many, instead of stopping at the first."""
     quick: bool = False
-    """A short look: at most 2 runs of at most 20 epochs."""
+    """A short look: at most 2 runs of at most 20 epochs. Where the report of a full run stands, its own goes to
+    OUTPUT-DIR/quick."""
     preprocess_only: bool = False
     """Pack the data set into the cache folder, where later runs find it, and stop."""
     resume: bool = True

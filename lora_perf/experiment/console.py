@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from lora_perf.errors import listed
 from lora_perf.experiment.cells import CellResult
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.forecast import Forecast
+from lora_perf.experiment.logs import log
 from lora_perf.experiment.plan import Plan, PlannedCell
 from lora_perf.experiment.repeated import repeated
 from lora_perf.experiment.results import Results
@@ -27,53 +26,6 @@ from lora_perf.text import LONGEST, printable
 from lora_perf.zoo import SPLIT_NAMES, Zoo
 
 _LEARNED_WIDTH = 256  # features of a learned representation, before it is known; for the progress bar only
-
-log = logging.getLogger("lora_perf.experiment")
-
-
-class _OneLine(logging.Formatter):
-    """A record is one line, whatever the names in it hold."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
-
-
-@contextmanager
-def log_file(folder: Path) -> Iterator[None]:
-    """Appends the package's log records to `experiment.log` in a folder."""
-    handler = logging.FileHandler(folder / "experiment.log", encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
-    package = logging.getLogger("lora_perf")
-    before = package.level
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
-    try:
-        yield
-    except BaseException as error:
-        package.error("stopped: %s", str(error) or type(error).__name__)
-        raise
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(before)
-        handler.close()
-
-
-@contextmanager
-def warnings_to_stderr() -> Iterator[None]:
-    """Shows the package's warnings on the terminal, and nothing below them."""
-    handler = logging.StreamHandler()
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
-    handler.addFilter(lambda record: record.levelno == logging.WARNING)  # errors are told by their exception
-    package = logging.getLogger("lora_perf")
-    before = package.propagate
-    package.addHandler(handler)
-    package.propagate = False
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        package.propagate = before
 
 
 class ConsoleObserver:
@@ -97,6 +49,11 @@ class ConsoleObserver:
         self._best: dict[int, float] = {}
         self._total = 0
         self._done = 0
+
+    @property
+    def done(self) -> int:
+        """How many cells are finished, those of earlier runs included."""
+        return self._done
 
     def __enter__(self) -> ConsoleObserver:
         self._progress.start()

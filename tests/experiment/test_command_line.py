@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +14,18 @@ import torch
 from safetensors.torch import save_file
 
 from lora_perf import Zoo, store
+from lora_perf.experiment import runner
 from lora_perf.experiment.__main__ import main
 from tests.experiment.conftest import PREFIX, QUICK, small_zoo
 
 Experiment = Callable[..., dict[str, Any]]
 SIDES = (("down", (1, 6)), ("up", (4, 1)))
+
+
+def only_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on the terminal's error stream."""
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
 
 
 def only_error(capsys: pytest.CaptureFixture[str]) -> str:
@@ -212,29 +216,33 @@ def test_tiny_zoos_are_flagged_wherever_results_are_shown(
     assert "Warning" in (tmp_path / "out" / "summary.md").read_text()
 
 
-def test_an_interrupt_keeps_finished_cells_and_says_how_to_go_on(small: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "lora_perf.experiment", "--dataset", str(small), "--output-dir", str(out)]
-    command += ["--num-runs", "2", "--epochs", "100000", "--patience", "100000", "--hidden-dim", "8"]
-    first = [*command, "--representations", "stats", "--epochs", "2"]
-    assert subprocess.run(first, capture_output=True, timeout=120).returncode == 0
-    next((out / "cells").glob("stats.visual.mlp.*.json")).unlink()
-    process = subprocess.Popen(
-        [*first[:-2], "--epochs", "2", "--representations", "stats", "flat_vec", "--epochs", "100000"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    while "one pass" not in process.stdout.readline():
-        assert process.poll() is None
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "the same command goes on from there" in errors
-    assert "Traceback" not in errors
-    assert not list(out.rglob("*.part"))
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_a_signal_keeps_finished_cells_and_says_how_to_go_on(
+    number: signal.Signals,
+    word: str,
+    small: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, train = tmp_path / "out", runner.train
+    flags = ["--dataset", str(small), "--output-dir", str(out), *QUICK]
+    trained: list[int] = []
+
+    def until_the_third(*arguments: Any) -> Any:
+        trained.append(1)
+        if len(trained) == 3:
+            signal.raise_signal(number)
+        return train(*arguments)
+
+    monkeypatch.setattr(runner, "train", until_the_third)
+    assert main([*flags, "--epochs", "1"]) == 128 + number
+    told = f"{word}; 2 finished cells of these settings and data are in {out / 'cells'}: the same command goes on from there"
+    assert only_line(capsys) == told
+    assert sorted(path.name for path in out.iterdir()) == ["cache", "cells", "experiment.log"]
+    assert len(list((out / "cells").iterdir())) == 2
+    assert main([*flags, "--epochs", "1"]) == 0
+    assert len(trained) == 7, "the cell that was interrupted and the three after it"
 
 
 def test_one_class_is_refused_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

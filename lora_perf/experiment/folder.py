@@ -1,0 +1,109 @@
+"""The output folder: one run at a time writes to it, and no report takes the place of one of other settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from lora_perf.atomic import cannot_write, claim, sweep
+from lora_perf.errors import LoraPerfError
+from lora_perf.experiment.config import ExperimentConfig
+from lora_perf.experiment.results import Results
+from lora_perf.headers import HeaderError, open_file
+
+CELLS, QUICK, EARLIER = "cells", "quick", "earlier"
+# What a report is made of; results.json, which says whose it is, moves last.
+REPORT = ("summary.md", "results.csv", "accuracy.svg", "accuracy.png", "drop.svg", "drop.png", "results.json")
+# Settings that say where things are and how far a run goes, not what its numbers are.
+_NO_MATTER = {"dataset", "output_dir", "cache_dir", "cache_features", "resume", "preprocess_only", "dry_run"}
+
+
+@contextmanager
+def working_in(config: ExperimentConfig) -> Iterator[None]:
+    """Claims the output folder for this run, and removes what dead processes left of files there and in the cache.
+
+    Raises:
+        LoraPerfError: another run writes there, or it cannot be written.
+    """
+    with claim(config.output_dir):
+        for name in REPORT:
+            path = config.output_dir / name
+            if path.is_dir():
+                raise LoraPerfError(expected=f"a file or nothing at {path}", found="a folder", fix="move it elsewhere")
+        for folder in (config.output_dir, config.output_dir / CELLS, config.output_dir / QUICK, config.cache):
+            sweep(folder)
+        yield
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a report goes, and where the one of other settings went that stood there."""
+
+    folder: Path
+    moved: Path | None
+
+
+def place_report(results: Results, folder: Path) -> Place:
+    """Makes room for a report.
+
+    The same settings and data replace their own report. A report of others moves to `earlier/<data set>-<8 digits>` in its
+    folder. A short look (--quick) leaves the report of a full run where it is and goes to `quick`.
+
+    Raises:
+        LoraPerfError: a file cannot be moved.
+    """
+    standing = _Report.read(folder)
+    if standing is not None and results.config["quick"] and not standing.quick:
+        folder = folder / QUICK
+        standing = _Report.read(folder)
+    key = _key(results.config, results.dataset)
+    if standing is None or standing.key == key:
+        return Place(folder, None)
+    target = folder / EARLIER / f"{standing.name}-{standing.key}"
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name in REPORT:
+            if os.path.lexists(folder / name):
+                os.replace(folder / name, target / name)
+    except OSError as error:
+        raise cannot_write(target, error) from None
+    return Place(folder, target)
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What the results.json of a folder is about; one that cannot be read is some full run's."""
+
+    name: str
+    key: str
+    quick: bool
+
+    @classmethod
+    def read(cls, folder: Path) -> _Report | None:
+        content = b""
+        try:
+            descriptor, _ = open_file(folder / "results.json")
+            with os.fdopen(descriptor, "rb") as file:
+                content = file.read()
+            found = json.loads(content)
+            config, dataset = found["config"], found["dataset"]
+            name = re.sub(r"[^\w.+-]", "_", str(dataset["name"]), flags=re.ASCII)[:50]
+            return cls(name.lstrip(".") or "report", _key(config, dataset), config["quick"] is True)
+        except (OSError, HeaderError):
+            return None  # nothing, or nothing that was a report
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            return cls("unknown", xxhash.xxh3_64_hexdigest(content)[:8], False)
+
+
+def _key(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
+    settings = {name: value for name, value in config.items() if name not in _NO_MATTER}
+    identity = json.dumps([settings, dataset["fingerprint"]], sort_keys=True)
+    return xxhash.xxh3_64_hexdigest(identity.encode())[:8]
