@@ -27,12 +27,42 @@ _BITS = {
     **dict.fromkeys(("I32", "U32", "F32"), 32),
     **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
 }
-# How the files of torch.save begin: a zip archive, or a pickle of protocol 2 to 5.
-_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_PICKLE = "a pickle (a file of torch.save under another name), which is never unpickled"
+# How other files begin that people find under this name. A safetensors file begins with a length, then "{".
+_BEGINNINGS = {
+    b"PK\x03\x04": _PICKLE,
+    **{bytes((0x80, protocol)): _PICKLE for protocol in range(2, 6)},
+    b"version https://git-lfs": "a pointer of Git LFS, not the file itself",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x28\xb5\x2f\xfd": "a zstd archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a rar archive",
+    b"GGUF": "a GGUF file of llama.cpp",
+    b"\x93NUMPY": "a NumPy file",
+    b"\x89HDF": "an HDF5 file",
+    b"PAR1": "a parquet file",
+    b"ARROW1": "an Arrow file",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"%PDF": "a PDF",
+}
+_CURES = {
+    b"version https://git-lfs": "fetch the content with `git lfs pull`, or with `hf download`",
+    b"PK\x03\x04": "convert it with the program that wrote it, in an environment that you trust",
+}
+
+
+_FIX = "write or fetch the file again"
 
 
 class HeaderError(ValueError):
-    """What is wrong with a file, as a noun phrase; whoever knows its name makes a message of it."""
+    """What is wrong with a file, as a noun phrase; whoever knows its name makes a message of it, with `fix` as the cure."""
+
+    def __init__(self, found: str, fix: str = _FIX) -> None:
+        super().__init__(found)
+        self.fix = fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +105,14 @@ def read_header(path: str | Path) -> Header:
         finally:
             os.close(descriptor)
     except OSError as error:
-        found = reason(error, path)
+        found, fix = reason(error, path), _FIX
     except HeaderError as error:
-        found = str(error)
-    raise bad_file(path, found)
+        found, fix = str(error), error.fix
+    raise bad_file(path, found, fix)
 
 
-def bad_file(path: str | Path, found: str) -> LoraPerfError:
-    return LoraPerfError(expected=f"a whole safetensors file at {path}", found=found, fix="write or fetch the file again")
+def bad_file(path: str | Path, found: str, fix: str = _FIX) -> LoraPerfError:
+    return LoraPerfError(expected=f"a whole safetensors file at {path}", found=found, fix=fix)
 
 
 def reason(error: OSError, path: str | Path) -> str:
@@ -112,14 +142,14 @@ def read_text(descriptor: int, size: int, guess: int = 1 << 15) -> bytes:
 
     Raises:
         OSError: the file cannot be read.
-        HeaderError: it is too short, or begins like a pickle.
+        HeaderError: it is too short, or begins like a file of another kind, which is named.
     """
     start = os.pread(descriptor, max(guess, 8), 0)
     if len(start) < 8:
         raise HeaderError("an empty file" if not start else f"{len(start)} bytes")
     length = int.from_bytes(start[:8], "little")
-    if start.startswith(_PICKLES) and start[8:9] != b"{":
-        raise HeaderError("a pickle (a file of torch.save under another name), which is never unpickled")
+    if start[8:9] != b"{" or length > min(_LIMIT, size - 8):
+        _refuse_other_kind(start)
     if length > min(_LIMIT, size - 8):
         raise HeaderError(f"a header of {length:,} bytes in a file of {size:,}")
     missing = 8 + length - len(start)
@@ -128,6 +158,30 @@ def read_text(descriptor: int, size: int, guess: int = 1 << 15) -> bytes:
     if len(start) < 8 + length:
         raise HeaderError("the end of the file in its header")
     return start[8 : 8 + length]
+
+
+def _refuse_other_kind(start: bytes) -> None:
+    """
+    Raises:
+        HeaderError: a file begins like one of another kind.
+    """
+    for beginning, kind in _BEGINNINGS.items():
+        if start.startswith(beginning):
+            raise HeaderError(kind, _CURES.get(beginning, _FIX))
+    if not any(start[:512]):
+        raise HeaderError("zeros in the place of a header, as an unfinished download leaves them")
+    try:
+        # A character that the first bytes cut in two is no reason against a text.
+        text = start[:512].decode(errors="strict" if len(start) <= 512 else "ignore").lstrip("\ufeff \t\r\n")
+    except UnicodeDecodeError:
+        return
+    if not text or not all(character.isprintable() or character in "\t\r\n" for character in text):
+        return
+    again = "fetch the file again: a server sent this in its place, as it does for an address that is wrong or needs a login"
+    if re.match(r"<(!doctype html|html|head|body|\?xml)", text, re.IGNORECASE):
+        raise HeaderError("an HTML page" if "html" in text.lower() else "an XML document", again)
+    first = text.splitlines()[0][:60]
+    raise HeaderError(f"JSON text, {first!r}" if text[0] in "{[" else f"plain text, {first!r}", again)
 
 
 def parse_header(text: bytes, size: int) -> Header:

@@ -9,7 +9,8 @@ from functools import cached_property
 from math import prod
 
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.names import Side, parse_factor
+from lora_perf.names import Side
+from lora_perf.names import parse_name as parse_name
 
 # Path components that say how a module was wrapped, not which module it is.
 _WRAPPERS = frozenset({"unet", "processor", "base_model", "model"})
@@ -65,12 +66,6 @@ class Module:
     def shape(self) -> tuple[int, int]:
         """(m, k) of dW."""
         return self.up.shape[0], self.down.shape[1]
-
-
-def parse_name(name: str) -> tuple[str, Side] | None:
-    """Module and side of a layer's name, or None where the name is no factor, or one of a transposed matrix (MLX)."""
-    factor = parse_factor(name)
-    return None if factor is None or factor.transposed else (factor.stem, factor.side)
 
 
 class Layout:

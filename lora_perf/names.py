@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Side = Literal["down", "up"]
 """Of the two factors of dW = s B A: "down" is A (r, k), "up" is B (m, r)."""
 
 _SIDES: dict[str, Side] = {"down": "down", "up": "up", "A": "down", "B": "up", "a": "down", "b": "up"}
 MLX, LORALIB, XLABS = "mlx", "loralib", "xlabs"
-# Tried in this order, each on the whole name: a module is what stands before a complete ending, never a part of it.
-_SPELLINGS = (
-    ("diffusers", re.compile(r"(?P<stem>.+)\.lora(_linear_layer)?\.(?P<side>down|up)\.weight")),
+# A module is what stands before a complete ending, never a part of it. The group that holds the side tells the dialect.
+_FACTOR = re.compile(
+    r"(?P<stem>.+)(?:"
+    r"\.lora(?:_linear_layer)?\.(?P<diffusers>down|up)\.weight"
     # qkv_lora1 and proj_lora2 in x-flux: one pair for the image, one for the text, so that the number belongs to the module.
-    (XLABS, re.compile(r"(?P<stem>.+_lora[12])\.(?P<side>down|up)\.weight")),
-    ("diffusers-old", re.compile(r"(?P<stem>.+)_lora\.(?P<side>down|up)\.weight")),
-    ("kohya", re.compile(r"(?P<stem>.+)\.lora_(?P<side>down|up)\.weight")),
-    ("diffusers-new", re.compile(r"(?P<stem>.+)\.lora_(?P<side>A|B)(\.[^.]+)?\.weight")),
+    r"|(?<=_lora[12])\.(?P<xlabs>down|up)\.weight"
+    r"|_lora\.(?P<diffusers_old>down|up)\.weight"
+    r"|\.lora_(?P<kohya>down|up)\.weight"
+    r"|\.lora_(?P<diffusers_new>[AB])(?:\.[^.]+)?\.weight"
     # An embedding is the linear map of one-hot rows: its A (r, number of embeddings) and B (m, r) need no other treatment.
-    ("diffusers-new", re.compile(r"(?P<stem>.+)\.lora_embedding_(?P<side>A|B)(\.[^.]+)?")),
-    (LORALIB, re.compile(r"(?P<stem>.+)\.lora_(?P<side>A|B)")),
+    r"|\.lora_embedding_(?P<embedding>[AB])(?:\.[^.]+)?"
+    r"|\.lora_(?P<loralib>[AB])"
     # MLX multiplies from the right, x a b: its lora_a is A^T (k, r), its lora_b is B^T (r, m).
-    (MLX, re.compile(r"(?P<stem>.+)\.lora_(?P<side>a|b)")),
+    r"|\.lora_(?P<mlx>[ab])"
+    r")"
 )
+_DIALECTS = {"diffusers_old": "diffusers-old", "diffusers_new": "diffusers-new", "embedding": "diffusers-new"}
 _ALPHA = re.compile(r"(?P<base>.+)\.(lora_|network_)?alpha")
 
 
-@dataclass(frozen=True, slots=True)
-class Factor:
+class Factor(NamedTuple):
     """The name of one factor of a module, taken apart.
 
     `stem` is the module as the name has it; `shared` is the name without its side, the same letter by letter for the two of
@@ -52,12 +53,20 @@ def parse_factor(name: str) -> Factor | None:
     # All endings hold one of these; most names of other columns do not, and are done.
     if "lora" not in name:
         return None
-    for dialect, pattern in _SPELLINGS:
-        match = pattern.fullmatch(name)
-        if match:
-            shared = name[: match.start("side")] + name[match.end("side") :]
-            return Factor(dialect, match["stem"], _SIDES[match["side"]], shared)
-    return None
+    match = _FACTOR.fullmatch(name)
+    if match is None:
+        return None
+    group = match.lastgroup or ""
+    shared = name[: match.start(group)] + name[match.end(group) :]
+    return Factor(_DIALECTS.get(group, group), match["stem"], _SIDES[match[group]], shared)
+
+
+def parse_name(name: str) -> tuple[str, Side] | None:
+    """Module and side of a layer's name, or None where the name is no factor, or one of a transposed matrix (MLX)."""
+    match = _FACTOR.fullmatch(name) if "lora" in name else None
+    if match is None or match.lastgroup is None or match.lastgroup == MLX:
+        return None
+    return match["stem"], _SIDES[match[match.lastgroup]]
 
 
 def alpha_base(name: str) -> str | None:

@@ -222,3 +222,36 @@ def test_no_bytes_make_the_parser_crash(data: st.DataObject) -> None:
         return
     assert sum(one.end - one.begin for one in header.entries.values()) == 48
     assert all(isinstance(one, Entry) for one in header.entries.values())
+
+
+OTHER_KINDS = {
+    "a pointer of Git LFS": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1234567\n",
+        "found a pointer of Git LFS, not the file itself; fetch the content with `git lfs pull`",
+    ),
+    "a page": (b"<!DOCTYPE html><html><body>Sign in</body></html>", "found an HTML page; fetch the file again: a server sent"),
+    "a page after a byte order mark": ("\ufeff\n<html>".encode(), "found an HTML page"),
+    "XML": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "found an XML document"),
+    "an error as JSON": (
+        b'{"error": "Unauthorized"}',
+        r"found JSON text, '\{\"error\": \"Unauthorized\"\}'; fetch the file again",
+    ),
+    "JSON with a brace in the ninth place": (b'{"a": 1,{}}' + b" " * 60, "found JSON text"),
+    "a sentence": ("Entry not found: élan".encode(), "found plain text, 'Entry not found: élan'"),
+    "a long text cut within a character": (("x" * 511 + "é" * 400).encode(), "found plain text, 'xxx"),
+    "gzip": (b"\x1f\x8b" + bytes(range(40)), "found a gzip archive"),
+    "zip": (b"PK\x03\x04" + bytes(40), "found a pickle"),
+    "GGUF": (b"GGUF" + bytes(40), "found a GGUF file"),
+    "NumPy": (b"\x93NUMPY" + bytes(range(40)), "found a NumPy file"),
+    "parquet": (b"PAR1" + bytes(range(40)), "found a parquet file"),
+    "zeros": (bytes(4096), "found zeros in the place of a header, as an unfinished download leaves them"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_a_file_of_another_kind_is_recognised_by_its_beginning(kind: str, tmp_path: Path) -> None:
+    content, message = OTHER_KINDS[kind]
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(LoraPerfError, match=message):
+        read_header(path)

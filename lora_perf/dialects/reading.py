@@ -12,7 +12,7 @@ from lora_perf.dialects.kinds import kinds, refuse
 from lora_perf.dialects.leftovers import EXTRAS, is_part
 from lora_perf.dialects.names import Part, canonical, parse_alpha, parse_part, settle
 from lora_perf.dialects.scaling import Scaling
-from lora_perf.dialects.schema import Pair, Reading, TensorEntry
+from lora_perf.dialects.schema import Claim, Pair, Reading, TensorEntry
 from lora_perf.dialects.shapes import check_alpha, flat_shapes
 from lora_perf.dialects.wrappers import loose, loose_names
 from lora_perf.errors import LoraPerfError, listed
@@ -75,11 +75,14 @@ def read_names(
         up, alpha, transposed = ups[down], alphas.get(module), parts[down].dialect == MLX
         shapes = flat_shapes(module, entries[down].shape, entries[up].shape, transposed=transposed)
         conv = prod(entries[down].shape[2:]) > 1
-        scale = scaling.scale(parts[down], module, shapes[0][0], conv) if alpha is None else None
-        claims = scaling.claims(parts[down], module, shapes[0][0], conv) if alpha is not None else ()
-        if alpha is not None:
+        scale: float | None = None
+        claims: tuple[Claim, ...] = ()
+        if alpha is None:
+            scale = scaling.scale(parts[down], module, shapes[0][0], conv)
+        else:
             check_alpha(alpha, entries[alpha])
-        down_scale, up_scale = (None if transposed else _factor_scale(name, entries) for name in (down, up))
+            claims = scaling.claims(parts[down], module, shapes[0][0], conv)
+        down_scale, up_scale = _factor_scale(down, entries), _factor_scale(up, entries)
         pairs.append(Pair(module, down, up, *shapes, scale, alpha, claims, down_scale, up_scale, transposed))
 
     used = {name for pair in pairs for name in (pair.alpha, pair.down_scale, pair.up_scale)}
@@ -111,22 +114,22 @@ def read_names(
 def _kinds(entries: Mapping[str, TensorEntry], parts: Mapping[str, Part], beside: Mapping[str, str]) -> tuple[str, ...]:
     """The kinds among the tensors that are no product B A, by the names or by what stands beside a factor."""
     found = list(kinds(name for name in entries if name not in parts and name not in beside))
-    if any(_EXPERTS.fullmatch(part.path) for part in parts.values()):
-        found.append("LoRA of the experts of a layer (target_parameters)")
-    if any(part.dialect == MLX and f"{part.path}.m" in entries for part in parts.values()) and "DoRA" not in found:
-        found.append("DoRA")
+    for part in parts.values():
+        if part.path.endswith(("experts", "base_layer")) and _EXPERTS.fullmatch(part.path):
+            found.append("LoRA of the experts of a layer (target_parameters)")
+        elif part.dialect == MLX and f"{part.path}.m" in entries:
+            found.append("DoRA")
     if not parts and any(name.endswith((".diff", ".diff_b")) for name in entries):
         found.append("full differences (.diff)")
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _alphas(beside: Mapping[str, str], downs: Mapping[str, str], complete: Callable[[str], str]) -> dict[str, str]:
     """The tensor of the alpha of each module, under another wrapper too where no other module can be meant."""
-    common = {name: module for module, name in loose_names(downs).items()}
-    found = []
-    for name, module in beside.items():
-        module = complete(module)
-        found.append((module if module in downs else common.get(loose(module), module), name))
+    found = [(complete(module), name) for name, module in beside.items()]
+    if any(module not in downs for module, _ in found):
+        common = {name: module for module, name in loose_names(downs).items()}
+        found = [(module if module in downs else common.get(loose(module), module), name) for module, name in found]
     return _by_module(found, "alpha")
 
 

@@ -38,6 +38,8 @@ class Scaling:
         self._components: set[str] = set()
         self._problems: dict[str, None] = dict.fromkeys(self._stated.problems)
         self._by_kohya = 0
+        stated = self._stated
+        self._silent = not (stated.recipes or stated.others or stated.kohya or stated.ranks or unclear or self._config)
 
     @property
     def rslora(self) -> bool:
@@ -56,6 +58,9 @@ class Scaling:
         Raises:
             LoraPerfError: statements contradict each other, or the rank of the factors; the configuration may be another's.
         """
+        if self._silent:
+            self._assumed[part.dialect] += 1
+            return 1.0
         place, kohya = Place(module, part.path, rank, conv), self._stated.kohya
         found = list(self._binding(place))
         for where, scale in found[1:]:
@@ -91,6 +96,8 @@ class Scaling:
         Raises:
             LoraPerfError: a configuration that gives the module another rank.
         """
+        if self._silent:
+            return ()
         place, kohya = Place(module, part.path, rank, conv), self._stated.kohya
         claims = [Claim(where, scale, None, binding=True) for where, scale in self._binding(place)]
         if kohya and not kohya.varied:

@@ -222,7 +222,7 @@ class Reader:
         except OSError as error:
             raise bad_file(path, reason(error, path)) from None
         except HeaderError as error:
-            raise bad_file(path, str(error)) from None
+            raise bad_file(path, str(error), error.fix) from None
         except EOFError:
             raise bad_file(path, "the end of the file") from None
         except LoraPerfError as error:
