@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.sources.doubles import copies_of
 from lora_perf.sources.parts import part_of
-from lora_perf.sources.splits import EVERY, chosen, no_split, refuse_slice
+from lora_perf.sources.splits import chosen, refuse_part
 from lora_perf.sources.tree import Tree, by_parts, parent
 
 _DECLARED = re.compile(r"^(?P<stem>.*?)[-_.]?(?P<index>\d+)[-_]of[-_](?P<total>\d+)(?P<rest>.*)\.parquet$", re.IGNORECASE)
@@ -56,9 +56,7 @@ def shards_of(tree: Tree, folder: str, split: str | None) -> list[tuple[str, int
     found = [_read(path, split, folder) for path in tree.parquet]
     splits = list(dict.fromkeys(one.split for one in found if one.split is not None))
     if not splits:
-        if split not in (None, EVERY, "train"):
-            refuse_slice(str(split), folder)
-            raise no_split(folder, str(split), ["none: no name of a file or folder is that of a split"])
+        refuse_part(split, folder)
         _refuse_mixed(found, folder)
         return [(one.path, None) for one in found]
     taken = dict(chosen(splits, split, folder, alike=True))

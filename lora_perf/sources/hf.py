@@ -8,7 +8,7 @@ import numpy as np
 
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.sources.arrow import Part, zoo_of_parts
-from lora_perf.sources.splits import EVERY, chosen, no_split, refuse_slice, split_of_parts
+from lora_perf.sources.splits import EVERY, chosen, no_split, refuse_part, refuse_slice, split_of_parts
 from lora_perf.zoo import Zoo
 
 
@@ -81,8 +81,7 @@ def zoo_of_arrow(data: Any, label_column: str, split: str | None, name: str) -> 
     """
     import pyarrow as pa
 
-    if split not in (None, EVERY):
-        raise no_split(f"a {type(data).__name__}", str(split), [])
+    refuse_part(split, f"the {type(data).__name__}")
     try:
         table = data if isinstance(data, pa.Table) else pa.table(data)
     except (pa.ArrowException, TypeError, ValueError) as error:

@@ -14,12 +14,13 @@ from lora_perf.sources.declared import refuse_logs, shards_of
 from lora_perf.sources.folder import open_folder
 from lora_perf.sources.identity import identity
 from lora_perf.sources.metadata import read_object
-from lora_perf.sources.splits import refuse_choices
+from lora_perf.sources.splits import refuse_choices, refuse_part
 from lora_perf.sources.strays import WRITTEN_HERE, read_if_own
 from lora_perf.sources.tree import ADAPTER, PARQUET, PEFT_CONFIG, Tree, parent, walk
 from lora_perf.zoo import Zoo
 
-Kind = Literal["packed", "saved", "parquet", "adapters"]
+Kind = Literal["packed", "saved", "parquet", "arrow", "adapters"]
+_KINDS: dict[str, Kind] = {ADAPTER: "packed", PARQUET: "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}
 _log = logging.getLogger(__name__)
 
 
@@ -97,12 +98,18 @@ def open_found(found: Found, label_column: str, split: str | None, skip_bad: boo
         from lora_perf.sources.hf import zoo_of_data
 
         return zoo_of_data(_saved(found.path), label_column, split, found.path.name)
+    if found.kind in ("parquet", "arrow") and found.path.is_file():
+        refuse_part(split, str(found.path))
     if found.kind == "parquet":
         from lora_perf.sources.parquet import open_parquet
 
         files = [Path(found.folder, one) for one in found.files]
         root = None if found.path.is_file() else found.path
         return open_parquet(files, label_column=label_column, name=found.name, root=root, parts=found.parts)
+    if found.kind == "arrow":
+        from lora_perf.sources.ipc import open_ipc
+
+        return open_ipc(Path(found.folder, found.files[0]), label_column=label_column, name=found.name)
     zoo = open_folder(found.folder, found.tree, label_column=label_column, name=found.name, skip_bad=skip_bad)
     if zoo is None:
         raise _nothing(found.path, found.tree)
@@ -119,9 +126,10 @@ def no_zoo(path: Path, found: str) -> LoraPerfError:
 
 def _file(path: Path) -> Found:
     ending = path.suffix.lower()
-    if ending not in (ADAPTER, PARQUET):
+    kind: Kind | None = _KINDS.get(ending)
+    if kind is None:
         raise no_zoo(path, f"a file of type {path.suffix or 'unknown'}")
-    return Found(path, "packed" if ending == ADAPTER else "parquet", str(path.parent), (path.name,))
+    return Found(path, kind, str(path.parent), (path.name,))
 
 
 def _of_adapters(tree: Tree) -> list[str]:
@@ -215,7 +223,8 @@ def _nothing(path: Path, tree: Tree) -> LoraPerfError:
     pickles = [f"{tree.pickles} pickles such as .bin and .pt, which are never unpickled"] if tree.pickles else []
     saved = sorted({parent(one) for one in tree.saved if one.lower().endswith("state.json")})
     inside = [f"saved data sets in {listed(saved, 3)}"] if saved else []
-    told = listed([*pickles, *inside, *tree.told()])
+    tables = [f"files of Arrow, to be given one by one: {listed(tree.arrow, 3)}"] if tree.arrow else []
+    told = listed([*pickles, *inside, *tables, *tree.told()])
     return no_zoo(
         path, f"a folder without state.json, dataset_dict.json, *.parquet or *.safetensors{f' ({told})' * bool(told)}"
     )

@@ -105,6 +105,17 @@ def refuse_split(split: str | None, what: str) -> None:
         )
 
 
+def refuse_part(split: str | None, where: str) -> None:
+    """Raises where a part is asked of a table that names none; "train", the part of a single one, is the whole of it.
+
+    Raises:
+        LoraPerfError: another part, or a slice.
+    """
+    if split not in (None, EVERY, "train"):
+        refuse_slice(str(split), where)
+        raise no_split(where, str(split), ["train: it is a single table without a split"])
+
+
 def refuse_choices(label_column: str, split: str | None, what: str) -> None:
     """Raises where a column or a part is asked of a zoo that has its labels and is taken whole.
 
