@@ -80,6 +80,12 @@ def read_columns(schema: pa.Schema) -> Columns:
     weights: dict[str, Part] = {}
     alphas: list[str] = []
     left: list[str] = []
+    try:
+        counts = Counter(schema.names)
+    except UnicodeDecodeError as error:
+        raise LoraPerfError(
+            expected="names of columns in UTF-8", found=str(error), fix="write or fetch the data set again"
+        ) from None
     for field in schema:
         part = parse_part(field.name)
         if part.dialect == MLX if part is not None else _is_transposed(field.name):
@@ -96,7 +102,6 @@ def read_columns(schema: pa.Schema) -> Columns:
             alphas.append(field.name)
         elif is_nested_float(field.type):
             left.append(field.name)
-    counts = Counter(schema.names)
     repeated = [name for name in [*weights, *alphas] if counts[name] > 1]
     if repeated:
         raise LoraPerfError(
@@ -204,6 +209,10 @@ def _meaning(columns: Columns, shapes: dict[str, Shape], where: str) -> Meaning:
         pairs = reading.pairs
         for note in reading.notes:
             _log.warning("%s: %s", where, note)
+        if reading.unpaired:
+            _log.warning(
+                "%s: %d factors without partner, so without dW: %s", where, len(reading.unpaired), listed(reading.unpaired, 3)
+            )
     used = {pair.alpha for pair in pairs}
     unused = [name for name in columns.alphas if name not in used]
     if unused:
