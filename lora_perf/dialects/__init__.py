@@ -1,8 +1,7 @@
 """The dialects of LoRA files: one schema from the names, the shapes and the configuration that each library writes."""
 
-from lora_perf.dialects.columns import Columns, read_columns
 from lora_perf.dialects.kinds import kinds
 from lora_perf.dialects.reading import read_names
 from lora_perf.dialects.schema import Pair, Reading, TensorEntry
 
-__all__ = ["Columns", "Pair", "Reading", "TensorEntry", "kinds", "read_columns", "read_names"]
+__all__ = ["Pair", "Reading", "TensorEntry", "kinds", "read_names"]

@@ -16,18 +16,18 @@ from lora_perf.dialects import TensorEntry, kinds, read_names
 from lora_perf.dialects.kinds import refuse
 from lora_perf.dialects.leftovers import is_part
 from lora_perf.dialects.names import Part, parse_alpha, parse_part, settle
-from lora_perf.dialects.scales import read_metadata
 from lora_perf.dialects.schema import Pair
+from lora_perf.dialects.statements import read_statements
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.layout import Layout
-from lora_perf.names import MLX, parse_factor
+from lora_perf.names import MLX
 from lora_perf.sources.nested import is_nested_float
 
 Shape = tuple[int, ...]
 _log = logging.getLogger(__name__)
 
 # The entries of a schema's metadata that may state a rank or a scale; others differ from shard to shard as they like.
-_STATEMENT = re.compile(r"alpha|rank|lora|network_dim|^r$", re.IGNORECASE)
+_STATEMENT = re.compile(r"alpha|rank|lora|network|^r$", re.IGNORECASE)
 _BITS = {16: "bfloat16 or float16 kept as their bits", 8: "quantised or 8-bit weights"}
 
 
@@ -38,12 +38,14 @@ class Columns:
     Attributes:
         weights: of the factors, in the order of the table, with what each name means.
         alphas: `<module>.alpha`.
+        others: columns whose names are those of a module and something else.
         declared: the shape of one value of a weight column, where the schema declares one; None for an axis of any length.
         metadata: the schema's own entries that may state a rank or a scale.
     """
 
     weights: dict[str, Part]
     alphas: tuple[str, ...]
+    others: tuple[str, ...]
     declared: dict[str, tuple[int | None, ...]]
     metadata: dict[str, str]
 
@@ -88,7 +90,7 @@ def read_columns(schema: pa.Schema) -> Columns:
         ) from None
     for field in schema:
         part = parse_part(field.name)
-        if part.dialect == MLX if part is not None else _is_transposed(field.name):
+        if part is not None and part.dialect == MLX:
             raise LoraPerfError(
                 expected="columns of factors that are A (r, k) and B (m, r)",
                 found=f"{field.name}, which MLX stores transposed",
@@ -121,12 +123,8 @@ def read_columns(schema: pa.Schema) -> Columns:
         raise _no_weights(schema)
     declared = _declared(schema, weights)
     metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in (schema.metadata or {}).items()}
-    return Columns(weights, tuple(alphas), declared, {key: metadata[key] for key in metadata if _STATEMENT.search(key)})
-
-
-def _is_transposed(name: str) -> bool:
-    factor = parse_factor(name)
-    return factor is not None and factor.transposed
+    others = tuple(name for name in schema.names if "." in name and name not in weights and name not in alphas)
+    return Columns(weights, tuple(alphas), others, declared, {key: metadata[key] for key in metadata if _STATEMENT.search(key)})
 
 
 def _no_floats(field: pa.Field) -> LoraPerfError:
@@ -204,10 +202,16 @@ def _meaning(columns: Columns, shapes: dict[str, Shape], where: str) -> Meaning:
     pairs: tuple[Pair, ...] = ()
     if any(count > 1 for count in Counter((part.dialect, part.shared) for part in columns.weights.values()).values()):
         entries = {name: TensorEntry("F32", shape) for name, shape in matrices.items()}
-        entries |= {name: TensorEntry("F32", (1,)) for name in columns.alphas}
+        entries |= {name: TensorEntry("F32", (1,)) for name in (*columns.alphas, *columns.others)}
         reading = read_names(entries, columns.metadata)
         pairs = reading.pairs
-        for note in reading.notes:
+        if reading.unsupported:
+            raise LoraPerfError(
+                expected="nothing of the update besides factors and their alphas",
+                found=f"columns whose meaning nothing defines: {listed(reading.unsupported, 3)}",
+                fix="leave the columns out, or rename them if they are no part of the adapters",
+            )
+        for note in (*reading.notes, *reading.problems):
             _log.warning("%s: %s", where, note)
         if reading.unpaired:
             _log.warning(
@@ -231,8 +235,13 @@ def _meaning(columns: Columns, shapes: dict[str, Shape], where: str) -> Meaning:
         layout,
         tuple(columns.weights),
         tuple(by_module[module.name] for module in layout.modules),
-        bool(read_metadata(columns.metadata)),
+        _states_scales(columns.metadata),
     )
+
+
+def _states_scales(metadata: Mapping[str, str]) -> bool:
+    stated = read_statements(metadata)
+    return bool(stated.recipes or stated.others or stated.kohya)
 
 
 def _as_declared(name: str, shape: Shape, columns: Columns) -> Shape:

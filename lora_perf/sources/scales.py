@@ -48,6 +48,8 @@ def scales_of(meaning: Meaning, shards: Sequence[Shard], where: str) -> Tensor |
     roots = _roots(shards) if whole is not None else None
     for place, pair in enumerate(pairs):
         stated: Numbers | float | None = pair.scale if pair.alpha is None else _alphas(pair.alpha, shards) * (1 / pair.rank)
+        if pair.alpha is not None:
+            _check_claims(pair, stated, where)
         if whole is not None:
             name, values = whole
             by_row = values * (1 / pair.rank if roots is None else np.where(roots, pair.rank**-0.5, 1 / pair.rank))
@@ -131,6 +133,24 @@ def _roots(shards: Sequence[Shard]) -> NDArray[np.bool_] | None:
     if not all(_ROOT in shard.columns for shard in shards):
         return None
     return np.concatenate([shard.numbers(_ROOT) == 1 for shard in shards])
+
+
+def _check_claims(pair: Pair, scales: Numbers | float | None, where: str) -> None:
+    """Compares the scales by a module's alpha column with what the metadata state of them."""
+    for claim in pair.claims:
+        known = np.array([value for value in (claim.scale, claim.other) if value is not None])
+        same = np.isclose(np.asarray(scales)[:, None], known, rtol=1e-4, atol=0).any(axis=1)
+        if same.all():
+            continue
+        if not claim.binding:
+            _log.warning("%s: %s, but column %s gives other scales and counts", where, claim.where, pair.alpha)
+            continue
+        row = int(np.argmin(same))
+        raise LoraPerfError(
+            expected=f"one scale of {pair.module}",
+            found=f"{np.asarray(scales)[row]:g} by column {pair.alpha} in row {row}, {claim.scale:g} by {claim.where}",
+            fix="remove the statement that is wrong",
+        )
 
 
 def _agree(name: str, pair: Pair, mine: Numbers, theirs: Numbers) -> None:
