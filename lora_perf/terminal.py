@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +15,7 @@ from lora_perf.text import forgive, printable
 
 _WIDTH = 160  # where the output is no terminal
 _TITLE = 120  # characters of a name that a title or the head of a column shows
+_COLUMN = 12  # characters that a column has at least, if it needs them: longer than any number
 
 
 def console() -> Console:
@@ -40,3 +42,12 @@ def table(title: str, columns: Iterable[str], *, right: Iterable[str] = (), **st
 def row(drawn: Table, cells: Iterable[str], most: int | None = None) -> None:
     """Adds a row to a table, each text of it cut to `most` characters."""
     drawn.add_row(*(Text(printable(cell, most)) for cell in cells))
+
+
+def show(to: Console, drawn: Table) -> None:
+    """Prints a table. On a narrower terminal than it can be, its lines run on: no number is broken in two."""
+    widths = [max(cell_len(str(one)) for one in (column.header, *column.cells)) for column in drawn.columns]
+    least = sum(min(width, _COLUMN) for width in widths) + 3 * len(widths) + 1
+    if least > to.width:
+        to.width = least
+    to.print(drawn)

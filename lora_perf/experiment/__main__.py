@@ -61,7 +61,7 @@ def _run(config: ExperimentConfig, observer: ConsoleObserver, console: Console, 
         with prepared.clock.stage("report"):
             place = place_report(results, config.output_dir)
             files = report.write(results, place.folder)
-        console.print(results_table(results))
+        terminal.show(console, results_table(results))
         say(console, TINY_WARNING if results.dataset["resubstitution"] else interval_note(results))
         took = f"{stages(results.seconds)}; {duration(time.perf_counter() - begin)} in all"
         say(console, took)
@@ -80,7 +80,7 @@ def _run(config: ExperimentConfig, observer: ConsoleObserver, console: Console, 
 def _dry_run(config: ExperimentConfig, console: Console) -> None:
     prepared = runner.prepare(config)
     packed = runner.packed_path(prepared.config)
-    console.print(plan_table(prepared.config, prepared.plan, prepared.zoo))
+    terminal.show(console, plan_table(prepared.config, prepared.plan, prepared.zoo))
     estimate = forecast(prepared.config, prepared.plan, prepared.zoo, prepared.split, prepared.device)
     say(console, forecast_line(prepared.config, estimate, packed if packed and packed.exists() else None))
 

@@ -59,7 +59,7 @@ def _run(arguments: list[str] | None) -> int:
     with _progress(console) as tell:
         found = inspection(config.path, near=config.near, label_column=config.label_column, split=config.split, progress=tell)
     for table in pages.tables(found):
-        console.print(_drawn(table))
+        terminal.show(console, _drawn(table))
     terminal.say(console, pages.verdict(found))
     _write(found, config)
     if config.json is None and config.output_dir is None:
