@@ -17,9 +17,11 @@ from benchmarks.budget import Promise, budget
 from benchmarks.measure import digits
 from benchmarks.record import Record, circumstances, growth, memory, plain, record
 from benchmarks.workloads import TABLE
+from lora_perf import terminal
 from lora_perf.command import exit_status
 from lora_perf.errors import LoraPerfError
 from lora_perf.store import replacing
+from lora_perf.terminal import say
 
 _SIZES = {"small": (16, 32, 64), "medium": (100, 1_000, 10_000)}
 _MEMORY = ("load_nested", "load_array2d", "load_parquet", "load_folder", "stream_nested", "pack_nested", "represent_streamed")
@@ -43,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str] | None) -> int:
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = terminal.console()
     config = tyro.cli(ReportConfig, args=arguments, prog="python -m benchmarks.report")
     if not config.budget:
         _made(config.output_dir)  # before half an hour of measuring, not after it
@@ -54,7 +56,7 @@ def _run(arguments: list[str] | None) -> int:
             console.print(f"not kept: {one.explanation}", highlight=False)
     if not config.budget:
         folder = write(config, promises, console)
-        console.print(f"written to {folder}")
+        say(console, f"written to {folder}")
     return 0 if all(one.kept for one in promises) or not config.budget else 1
 
 

@@ -48,6 +48,15 @@ def shortened(text: str, most: int) -> str:
     return f"{text[: most - 3 - tail]}...{text[len(text) - tail :]}"
 
 
+def counted(count: int, thing: str, things: str | None = None) -> str:
+    """A number of things, in the singular or the plural.
+
+    >>> counted(1, "run"), counted(2000, "run"), counted(2, "class", "classes")
+    ('1 run', '2,000 runs', '2 classes')
+    """
+    return f"{count:,} {thing if count == 1 else things or thing + 's'}"
+
+
 def markdown(text: str, most: int | None = None) -> str:
     r"""Text that means nothing but itself within a line of Markdown, a cell of a table included.
 

@@ -12,7 +12,7 @@ from lora_perf.audit.gauges import GAUGES
 from lora_perf.audit.movement import Extent, Movement, short
 from lora_perf.audit.study import STILL, Audit, Audited
 from lora_perf.experiment.console import TINY_WARNING, format_p, left_out
-from lora_perf.text import LONGEST, printable
+from lora_perf.text import LONGEST, counted, printable
 from lora_perf.text import markdown as markdown_text
 
 NOTE = (
@@ -66,8 +66,9 @@ def markdown(found: Audit, figure: bool = True) -> str:
     lines = [
         f"# Gauge audit of {markdown_text(data['name'], LONGEST)}",
         "",
-        f"{data['adapters']:,} adapters of {data['modules']} modules and {data['parameters']:,} parameters, "
-        f"{len(data['classes'])} classes; split `{data['split']}`: {data['train']:,} train, {data['test']:,} test; layer group "
+        f"{counted(data['adapters'], 'adapter')} of {counted(data['modules'], 'module')} and "
+        f"{counted(data['parameters'], 'parameter')}, {counted(len(data['classes']), 'class', 'classes')}; "
+        f"split `{data['split']}`: {data['train']:,} train, {data['test']:,} test; layer group "
         f"{markdown_text(found.config['layers'], LONGEST)}.",
         "",
         "dW = s B A is the same update as s (B G) (G^-1 A). Each adapter is written in other factors, module by module, "

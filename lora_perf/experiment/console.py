@@ -22,7 +22,7 @@ from lora_perf.experiment.results import Results
 from lora_perf.probes import Setting
 from lora_perf.split import Split, absent_classes
 from lora_perf.terminal import say
-from lora_perf.text import LONGEST, printable
+from lora_perf.text import LONGEST, counted, printable
 from lora_perf.zoo import SPLIT_NAMES, Zoo
 
 _LEARNED_WIDTH = 256  # features of a learned representation, before it is known; for the progress bar only
@@ -69,8 +69,8 @@ class ConsoleObserver:
     def opened(self, zoo: Zoo, split: Split, plan: Plan, taken: int) -> None:
         parts = (split.train, split.validation, split.test)
         self._say(
-            f"{printable(zoo.name, LONGEST)}: {len(zoo):,} adapters, {len(zoo.classes)} classes, {len(zoo.layout)} layers, "
-            f"{zoo.layout.p:,} parameters; split {split.kind}: "
+            f"{printable(zoo.name, LONGEST)}: {counted(len(zoo), 'adapter')}, {counted(len(zoo.classes), 'class', 'classes')}, "
+            f"{counted(len(zoo.layout), 'layer')}, {counted(zoo.layout.p, 'parameter')}; split {split.kind}: "
             + ", ".join(f"{len(part):,} {name}" for part, name in zip(parts, SPLIT_NAMES, strict=True))
         )
         if zoo.skipped:
@@ -83,13 +83,13 @@ class ConsoleObserver:
         for note in class_notes(untrained, untested):
             self._say(note)
         if taken:
-            self._say(f"{taken} of {len(plan.cells)} cells are taken from earlier runs of these settings, data and code")
+            self._say(f"{taken} of {counted(len(plan.cells), 'cell')} taken from earlier runs of these settings, data and code")
         self._total, self._done = len(plan.cells), taken
         # A cell's cost is that of its first layer's weights and of the other layers', which do not depend on it.
         self._work = {one.cell.name: (one.features or _LEARNED_WIDTH) + 1000.0 for one in plan.cells}
 
     def representing(self, names: list[str], total: int) -> None:
-        self._say(f"one pass over {total:,} adapters for {', '.join(names)}")
+        self._say(f"one pass over {counted(total, 'adapter')} for {', '.join(names)}")
         self._pass = self._progress.add_task("represent", total=total, note="adapters")
 
     def represented(self, count: int) -> None:
@@ -115,8 +115,8 @@ class ConsoleObserver:
         self._done += 1
         mean = sum(run.accuracy for run in result.runs) / len(result.runs)
         (setting,) = {settings(run.setting) for run in result.runs}
-        about = [result.note, setting, f"{len(result.runs)} runs" if result.classifier == "mlp" else ""]
-        about += [f"{result.seconds:.1f} s", f"{result.features:,} features", f"{len(result.constant):,} of them constant"]
+        about = [result.note, setting, counted(len(result.runs), "run") if result.classifier == "mlp" else ""]
+        about += [f"{result.seconds:.1f} s", counted(result.features, "feature"), f"{len(result.constant):,} of them constant"]
         self._say(
             f"{self._done:3d}/{self._total} {result.cell}: accuracy {mean:.3f} ({', '.join(text for text in about if text)})"
         )
@@ -180,7 +180,7 @@ def class_notes(untrained: Sequence[str], untested: Sequence[str]) -> list[str]:
 
 def left_out(count: int) -> str:
     """How many files --skip-bad left out."""
-    return f"{count:,} adapter file{'s' * (count != 1)} left out that could not be used"
+    return f"{counted(count, 'adapter file')} left out that could not be used"
 
 
 def settings(setting: Setting) -> str:
@@ -199,9 +199,8 @@ def plan_table(config: ExperimentConfig, plan: Plan, zoo: Zoo) -> Table:
     """What `--dry-run` prints: cells of one representation and group in one line."""
     perceptrons = sum(one.cell.classifier == "mlp" for one in plan.cells)
     probes = len(plan.cells) - perceptrons
-    counts = [f"{perceptrons} cells x {config.num_runs} runs"] * (perceptrons > 0) + [f"{probes} cells of probes"] * (
-        probes > 0
-    )
+    counts = [f"{counted(perceptrons, 'cell')} x {counted(config.num_runs, 'run')}"] * (perceptrons > 0)
+    counts += [f"{counted(probes, 'cell')} of probes"] * (probes > 0)
     titles = ("representation", "layer group", "layers", "features", "MB")
     title = f"{' and '.join(counts)} on {printable(zoo.name, LONGEST)} ({zoo.nbytes / 1e6:,.1f} MB of rows)"
     table = terminal.table(title, titles, right=titles[2:])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lora_perf.experiment.results import Results
 from lora_perf.metrics import Estimate
 from lora_perf.report.canvas import figure_text
+from lora_perf.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,9 +33,9 @@ def _accuracies(results: Results) -> Figure:
     first, panels, names = results.groups[0], results.classifiers, _by_accuracy(results)
     warning = " (tested on train rows)" if results.dataset["resubstitution"] else ""
     figure, grid = _canvas(names, panels)
-    title = f"{figure_text(results.dataset['name'])}: {results.dataset['adapters']:,} adapters"
+    title = f"{figure_text(results.dataset['name'])}: {counted(results.dataset['adapters'], 'adapter')}"
     if "mlp" in panels:
-        title += f", {results.config['num_runs']} runs" + " of mlp" * (len(panels) > 1)
+        title += f", {counted(results.config['num_runs'], 'run')}" + " of mlp" * (len(panels) > 1)
     for axes, classifier in zip(grid, panels, strict=True):
         _intervals(
             axes, names, {one: {name: results.accuracy(name, one, classifier) for name in names} for one in results.groups}

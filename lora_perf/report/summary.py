@@ -9,7 +9,7 @@ from lora_perf import store
 from lora_perf.experiment.catalogue import MODULE_NUMBERS
 from lora_perf.experiment.console import TINY_WARNING, class_notes, format_p, interval_note, left_out, settings, stages
 from lora_perf.experiment.results import Results
-from lora_perf.text import LONGEST, markdown
+from lora_perf.text import LONGEST, counted, markdown
 
 
 def write_summary(results: Results, folder: Path, figures: Sequence[str] = ()) -> None:
@@ -24,8 +24,9 @@ def summary(results: Results, figures: Sequence[str] = ()) -> str:
     lines = [
         f"# Ablation of {markdown(data['name'], LONGEST)}",
         "",
-        f"{data['adapters']:,} adapters of {data['layers']} layers and {data['parameters']:,} parameters, "
-        f"{len(data['classes'])} classes; split `{data['split']}`: {data['train']:,} train, {data['validation']:,} validation, "
+        f"{counted(data['adapters'], 'adapter')} of {counted(data['layers'], 'layer')} and "
+        f"{counted(data['parameters'], 'parameter')}, {counted(len(data['classes']), 'class', 'classes')}; "
+        f"split `{data['split']}`: {data['train']:,} train, {data['validation']:,} validation, "
         f"{data['test']:,} test. {_runs(results)} Accuracy of always naming the commonest class: "
         f"{results.chance:.3f}.",
         "",
@@ -57,7 +58,7 @@ def summary(results: Results, figures: Sequence[str] = ()) -> str:
 
 def _runs(results: Results) -> str:
     probes = [name for name in results.classifiers if name != "mlp"]
-    runs = [f"{results.config['num_runs']} runs a cell" + " of mlp" * bool(probes)] * ("mlp" in results.classifiers)
+    runs = [f"{counted(results.config['num_runs'], 'run')} a cell" + " of mlp" * bool(probes)] * ("mlp" in results.classifiers)
     runs += [f"1 run a cell of {', '.join(probes)}"] * bool(probes)
     return ", ".join(runs) + "."
 
