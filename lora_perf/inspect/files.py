@@ -17,10 +17,12 @@ from lora_perf.errors import LoraPerfError, listed
 from lora_perf.headers import read_header
 from lora_perf.inspect.findings import FileFacts, Finding
 from lora_perf.sources.adapter import layout_of
+from lora_perf.sources.agreeing import align
 from lora_perf.sources.classes import Member, alike, declared, encode, members, split_of
 from lora_perf.sources.doubles import refuse_checkpoints
-from lora_perf.sources.folder import FolderRows, Opened, read_all
+from lora_perf.sources.folder import FolderRows, read_all
 from lora_perf.sources.metadata import PEFT_WEIGHTS, read_object
+from lora_perf.sources.reader import Opened
 from lora_perf.sources.tree import PEFT_CONFIG, Tree, parent
 from lora_perf.zoo import SPLIT_NAMES, Zoo
 
@@ -70,6 +72,7 @@ def open_files(
             one.member = member
             opened.append(one)
     problems += [_fault(folder, tree, path, one) for path, one in files.items() if isinstance(one, LoraPerfError)]
+    align(opened)
     families: dict[Modules, list[Opened]] = {}
     for one in opened:
         families.setdefault(one.meaning.modules, []).append(one)
