@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -58,7 +58,7 @@ def read_names(
     """
     parts = {name: part for name in entries if (part := parse_part(name)) is not None}
     beside = {name: module for name in entries if (module := parse_alpha(name)) is not None}
-    refuse(_kinds(entries, parts, beside), "the names of its tensors")
+    refuse(kinds_of(entries, parts), "the names of its tensors")
     complete = settle(part.module for part in parts.values())
     sides: dict[tuple[str, str], dict[Side, str]] = {}
     for name, part in parts.items():
@@ -111,15 +111,15 @@ def read_names(
     )
 
 
-def _kinds(entries: Mapping[str, TensorEntry], parts: Mapping[str, Part], beside: Mapping[str, str]) -> tuple[str, ...]:
-    """The kinds among the tensors that are no product B A, by the names or by what stands beside a factor."""
-    found = list(kinds(name for name in entries if name not in parts and name not in beside))
+def kinds_of(names: Collection[str], parts: Mapping[str, Part]) -> tuple[str, ...]:
+    """The kinds that are no product B A, by the names of all tensors, of which `parts` are factors."""
+    found = list(kinds(name for name in names if name not in parts))
     for part in parts.values():
         if part.path.endswith(("experts", "base_layer")) and _EXPERTS.fullmatch(part.path):
             found.append("LoRA of the experts of a layer (target_parameters)")
-        elif part.dialect == MLX and f"{part.path}.m" in entries:
+        elif part.dialect == MLX and f"{part.path}.m" in names:
             found.append("DoRA")
-    if not parts and any(name.endswith((".diff", ".diff_b")) for name in entries):
+    if not parts and any(name.endswith((".diff", ".diff_b")) for name in names):
         found.append("full differences (.diff)")
     return tuple(dict.fromkeys(found))
 

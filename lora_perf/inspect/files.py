@@ -10,19 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lora_perf.dialects import kinds
-from lora_perf.dialects.kinds import config_kinds
+from lora_perf.dialects.kinds import config_kinds, mlx_kinds
 from lora_perf.dialects.names import parse_part
+from lora_perf.dialects.reading import kinds_of
+from lora_perf.dialects.scales import is_mlx
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.headers import read_header
 from lora_perf.inspect.findings import FileFacts, Finding
-from lora_perf.sources.adapter import layout_of
+from lora_perf.sources.adapter import SIZES, UNREAD, layout_of
 from lora_perf.sources.agreeing import align
 from lora_perf.sources.classes import Member, alike, declared, encode, members, split_of
 from lora_perf.sources.doubles import refuse_checkpoints
 from lora_perf.sources.folder import FolderRows, read_all
-from lora_perf.sources.metadata import PEFT_WEIGHTS, read_object
-from lora_perf.sources.reader import Opened
+from lora_perf.sources.metadata import read_object
+from lora_perf.sources.reader import WHOLE_ADAPTER, Opened
 from lora_perf.sources.tree import PEFT_CONFIG, Tree, parent
 from lora_perf.zoo import SPLIT_NAMES, Zoo
 
@@ -72,6 +73,7 @@ def open_files(
             one.member = member
             opened.append(one)
     problems += [_fault(folder, tree, path, one) for path, one in files.items() if isinstance(one, LoraPerfError)]
+    problems += _stated(opened)
     align(opened)
     families: dict[Modules, list[Opened]] = {}
     for one in opened:
@@ -135,24 +137,44 @@ def _fault(folder: str, tree: Tree, path: str, error: LoraPerfError) -> Finding:
         header = read_header(f"{folder}/{path}")
     except LoraPerfError:
         return Finding("unreadable", f"{path}: {error.found}", (path,))
+    text = f"{path}: {error.found}"
+    if not header.entries or error.expected.startswith(WHOLE_ADAPTER):
+        return Finding("incomplete", text, (path,))
     parts = {name: part for name in header.entries if (part := parse_part(name)) is not None}
-    unsupported = kinds(name for name in header.entries if name not in parts) or _config_kinds(folder, tree, path)
-    if unsupported:
-        return Finding("unsupported", f"{path}: {listed(unsupported)}", (path,))
+    found = kinds_of(header.entries, parts) or _config_kinds(folder, tree, path)
+    if found:
+        return Finding("unsupported", f"{path}: {listed(found)}", (path,))
+    if not parts:
+        return Finding("no adapter", text, (path,))
     sides = Counter((part.dialect, part.shared) for part in parts.values())
     single = sorted(name for name, part in parts.items() if sides[part.dialect, part.shared] == 1)
     if single:
         return Finding("unpaired", f"{path}: {len(single)} without partner: {listed(single, 3)}", (path,))
+    if error.found.startswith(UNREAD):
+        return Finding("unread", text, (path,))
+    if any(header.entries[name].dtype not in SIZES for name in parts):
+        return Finding("storage", f"{path}: weights of dtype {error.found}", (path,))
     return Finding("refused", str(error), (path,))
 
 
 def _config_kinds(folder: str, tree: Tree, path: str) -> tuple[str, ...]:
-    if not path.endswith(PEFT_WEIGHTS) or parent(path) not in tree.configs:
+    if parent(path) not in tree.configs:
         return ()
     try:
-        return config_kinds(read_object(os.path.join(folder, parent(path), PEFT_CONFIG)))
+        config = read_object(os.path.join(folder, parent(path), PEFT_CONFIG))
     except LoraPerfError:
         return ()
+    return mlx_kinds(config) if is_mlx(config) else config_kinds(config)
+
+
+def _stated(opened: list[Opened]) -> Iterable[Finding]:
+    """What files state of their scales and do not hold, a finding a statement."""
+    told: dict[str, list[str]] = {}
+    for one in opened:
+        for problem in (*one.meaning.reading.problems, *one.problems):
+            told.setdefault(problem, []).append(one.member.path)
+    for problem, paths in told.items():
+        yield Finding("stated", f"{listed(paths, 3)}: {problem}", tuple(paths))
 
 
 def _other_modules(families: list[list[Opened]]) -> Iterable[Finding]:

@@ -21,6 +21,7 @@ from lora_perf.sources.metadata import PEFT_WEIGHTS, read_object
 from lora_perf.sources.strays import WRITTEN_HERE, is_own
 from lora_perf.sources.tree import PEFT_CONFIG, Tree, parent
 
+WHOLE_ADAPTER = "a whole adapter in one file"
 _SHARD = re.compile(r"-(\d{4,})-of-(\d{4,})\.safetensors$", re.IGNORECASE)
 
 
@@ -94,6 +95,12 @@ class Reader:
         return Opened(member, meaning, scales, begin, status.st_size, status.st_mtime_ns, node, problems)
 
     def _meaning(self, text: bytes, size: int, path: str) -> Meaning:
+        if "-of-" in path and (shard := _SHARD.search(path)) and int(shard[2]) > 1:
+            raise LoraPerfError(
+                expected=WHOLE_ADAPTER,
+                found=f"shard {int(shard[1])} of {int(shard[2])} of one",
+                fix="save the adapter again with a larger max_shard_size, or join its shards into one file",
+            )
         if text != self._last_text:
             metadata, rest = split_metadata(text)
             self._last_text, self._last = text, (scale_entries(metadata), rest)
@@ -106,12 +113,9 @@ class Reader:
             if is_own(header):
                 raise NoAdapterError(WRITTEN_HERE)
             if not header.entries:
-                raise HeaderError("no tensor (DeepSpeed's ZeRO-3 leaves such files where weights are not gathered)")
-            if shard := _SHARD.search(path):
-                raise LoraPerfError(
-                    expected="a whole adapter",
-                    found=f"shard {int(shard[1])} of {int(shard[2])}",
-                    fix="save the adapter again with a larger max_shard_size",
+                raise HeaderError(
+                    "no tensor (DeepSpeed's ZeRO-3 leaves such files where weights are not gathered)",
+                    "save the adapter again with the weights gathered (stage3_gather_16bit_weights_on_model_save)",
                 )
             self._known[key] = meaning_of(header, config, unclear)
         return self._known[key]

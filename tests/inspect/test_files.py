@@ -111,10 +111,77 @@ def test_single_sides_only_are_factors_without_partner(tmp_path: Path) -> None:
     assert "4 without partner" in only_problem(inspection(tmp_path), "unpaired")
 
 
-def test_a_whole_model_is_refused(tmp_path: Path) -> None:
+def test_a_whole_model_is_no_adapter(tmp_path: Path) -> None:
     clean_folder(tmp_path)
     save(tmp_path / "dog" / "model.safetensors", {"unet.conv_in.weight": torch.ones(3, 3)})
-    assert problems(tmp_path) == [("refused", ("dog/model.safetensors",))]
+    assert problems(tmp_path) == [("no adapter", ("dog/model.safetensors",))]
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "kind", "telling"),
+    [
+        (
+            "unet.a.lora_down.0.weight",
+            torch.ones(2, 3),
+            "unread",
+            "parts of the update that are not read: unet.a.lora_down.0.weight",
+        ),
+        ("unet.a.lora_scaling", torch.ones(1), "unread", "unet.a.lora_scaling"),
+        ("unet.a.scaling", torch.ones(1), None, ""),
+        ("unet.mid_block.b.alpha", torch.ones(1), "refused", "no factors for unet.mid_block.b.alpha, and no scale for 4 of 4"),
+        ("unet.mid_block.norm.bias", torch.ones(3), None, ""),
+        ("base_model.model.classifier.modules_to_save.weight", torch.ones(3, 3), None, ""),
+    ],
+)
+def test_parts_of_an_update_are_named_and_true_extras_are_notes(
+    name: str, tensor: torch.Tensor, kind: str | None, telling: str, tmp_path: Path
+) -> None:
+    clean_folder(tmp_path)
+    save(tmp_path / "cat" / "more.safetensors", {**tensors(wide(9)), name: tensor})
+    found = inspection(tmp_path)
+    if kind:
+        assert telling in only_problem(found, kind)
+    else:
+        assert found.problems == ()
+        assert any(name in note.text for note in found.notes)
+
+
+def test_a_number_beside_the_factors_is_a_part_that_is_not_read(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    module = next(iter(MODULES))
+    save(tmp_path / "cat" / "more.safetensors", {**tensors(wide(9)), f"{module}.scaling": torch.ones(1)})
+    assert f"{module}.scaling" in only_problem(inspection(tmp_path), "unread")
+
+
+def test_float8_is_a_dtype_like_others_and_integers_are_not_read(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    save(tmp_path / "cat" / "eight.safetensors", {name: side.to(torch.float8_e5m2) for name, side in tensors(wide(9)).items()})
+    save(tmp_path / "cat" / "whole.safetensors", {name: side.to(torch.int64) for name, side in tensors(wide(10)).items()})
+    found = inspection(tmp_path)
+    assert found.files is not None
+    assert found.files.dtypes == {"F32": 8, "F8_E5M2": 1}
+    assert only_problem(found, "storage") == "cat/whole.safetensors: weights of dtype I64"
+
+
+def test_a_scale_that_is_stated_and_not_so_is_a_problem(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    metadata = {"ss_network_alpha": "8", "ss_network_dim": "2"}
+    save(tmp_path / "cat" / "defaults.safetensors", tensors(wide(9)), metadata)
+    text = only_problem(inspection(tmp_path), "stated")
+    assert text.startswith(
+        "cat/defaults.safetensors: ss_network_alpha = 8 and ss_network_dim = 2 in the metadata, but names of"
+    )
+
+
+def test_shards_of_one_adapter_and_files_without_tensors_are_incomplete(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    save(tmp_path / "cat" / "adapter_model-00002-of-00002.safetensors", tensors(wide(9)))
+    save(tmp_path / "dog" / "zero3.safetensors", {}, {"format": "pt"})
+    found = inspection(tmp_path)
+    assert [(problem.kind, problem.text[:60]) for problem in found.problems] == [
+        ("incomplete", "cat/adapter_model-00002-of-00002.safetensors: shard 2 of 2 of one"[:60]),
+        ("incomplete", "dog/zero3.safetensors: no tensor (DeepSpeed's ZeRO-3 leaves "[:60]),
+    ]
 
 
 def test_a_packed_zoo_among_adapters_is_left_alone_and_noted(tmp_path: Path) -> None:
