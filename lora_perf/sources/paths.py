@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from lora_perf import store
 from lora_perf.errors import LoraPerfError, listed
+from lora_perf.sources.classes import text_of
 from lora_perf.sources.declared import refuse_logs, shards_of
 from lora_perf.sources.folder import open_folder
 from lora_perf.sources.identity import identity
@@ -46,7 +47,7 @@ class Found:
 
     @property
     def name(self) -> str:
-        return self.path.stem if self.path.is_file() else os.path.basename(os.path.abspath(self.path))
+        return text_of(self.path.stem if self.path.is_file() else os.path.basename(os.path.abspath(self.path)))
 
     def identity(self, *settings: str) -> str:
         """A hash of the files that are read, by path, size and time, and of the settings they are read with."""
@@ -77,6 +78,7 @@ def find(path: Path, split: str | None) -> Found:
         _of_both(path, tree)
     if tree.parquet:
         shards = shards_of(tree, folder, split)
+        _refuse_irregular(path, shards)
         for line in tree.told():
             _log.warning("%s: %s", path, line)
         return Found(path, "parquet", folder, tuple(one for one, _ in shards), tree, tuple(part for _, part in shards))
@@ -97,7 +99,7 @@ def open_found(found: Found, label_column: str, split: str | None, skip_bad: boo
     if found.kind == "saved":
         from lora_perf.sources.hf import zoo_of_data
 
-        return zoo_of_data(_saved(found.path), label_column, split, found.path.name)
+        return zoo_of_data(_saved(found.path), label_column, split, found.name)
     if found.kind in ("parquet", "arrow") and found.path.is_file():
         refuse_part(split, str(found.path))
     if found.kind == "parquet":
@@ -198,6 +200,16 @@ def _of_both(path: Path, tree: Tree) -> None:
     tree.parquet = []
 
 
+def _refuse_irregular(path: Path, shards: list[str]) -> None:
+    """Refuses what would make its reader wait, or lead nowhere."""
+    wrong = [one for one in shards if not (path / one).is_file()]
+    if wrong:
+        found = "a broken link" if (path / wrong[0]).is_symlink() else "no regular file"
+        raise LoraPerfError(
+            expected=f"a parquet file at {path / wrong[0]}", found=found, fix="write or fetch it again, or remove it"
+        )
+
+
 def _without_own(path: Path, tree: Tree) -> None:
     for one in [one for one in tree.adapters if read_if_own(os.path.join(path, one))]:
         tree.adapters.remove(one)
@@ -210,6 +222,8 @@ def _may_hold_weights(path: Path) -> bool:
 
     from lora_perf.sources.columns import read_columns
 
+    if not path.is_file():
+        return True
     try:
         read_columns(pq.read_schema(path))
     except (pa.ArrowException, OSError):
