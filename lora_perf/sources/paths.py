@@ -78,7 +78,7 @@ def find(path: Path, split: str | None) -> Found:
         _of_both(path, tree)
     if tree.parquet:
         shards = shards_of(tree, folder, split)
-        _refuse_irregular(path, shards)
+        _refuse_irregular(path, [one for one, _ in shards])
         for line in tree.told():
             _log.warning("%s: %s", path, line)
         return Found(path, "parquet", folder, tuple(one for one, _ in shards), tree, tuple(part for _, part in shards))
