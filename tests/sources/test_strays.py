@@ -241,7 +241,7 @@ def test_a_name_that_is_no_text_is_readable_everywhere(tmp_path: Path) -> None:
     folder = os.fsdecode(os.fsencode(tmp_path) + b"/z\xf6o")
     zoo = lora_perf.load(folder)
     assert zoo.classes == ["caf\\xe9", "dog"]
-    assert list(zoo.names or ())[0] == "caf\\xe9/0.safetensors"
+    assert next(iter(zoo.names or ())) == "caf\\xe9/0.safetensors"
     assert zoo.name == "z\\xf6o"
     packed = lora_perf.load(lora_perf.pack(folder, tmp_path / "zoo.safetensors"))
     assert (packed.classes, packed.fingerprint) == (zoo.classes, zoo.fingerprint)
