@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import threading
 from array import array
 from collections import Counter
@@ -28,7 +27,6 @@ from lora_perf.sources.reader import NoAdapterError, Opened, Reader
 from lora_perf.sources.tree import Tree, by_parts
 from lora_perf.zoo import FloatRows, RowSource, Skipped, Zoo
 
-_SHARD = re.compile(r"-(\d{4,})-of-(?!0*1\.)(\d{4,})\.safetensors$", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
@@ -104,12 +102,9 @@ def read_all(folder: str, tree: Tree, progress: Callable[[int], object] | None =
     reader = Reader(folder, tree)
     seen: dict[tuple[int, int], str] = {}
     found: dict[str, Opened | LoraPerfError] = {}
-    shards = {match.string: _shard(match) for match in map(_SHARD.search, tree.adapters) if match is not None}
     # Links last, so that a file is known by its own name.
     for path in [*(path for path in tree.adapters if path not in tree.links), *sorted(tree.links & set(tree.adapters))]:
         try:
-            if path in shards:
-                raise shards[path]
             one = reader.open(Member(path))
             if path in tree.links and one.node in seen:
                 raise LoraPerfError(
@@ -135,14 +130,6 @@ def read_all(folder: str, tree: Tree, progress: Callable[[int], object] | None =
                 fix="remove the copy",
             )
     return {path: found[path] for path in tree.adapters}
-
-
-def _shard(match: re.Match[str]) -> LoraPerfError:
-    return LoraPerfError(
-        expected=f"a whole adapter in {match.string}",
-        found=f"shard {int(match[1])} of {int(match[2])}",
-        fix="save the adapter again with a larger max_shard_size",
-    )
 
 
 def _usable(folder: str, tree: Tree, refuse: Callable[[str, LoraPerfError], None]) -> dict[str, Opened]:

@@ -28,7 +28,7 @@ def rows_of(*numbers: int) -> np.ndarray:
 REFUSED = {
     "shards of two uploads": (
         ("data/train-00000-of-00001.parquet", "data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"),
-        r"the shards of one writing in .*; found files of 2 sets: data/train-00000-of-00001\.parquet, data/train-00000-of-00002",
+        r"the shards of one writing in .*; found files of 2 sets: data/train-00000-of-00001\.parquet, data/train-0",
     ),
     "shards of two uploads without a split": (
         ("x-00000-of-00001.parquet", "x-00000-of-00002.parquet", "x-00001-of-00002.parquet"),
@@ -46,7 +46,7 @@ REFUSED = {
         ("test-00000-of-00001.parquet", "train-00000-of-00002.parquet"),
         r"all 2 shards of train-00000-of-00002\.parquet in .*; found 1, without 00001",
     ),
-    "a shard beyond": (("x-00000-of-00002.parquet", "x-00001-of-00002.parquet", "x-00002-of-00002.parquet"), "x-00002-of-00002"),
+    "a shard beyond": (("x-0-of-2.parquet", "x-1-of-2.parquet", "x-2-of-2.parquet"), r"from 0 to 1 in .*; found x-2-of-2"),
     "declared and other names": (
         ("train-00000-of-00001.parquet", "train_log.parquet"),
         r"files of 2 sets: train-00000-of-00001\.parquet, train_log\.parquet",
@@ -93,7 +93,7 @@ REFUSED = {
         r"files in .* that all count; found a table of Delta Lake, whose log _delta_log says which do; read it with",
     ),
     "a Hudi table": (("part-0.parquet", ".hoodie/metadata.parquet"), r"a table of Apache Hudi, whose log \.hoodie says"),
-    "a sink of Spark": (("part-0.parquet", "_spark_metadata/0.parquet"), r"a table of Spark's streams, whose log _spark_metadata"),
+    "a sink of Spark": (("part-0.parquet", "_spark_metadata/0.parquet"), r"of Spark's streams, whose log _spark_metadata"),
 }  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def test_nothing_is_read_of_the_weights_before_they_are_used(tmp_path: Path, mon
 def test_headers_that_were_seen_are_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(9):
         save(tmp_path / "cat" / f"{i}.safetensors", tensors(factors(i)), {"ss_output_name": "x" * (i // 3)})
-    import lora_perf.sources.folder as reader
+    import lora_perf.sources.reader as reader
 
     parsed = []
     parse = reader.parse_header
