@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 # The entries of a schema's metadata that may state a rank or a scale; others differ from shard to shard as they like.
 _STATEMENT = re.compile(r"alpha|rank|lora|network|^r$", re.IGNORECASE)
+# What a number beside the factors of a module is called that may multiply them.
+_MULTIPLIERS = frozenset({"scale", "scaling", "scalar"})
 _BITS = {16: "bfloat16 or float16 kept as their bits", 8: "quantised or 8-bit weights"}
 
 
@@ -38,7 +40,7 @@ class Columns:
     Attributes:
         weights: of the factors, in the order of the table, with what each name means.
         alphas: `<module>.alpha`.
-        others: columns whose names are those of a module and something else.
+        others: columns of numbers, by their names of something that multiplies a module.
         declared: the shape of one value of a weight column, where the schema declares one; None for an axis of any length.
         metadata: the schema's own entries that may state a rank or a scale.
     """
@@ -82,6 +84,7 @@ def read_columns(schema: pa.Schema) -> Columns:
     weights: dict[str, Part] = {}
     alphas: list[str] = []
     left: list[str] = []
+    others: list[str] = []
     try:
         counts = Counter(schema.names)
     except UnicodeDecodeError as error:
@@ -104,6 +107,8 @@ def read_columns(schema: pa.Schema) -> Columns:
             alphas.append(field.name)
         elif is_nested_float(field.type):
             left.append(field.name)
+        elif field.name.rpartition(".")[2] in _MULTIPLIERS and _is_number(field.type):
+            others.append(field.name)
     repeated = [name for name in [*weights, *alphas] if counts[name] > 1]
     if repeated:
         raise LoraPerfError(
@@ -123,8 +128,13 @@ def read_columns(schema: pa.Schema) -> Columns:
         raise _no_weights(schema)
     declared = _declared(schema, weights)
     metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in (schema.metadata or {}).items()}
-    others = tuple(name for name in schema.names if "." in name and name not in weights and name not in alphas)
-    return Columns(weights, tuple(alphas), others, declared, {key: metadata[key] for key in metadata if _STATEMENT.search(key)})
+    return Columns(
+        weights, tuple(alphas), tuple(others), declared, {key: metadata[key] for key in metadata if _STATEMENT.search(key)}
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
 
 def _no_floats(field: pa.Field) -> LoraPerfError:

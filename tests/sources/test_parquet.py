@@ -294,3 +294,23 @@ def test_a_shard_of_damaged_pages_is_named(tmp_path: Path, reader: Reader) -> No
         LoraPerfError, match=r"a whole parquet file at .*part-00001\.parquet; found .+; write or fetch it again"
     ):
         reader(lora_perf.load(tmp_path))
+
+
+def test_a_file_that_was_written_since_it_was_opened_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "zoo.parquet"
+    pq.write_table(adapters(4), path)
+    zoo = lora_perf.load(path)
+    pq.write_table(adapters(4, seed=9), path)
+    with pytest.raises(
+        LoraPerfError, match=r"the parquet file that was opened at .*zoo\.parquet; found another one, written since; load"
+    ):
+        _ = zoo.rows
+
+
+def test_a_file_that_is_away_when_rows_are_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "zoo.parquet"
+    pq.write_table(adapters(4), path)
+    zoo = lora_perf.load(path)
+    path.unlink()
+    with pytest.raises(LoraPerfError, match=r"a whole parquet file at .*zoo\.parquet; found .*No such file"):
+        list(zoo.blocks())
