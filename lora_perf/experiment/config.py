@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from lora_perf.errors import LoraPerfError, listed
+from lora_perf.errors import LoraPerfError
 from lora_perf.split import SplitMethod
 from lora_perf.training import TrainingConfig
 
@@ -44,8 +44,9 @@ class ExperimentConfig:
     """Column of the labels in a data set."""
     representations: tuple[str, ...] = TEN
     """Representations to compare, or sets of them: ten, dw (of the update B A), learned (fitted on the train rows)."""
-    layer_groups: tuple[str, ...] = ("all", "visual")
-    """all, visual, text, up, down, or part of a module's name, as attn2.to_v; drops are counted from the first group."""
+    layer_groups: tuple[str, ...] = ("auto",)
+    """all, visual, text, up, down, or part of a module's name, as attn2.to_v; drops are counted from the first group. auto:
+    all, and visual where the zoo has such layers (attn1)."""
     classifiers: tuple[Classifier, ...] = ("mlp",)
     """The perceptron, and probes with one run each: ridge, logistic (regression), knn (nearest neighbours)."""
     controls: tuple[Control, ...] = ()
@@ -107,12 +108,6 @@ class ExperimentConfig:
                 raise LoraPerfError(
                     expected=f"at least one name after --{name.replace('_', '-')}", found="none", fix="name one"
                 )
-        if "halves" in self.controls and len(set(self.layer_groups)) < 2:
-            raise LoraPerfError(
-                expected="a second layer group, whose drop --controls halves compares with that to random halves",
-                found=listed(self.layer_groups),
-                fix="write --layer-groups all visual, or leave halves out",
-            )
         _ = self.training  # checks its numbers
 
     @property

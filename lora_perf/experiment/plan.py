@@ -58,7 +58,7 @@ def make_plan(config: ExperimentConfig, layout: Layout) -> Plan:
     controls = tuple(name for name in MODULE_NUMBERS if name in config.controls)
     sampled = _sampled(layout, config.sample_layers)
     groups: dict[str, tuple[Layer, ...]] = {}
-    for group in dict.fromkeys(config.layer_groups):
+    for group in _asked(config.layer_groups, layout, sampled):
         groups[group] = tuple(layer for layer in layout.group(group) if layer in sampled)
         if not groups[group]:
             raise LoraPerfError(
@@ -67,6 +67,12 @@ def make_plan(config: ExperimentConfig, layout: Layout) -> Plan:
                 fix="raise --sample-layers or leave the group out",
             )
     halves = {}
+    if "halves" in config.controls and len(groups) < 2:
+        raise LoraPerfError(
+            expected="a second layer group, whose drop --controls halves compares with that to random halves",
+            found=listed(groups),
+            fix=f"write --layer-groups all and one of {listed(layout.group_names[1:], 8)}, or leave halves out",
+        )
     if "halves" in config.controls:
         whole, part, *_ = groups.values()
         halves = random_halves(layout, whole, part, config.seed)
@@ -75,14 +81,21 @@ def make_plan(config: ExperimentConfig, layout: Layout) -> Plan:
         for name in (*names, *controls)
         for group, layers in (groups if name in controls else groups | halves).items()
         for classifier in dict.fromkeys(config.classifiers)
-        for shuffled in ((False, True) if _is_shuffled(config, name, group) else (False,))
+        for shuffled in ((False, True) if group in groups and _is_shuffled(config, name) else (False,))
     ]
     used = {layer for layers in (groups | halves).values() for layer in layers}
     return Plan(tuple(cells), tuple(layer for layer in layout if layer in used), tuple(groups), halves)
 
 
-def _is_shuffled(config: ExperimentConfig, name: str, group: str) -> bool:
-    return "shuffled" in config.controls and name not in MODULE_NUMBERS and group in config.layer_groups
+def _asked(names: tuple[str, ...], layout: Layout, sampled: set[Layer]) -> tuple[str, ...]:
+    """The layer groups that were asked for, each once; `auto` is all, and visual where there are such layers."""
+    visual = "visual" in layout.group_names and not sampled.isdisjoint(layout.group("visual"))
+    auto = ("all", "visual") if visual else ("all",)
+    return tuple(dict.fromkeys(group for name in names for group in (auto if name == "auto" else (name,))))
+
+
+def _is_shuffled(config: ExperimentConfig, name: str) -> bool:
+    return "shuffled" in config.controls and name not in MODULE_NUMBERS
 
 
 def _sampled(layout: Layout, count: int | None) -> set[Layer]:

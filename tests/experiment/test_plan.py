@@ -7,6 +7,7 @@ import pytest
 from lora_perf import LoraPerfError, represent
 from lora_perf.experiment.config import TEN, ExperimentConfig
 from lora_perf.experiment.plan import make_plan
+from lora_perf.layout import Layout
 from lora_perf.representations import REPRESENTATIONS, count
 from tests.experiment.conftest import small_zoo
 
@@ -33,6 +34,35 @@ def test_a_repeated_name_is_one_cell() -> None:
 def test_the_plan_needs_only_the_layers_of_its_groups() -> None:
     plan = make_plan(ExperimentConfig(layer_groups=("visual",)), small_zoo().layout)
     assert {layer.path[-2] for layer in plan.layers} == {"attn1"}
+
+
+def names(config: ExperimentConfig, layout: Layout) -> tuple[str, ...]:
+    return make_plan(config, layout).groups
+
+
+def test_the_groups_without_a_flag_are_those_that_the_zoo_has() -> None:
+    llama = Layout(
+        (f"model.layers.{i}.self_attn.q_proj.{side}.weight", shape)
+        for i in range(2)
+        for side, shape in (("lora_A", (2, 8)), ("lora_B", (8, 2)))
+    )
+    assert names(ExperimentConfig(), small_zoo().layout) == ("all", "visual")
+    assert names(ExperimentConfig(), llama) == ("all",)
+    assert names(ExperimentConfig(layer_groups=("auto", "up")), llama) == ("all", "up")
+
+
+def test_a_group_that_was_asked_for_is_never_left_out() -> None:
+    layout = Layout([("model.q_proj.lora_A.weight", (2, 8)), ("model.q_proj.lora_B.weight", (8, 2))])
+    with pytest.raises(LoraPerfError, match=r"a layer group of this zoo \(all, down, up, .*\); found 'visual'"):
+        make_plan(ExperimentConfig(layer_groups=("all", "visual")), layout)
+
+
+def test_halves_need_a_second_group() -> None:
+    layout = Layout([("model.q_proj.lora_A.weight", (2, 8)), ("model.q_proj.lora_B.weight", (8, 2))])
+    with pytest.raises(
+        LoraPerfError, match=r"a second layer group, .*; found all; write --layer-groups all and one of down, up"
+    ):
+        make_plan(ExperimentConfig(controls=("halves",)), layout)
 
 
 def test_sampled_layers_begin_with_the_first_and_end_with_the_last() -> None:
