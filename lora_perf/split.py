@@ -90,14 +90,26 @@ def make_split(
     return Split(train, validation, test, kind)
 
 
-def refuse_one_class(labels: Tensor, classes: Sequence[str]) -> None:
-    """Raises LoraPerfError where there is nothing to tell apart; what needs no classes (rows, features) works without."""
-    present = labels.unique().tolist()
-    if len(present) < 2:
+def refuse_unlearnable(labels: Tensor, classes: Sequence[str], split: Split) -> None:
+    """Refuses to train and test where that would say nothing; what needs no classes (rows, features) works without.
+
+    Raises:
+        LoraPerfError: a single class, of all adapters or of those to train on, or a single test adapter.
+    """
+    for rows, of_whom, fix in (
+        (torch.arange(len(labels)), "adapters", "put each class into a folder of its own, or name the column of the labels"),
+        (split.train, "train adapters", "use a larger zoo or another split"),
+    ):
+        present = labels[rows].unique().tolist()
+        if len(present) < 2:
+            raise LoraPerfError(
+                expected="at least two classes, which a classifier could tell apart",
+                found=f"one class ({listed(classes[c] for c in present)}) of all {len(rows):,} {of_whom}",
+                fix=fix,
+            )
+    if len(split.test) < 2:
         raise LoraPerfError(
-            expected="at least two classes, which a classifier could tell apart",
-            found=f"one class ({listed(classes[c] for c in present)}) of all {len(labels):,} adapters",
-            fix="put each class into a folder of its own, or name the column of the labels with --label-column",
+            expected="at least two test adapters", found=f"one ({split.kind} split)", fix="use a larger zoo or another split"
         )
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_perf.errors import LoraPerfError
-from lora_perf.split import Split, make_split
+from lora_perf.split import Split, absent_classes, make_split, refuse_unlearnable
 
 CLASSES = [f"class{c}" for c in range(10)]
 
@@ -122,3 +122,26 @@ def test_ten_adapters_or_fewer_are_not_divided(method, n):
     assert split.resubstitution
     for part in (split.train, split.validation, split.test):
         torch.testing.assert_close(part, torch.arange(n))
+
+
+def parts(train: list[int], test: list[int]) -> Split:
+    return Split(torch.tensor(train), torch.tensor(train[:1]), torch.tensor(test), "zoo")
+
+
+@pytest.mark.parametrize(
+    ("labels", "split", "telling"),
+    [
+        ([1, 1, 1, 1], parts([0, 1], [2, 3]), r"one class \(class1\) of all 4 adapters"),
+        ([1, 1, 0, 0], parts([0, 1], [2, 3]), r"one class \(class1\) of all 2 train adapters"),
+        ([1, 0, 1, 0], parts([0, 1, 2], [3]), r"at least two test adapters; found one \(zoo split\)"),
+    ],
+)
+def test_what_nothing_can_be_learnt_from_is_refused(labels, split, telling):
+    with pytest.raises(LoraPerfError, match=telling):
+        refuse_unlearnable(torch.tensor(labels), CLASSES, split)
+
+
+def test_two_classes_and_two_test_adapters_are_enough():
+    labels, split = torch.tensor([1, 0, 1, 1]), parts([0, 1], [2, 3])
+    refuse_unlearnable(labels, CLASSES, split)
+    assert absent_classes(labels, CLASSES, split.test) == ["class0"]

@@ -24,7 +24,7 @@ from lora_perf.metrics import Estimate, PairedDifference, accuracy, paired_diffe
 from lora_perf.probes import coordinates, fit, refuse_too_many
 from lora_perf.provenance import machine, versions
 from lora_perf.represent import represent
-from lora_perf.split import Split, make_split, refuse_one_class
+from lora_perf.split import Split, make_split, refuse_unlearnable
 from lora_perf.standardise import ConstantFeaturesError
 from lora_perf.zoo import Zoo
 
@@ -109,8 +109,8 @@ def audit(
         LoraPerfError: settings that do not fit the zoo, weights that cannot be used.
     """
     layers = zoo.layout.group(config.layers)
-    refuse_one_class(zoo.labels, zoo.classes)
     split = make_split(zoo.labels, zoo.classes, zoo.split, seed=config.seed)
+    refuse_unlearnable(zoo.labels, zoo.classes, split)
     names, left_out = _possible(zoo, layers, split, config)
     n = len(zoo)
     adapters = split.test if config.adapters == "test" else torch.arange(n)

@@ -29,12 +29,18 @@ class Table:
 
 
 def shuffled_labels(labels: Tensor, split: Split, seed: int) -> Tensor:
-    """Labels (n,) permuted among the train and validation rows; those of the test rows stay."""
+    """Labels (n,) permuted among the train and validation rows; those of the test rows stay.
+
+    Of two classes or more among the train rows at least two stay there: a rare class may else go to the validation rows alone.
+    """
     rows = torch.cat([split.train, split.validation]).unique()
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(rows)))
-    found = labels.clone()
-    found[rows] = labels[rows[order]]
-    return found
+    rng = np.random.default_rng(seed)
+    several = len(labels[split.train].unique()) > 1
+    while True:
+        found = labels.clone()
+        found[rows] = labels[rows[torch.from_numpy(rng.permutation(len(rows)))]]
+        if not several or len(found[split.train].unique()) > 1:
+            return found
 
 
 def module_ranks(zoo: Zoo, layers: Sequence[Layer]) -> Table:

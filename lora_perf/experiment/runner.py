@@ -31,7 +31,7 @@ from lora_perf.provenance import machine, versions
 from lora_perf.representations import REPRESENTATIONS
 from lora_perf.sources import load, locate, open_located
 from lora_perf.sources.paths import Found
-from lora_perf.split import Split, absent_classes, make_split, refuse_one_class
+from lora_perf.split import Split, absent_classes, make_split, refuse_unlearnable
 from lora_perf.standardise import ConstantFeaturesError
 from lora_perf.zoo import Zoo
 from lora_perf.zoos import EMBEDDED
@@ -113,9 +113,9 @@ def prepare(config: ExperimentConfig) -> Prepared:
     clock = StageClock(device)
     with clock.stage("load"):
         zoo = open_zoo(config)
-        refuse_one_class(zoo.labels, zoo.classes)
         plan = make_plan(config, zoo.layout)
         split = make_split(zoo.labels, zoo.classes, zoo.split, config.split, config.seed)
+        refuse_unlearnable(zoo.labels, zoo.classes, split)
         _refuse_factors_of_different_ranks(zoo, plan)
         for one in plan.cells:
             if one.cell.classifier != "mlp" and one.features is not None:

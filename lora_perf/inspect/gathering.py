@@ -92,7 +92,7 @@ class Gathering:
         notes = list(self.notes)
         if few:
             classes_of_few = f"{len(few):,} class{'es' * (len(few) != 1)} of fewer than {_FEW} adapters"
-            notes.append(Finding("classes", f"{classes_of_few}, which cannot be split: {listed(few, 3)}"))
+            notes.append(Finding("classes", f"{classes_of_few}, too few for one in each part of a split: {listed(few, 3)}"))
         return Inspection(
             name=self._name,
             adapters=self._adapters,

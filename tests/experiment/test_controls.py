@@ -186,3 +186,12 @@ def test_adapters_of_different_ranks_are_refused_by_representations_of_factors(
     assert "found stats, ensemble, flat_vec for ranks from 1 to 2; write --representations dw" in message
     flags += ["--representations", "dw_norms", "dw_kernel", "--classifiers", "ridge", "--controls", "rank", "norm"]
     assert main(flags) == 0
+
+
+def test_shuffled_labels_leave_two_classes_to_train_on() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 0, 0, 0, 0])
+    split = Split(torch.tensor([2, 3]), torch.tensor([0, 1, 4, 5]), torch.tensor([6, 7]), "zoo")
+    for seed in range(20):
+        found = shuffled_labels(labels, split, seed)
+        assert sorted(found[split.train].tolist()) == [0, 1]
+        assert sorted(found.tolist()) == sorted(labels.tolist())
