@@ -16,8 +16,9 @@ from torch import Tensor
 
 from lora_perf.errors import LoraPerfError
 from lora_perf.layout import Layer
-from lora_perf.sources.columns import Meaning, Shape, joined, meaning_of, read_columns
+from lora_perf.sources.columns import joined, read_columns
 from lora_perf.sources.labels import label_names, read_labels
+from lora_perf.sources.meaning import Meaning, Shape, meaning_of
 from lora_perf.sources.nested import NestedChunk
 from lora_perf.sources.scales import scales_of
 from lora_perf.sources.shards import Shard

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from lora_perf.errors import LoraPerfError
 from lora_perf.sources.arrow import Indices, nested_chunks
-from lora_perf.sources.columns import Meaning, Shape, joined, meaning_of, read_columns
+from lora_perf.sources.columns import joined, read_columns
 from lora_perf.sources.labels import label_names, read_labels
+from lora_perf.sources.meaning import Meaning, Shape, meaning_of
 from lora_perf.sources.partitions import partitions
 from lora_perf.sources.scales import scales_of
 from lora_perf.sources.shards import Shard

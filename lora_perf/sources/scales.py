@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lora_perf.dialects.schema import Pair
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.sources.columns import Meaning
+from lora_perf.sources.meaning import Meaning
 from lora_perf.sources.shards import Shard
 
 Numbers = NDArray[np.float64]
