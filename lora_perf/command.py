@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from lora_perf.errors import LoraPerfError
-from lora_perf.text import forgive
+from lora_perf.text import forgive, printable
 
 USER_ERROR = 2
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
@@ -65,7 +65,7 @@ def exit_status(work: Callable[[], int], interrupted: Callable[[], str] = lambda
             if error.errno is None:
                 raise
             where = f": {error.filename}" if error.filename is not None else ""
-            print(f"error: {os.strerror(error.errno)}{where}", file=sys.stderr)
+            print(printable(f"error: {os.strerror(error.errno)}{where}"), file=sys.stderr)
             return USER_ERROR
 
 
@@ -189,7 +189,7 @@ def _leave(number: int, _: FrameType | None) -> None:
 
 def _told(error: KeyboardInterrupt, interrupted: Callable[[], str]) -> int:
     terminated = isinstance(error, Terminated)
-    print(f"{'terminated' if terminated else 'interrupted'}; {interrupted()}", file=sys.stderr)
+    print(printable(f"{'terminated' if terminated else 'interrupted'}; {interrupted()}"), file=sys.stderr)
     return TERMINATED if terminated else INTERRUPTED
 
 

@@ -1,9 +1,11 @@
-"""The terminal: texts and tables whose names mean nothing to it, whatever its encoding and width."""
+"""The terminal: texts, tables and warnings whose names mean nothing to it, whatever its encoding and width."""
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.cells import cell_len
@@ -51,3 +53,28 @@ def show(to: Console, drawn: Table) -> None:
     if least > to.width:
         to.width = least
     to.print(drawn)
+
+
+class OneLine(logging.Formatter):
+    """A record is one line, whatever the names in it hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+@contextmanager
+def warnings_to_stderr() -> Iterator[None]:
+    """Shows the package's warnings on the terminal, and nothing below them."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(OneLine("%(levelname)s: %(message)s"))
+    handler.addFilter(lambda record: record.levelno == logging.WARNING)  # errors are told by their exception
+    package = logging.getLogger("lora_perf")
+    before = package.propagate
+    package.addHandler(handler)
+    package.propagate = False
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.propagate = before

@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "checked": {"errors", "atomic", "headers"},
     "store": {"errors", "atomic", "headers", "layout", "zoo"},
     "threads": {"zoo"},
-    "zoos": {"errors", "atomic", "command", "layout", "zoo", "store"},
+    "zoos": {"text", "errors", "atomic", "command", "layout", "zoo", "store"},
     "sources": {"errors", "headers", "names", "layout", "dialects", "zoo", "store", "zoos"},
     "features": {"errors", "layout"},
     "representations": {"errors", "layout", "features"},

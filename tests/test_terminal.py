@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import sys
 
@@ -62,3 +63,10 @@ def test_the_output_is_160_wide_where_it_is_no_terminal(monkeypatch: pytest.Monk
     assert terminal.console().width == 160
     monkeypatch.setattr(sys, "stdout", None)
     terminal.say(terminal.console(), "goes nowhere")
+
+
+def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with terminal.warnings_to_stderr():
+        logging.getLogger("lora_perf.sources").warning("%s: %d files", "a\nb\x1b[31m caf\udce9 100 %", 2)
+        logging.getLogger("lora_perf.sources").info("not shown")
+    assert capsys.readouterr() == ("", "WARNING: a\\nb\\x1b[31m caf\\udce9 100 %: 2 files\n")

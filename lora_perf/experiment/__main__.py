@@ -24,8 +24,8 @@ from lora_perf.experiment.console import (
 )
 from lora_perf.experiment.folder import CELLS, place_report, working_in
 from lora_perf.experiment.forecast import forecast
-from lora_perf.experiment.logs import LOG, log, log_file, warnings_to_stderr
-from lora_perf.terminal import say
+from lora_perf.experiment.logs import LOG, log, log_file
+from lora_perf.terminal import say, warnings_to_stderr
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The log of a run and its warnings on the terminal, one line a record; neither can stop the work."""
+"""The log of a run, one line a record; it cannot stop the work."""
 
 from __future__ import annotations
 
@@ -11,17 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from lora_perf.text import printable
+from lora_perf.terminal import OneLine
 
 LOG = "experiment.log"
 log = logging.getLogger("lora_perf.experiment")
-
-
-class _OneLine(logging.Formatter):
-    """A record is one line, whatever the names in it hold."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
 
 
 class _LogFile(logging.StreamHandler[TextIO]):
@@ -31,7 +24,7 @@ class _LogFile(logging.StreamHandler[TextIO]):
         super().__init__(_open(path))
         self._path = path
         self._failed = False
-        self.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+        self.setFormatter(OneLine("%(asctime)s %(levelname)s %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         if not self._failed:
@@ -72,24 +65,6 @@ def log_file(folder: Path) -> Iterator[bool]:
         if handler is not None:
             package.removeHandler(handler)
             handler.close()
-
-
-@contextmanager
-def warnings_to_stderr() -> Iterator[None]:
-    """Shows the package's warnings on the terminal, and nothing below them."""
-    handler = logging.StreamHandler()
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
-    handler.addFilter(lambda record: record.levelno == logging.WARNING)  # errors are told by their exception
-    package = logging.getLogger("lora_perf")
-    before = package.propagate
-    package.addHandler(handler)
-    package.propagate = False
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        package.propagate = before
 
 
 def _open(path: Path) -> TextIO:

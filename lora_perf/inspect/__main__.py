@@ -56,7 +56,7 @@ def _run(arguments: list[str] | None) -> int:
     console = terminal.console()
     prog = "python -m lora_perf.inspect"
     config = tyro.cli(InspectConfig, args=arguments, prog=prog, config=(tyro.conf.PositionalRequiredArgs,))
-    with _progress(console) as tell:
+    with terminal.warnings_to_stderr(), _progress(console) as tell:
         found = inspection(config.path, near=config.near, label_column=config.label_column, split=config.split, progress=tell)
     for table in pages.tables(found):
         terminal.show(console, _drawn(table))

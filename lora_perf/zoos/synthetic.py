@@ -36,6 +36,7 @@ from lora_perf.atomic import cannot_write, replacing_folder
 from lora_perf.command import exit_status
 from lora_perf.errors import LoraPerfError
 from lora_perf.layout import Layout
+from lora_perf.text import printable
 from lora_perf.zoo import FloatRows, RowSource, Zoo
 from lora_perf.zoos.files import Columns, write_adapters, write_dataset
 
@@ -285,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> int:
         config = tyro.cli(SyntheticConfig, prog=name, args=arguments, config=(tyro.conf.PositionalRequiredArgs,))
         write(config)
-        print(f"wrote {config.out}")
+        print(printable(f"wrote {config.out}"))
         return 0
 
     return exit_status(work)
