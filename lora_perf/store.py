@@ -2,7 +2,9 @@
 
 Tensors: `labels` int64 (n,); where the zoo has them `split` int64 (n,) and `ranks` int64 (n, modules); `rows` float32
 (n, p), which begin on a page boundary; where the zoo has them `scales` float32 (n, modules). Metadata: format, layout,
-classes, name, fingerprint. Any safetensors reader can open it.
+classes, name, fingerprint, and a checksum of all of these but the rows, which is compared when the file is opened. The
+fingerprint covers the rows and is compared when they are hashed. Files of before have no checksum. Any safetensors reader can
+open it.
 """
 
 from __future__ import annotations
@@ -12,25 +14,28 @@ import mmap
 import os
 import struct
 import sys
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
+import xxhash
 from numpy.typing import NDArray
 
 from lora_perf.atomic import replacing as replacing
-from lora_perf.errors import LoraPerfError
-from lora_perf.headers import Header, read_header
+from lora_perf.errors import LoraPerfError, listed
+from lora_perf.headers import Header, HeaderError, bad_file, open_file, parse_header, read_text, reason
 from lora_perf.layout import Layout, parse_name
-from lora_perf.zoo import FloatRows, RowDigest, RowSource, Zoo
+from lora_perf.zoo import DamagedError, FloatRows, Promise, RowDigest, RowSource, Zoo
 
 FORMAT = "lora_perf zoo 1"
 # dtype and bytes of a value of each tensor, in the order of the file.
 _DTYPES = {"labels": ("I64", 8), "split": ("I64", 8), "ranks": ("I64", 8), "rows": ("F32", 4), "scales": ("F32", 4)}
 _PAGE = 4096
-_FINGERPRINT_DIGITS = 32
+_DIGITS = 32  # of fingerprint and checksum
+_METADATA = {"format", "layout", "classes", "name", "fingerprint"}  # beside the checksum
 # Linux refuses a private mapping larger than memory unless told not to reserve for it; Python names the flag from 3.13 on.
 _MAP_NORESERVE = 0x4000
 
@@ -55,7 +60,8 @@ def write(zoo: Zoo, path: Path) -> None:
             "layout": zoo.layout.to_json(),
             "classes": json.dumps(zoo.classes),
             "name": zoo.name,
-            "fingerprint": "0" * _FINGERPRINT_DIGITS,
+            "fingerprint": "0" * _DIGITS,
+            "checksum": "0" * _DIGITS,
         }
     }
     shapes = {name: array.shape for name, array in before.items()} | {"rows": (n, p)}
@@ -80,48 +86,86 @@ def write(zoo: Zoo, path: Path) -> None:
             file.write(rows.data)
         for array in after.values():
             file.write(np.ascontiguousarray(array).data)
-        mark = b'"fingerprint":"'
-        file.seek(8 + text.index(mark) + len(mark))
-        file.write(digest.finish(zoo).encode())
+        metadata = header.pop("__metadata__")
+        metadata["fingerprint"] = digest.finish(zoo)
+        entries = {name: (entry["dtype"], entry["shape"]) for name, entry in header.items()}
+        metadata["checksum"] = _checksum(metadata, entries, before | after)
+        for name in ("fingerprint", "checksum"):
+            mark = f'"{name}":"'.encode()
+            file.seek(8 + text.index(mark) + len(mark))
+            file.write(metadata[name].encode())
+
+
+class _File:
+    """A file that is open to be read, for as long as somebody has it."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self.descriptor = descriptor
+        self.path = path
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+    def read_into(self, view: memoryview, place: int, what: str) -> None:
+        done = 0
+        while done < len(view):
+            count = os.preadv(self.descriptor, [view[done:]], place + done)  # keeps no position: threads may share it
+            if not count:
+                raise LoraPerfError(expected=f"{what} in {self.path}", found="the end of the file", fix="pack the zoo again")
+            done += count
 
 
 class MappedRows(RowSource):
-    """Rows of a packed file: mapped as a whole, read block by block without growing the resident memory."""
+    """Rows of a packed file: mapped as a whole, read block by block without growing the resident memory.
+
+    Args:
+        file: open to be read, for as long as the rows are in use.
+        offset: of the rows in the file.
+    """
 
     mapped = divisible = True
 
-    def __init__(self, path: Path, offset: int, n: int, p: int) -> None:
+    def __init__(self, file: _File, offset: int, n: int, p: int) -> None:
         self.n, self.p = n, p
         self._offset = offset
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - lives as long as the zoo
+        self._file = file
 
-    def __del__(self) -> None:
-        file = getattr(self, "_file", None)
-        if file is not None:
-            file.close()
+    def __reduce__(self) -> tuple[Any, ...]:
+        status = os.fstat(self._file.descriptor)
+        state = status.st_size, status.st_mtime_ns
+        return _open_again, (os.path.abspath(self._file.path), state, self._offset, self.n, self.p)
 
     def read(self, start: int, stop: int, out: FloatRows) -> None:
-        view = out.data.cast("B")
         place = self._offset + 4 * self.p * start
-        done = 0
-        while done < len(view):
-            count = os.preadv(self._file.fileno(), [view[done:]], place + done)  # keeps no position: threads may share it
-            if not count:
-                raise LoraPerfError(
-                    expected=f"rows {start} to {stop} in {self._file.name}",
-                    found="the end of the file",
-                    fix="pack the zoo again",
-                )
-            done += count
+        self._file.read_into(out.data.cast("B"), place, f"rows {start} to {stop}")
 
     def matrix(self) -> FloatRows:
         if sys.platform == "linux":
             mapping = mmap.mmap(
-                self._file.fileno(), 0, flags=mmap.MAP_PRIVATE | _MAP_NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
+                self._file.descriptor, 0, flags=mmap.MAP_PRIVATE | _MAP_NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
             )
         else:
-            mapping = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+            mapping = mmap.mmap(self._file.descriptor, 0, access=mmap.ACCESS_COPY)
         return np.frombuffer(mapping, np.float32, self.n * self.p, self._offset).reshape(self.n, self.p)
+
+
+def _open_again(path: str, state: tuple[int, int], offset: int, n: int, p: int) -> MappedRows:
+    """The rows of a packed file that was open in another process, or of a copy of it.
+
+    Raises:
+        LoraPerfError: another file stands there.
+    """
+    try:
+        descriptor, status = open_file(path)
+        file = _File(descriptor, path)
+        if (status.st_size, status.st_mtime_ns) == state:
+            return MappedRows(file, offset, n, p)
+        found = "another one, written since"
+    except OSError as error:
+        found = reason(error, path)
+    except HeaderError as error:
+        found = str(error)
+    raise LoraPerfError(expected=f"the packed zoo that was opened at {path}", found=found, fix="load it again")
 
 
 def open_packed(path: Path) -> Zoo:
@@ -132,7 +176,17 @@ def open_packed(path: Path) -> Zoo:
     Raises:
         LoraPerfError: the file is truncated, damaged, or no packed zoo.
     """
-    header = read_header(path)
+    try:
+        descriptor, status = open_file(path)
+        file = _File(descriptor, str(path))
+        return _zoo_of(file, parse_header(read_text(descriptor, status.st_size), status.st_size), path)
+    except OSError as error:
+        raise bad_file(path, reason(error, path)) from None
+    except HeaderError as error:
+        raise bad_file(path, str(error)) from None
+
+
+def _zoo_of(file: _File, header: Header, path: Path) -> Zoo:
     metadata = header.metadata
     if metadata.get("format") != FORMAT:
         adapter = any(parse_name(name) for name in header.entries)
@@ -143,31 +197,39 @@ def open_packed(path: Path) -> Zoo:
         )
     layout = Layout.from_json(str(metadata.get("layout")))
     n = _rows_of(header, layout, path)
-    small: dict[str, torch.Tensor] = {}
-    with open(path, "rb") as file:
-        for name in header.entries.keys() & {"labels", "split", "scales", "ranks"}:
-            shape = (n,) if name in ("labels", "split") else (n, len(layout.modules))
-            small[name] = _small(file, header, name, shape, path)
+    small: dict[str, NDArray[Any]] = {}
+    for name in header.entries.keys() & {"labels", "split", "scales", "ranks"}:
+        shape = (n,) if name in ("labels", "split") else (n, len(layout.modules))
+        small[name] = _small(file, header, name, shape, path)
     try:
         classes = [str(name) for name in json.loads(metadata["classes"])]
-        labels = small["labels"]
+        labels = torch.from_numpy(small["labels"])
     except (KeyError, ValueError, TypeError, RecursionError):
         raise _damaged(path, "no labels or no class names") from None
     ranks = small.get("ranks")
     if ranks is not None:
-        largest = torch.tensor([module.rank for module in layout.modules])
+        largest = np.array([module.rank for module in layout.modules])
         if bool(((ranks < 1) | (ranks > largest)).any()):
-            raise _damaged(path, f"ranks from {int(ranks.min())} to {int(ranks.max())}, beyond those of the layout")
-    return Zoo(
-        MappedRows(path, header.begin + header.entries["rows"].begin, n, layout.p),
+            raise _damaged(path, f"ranks from {ranks.min()} to {ranks.max()}, beyond those of the layout")
+    promised = metadata.get("fingerprint")
+    tables = {name: torch.from_numpy(small[name]) if name in small else None for name in ("split", "scales", "ranks")}
+    zoo = Zoo(
+        MappedRows(file, header.begin + header.entries["rows"].begin, n, layout.p),
         layout,
         labels,
         classes,
-        split=small.get("split"),
+        split=tables["split"],
         name=metadata.get("name", path.stem),
-        scales=small.get("scales"),
-        ranks=ranks,
+        promise=None if promised is None else Promise(promised, str(path)),
+        scales=tables["scales"],
+        ranks=tables["ranks"],
     )
+    entries = {name: (entry.dtype, list(entry.shape)) for name, entry in header.entries.items()}
+    if "checksum" in metadata and metadata["checksum"] != _checksum(metadata, entries, small):
+        raise _damaged(path, "a header or labels that differ from those that were packed (their checksum differs)")
+    if "checksum" not in metadata and metadata.keys() - _METADATA:
+        raise _damaged(path, f"metadata of unknown names ({listed(sorted(metadata.keys() - _METADATA), 3)})")
+    return zoo
 
 
 def verify(path: Path) -> str:
@@ -177,14 +239,22 @@ def verify(path: Path) -> str:
         LoraPerfError: the content is not what was packed.
     """
     zoo = open_packed(path)
-    promised = read_header(path).metadata.get("fingerprint")
-    if zoo.fingerprint != promised:
-        raise _damaged(path, f"content of fingerprint {zoo.fingerprint} where {promised} was packed")
+    if zoo.promise is None:
+        raise _damaged(path, "no fingerprint")
     return zoo.fingerprint
 
 
-def _damaged(path: Path, found: str) -> LoraPerfError:
-    return LoraPerfError(expected=f"an undamaged packed zoo at {path}", found=found, fix="pack the zoo again")
+def _checksum(metadata: Mapping[str, str], entries: Mapping[str, Any], small: Mapping[str, NDArray[Any]]) -> str:
+    """Of all but the rows, however the header is written down; these are covered by the fingerprint, which is covered here."""
+    told = {name: value for name, value in metadata.items() if name != "checksum"}
+    digest = xxhash.xxh3_128(json.dumps([told, entries], sort_keys=True).encode())
+    for name in sorted(small):
+        digest.update(name.encode() + np.ascontiguousarray(small[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _damaged(path: Path, found: str) -> DamagedError:
+    return DamagedError(expected=f"an undamaged packed zoo at {path}", found=found, fix="pack the zoo again")
 
 
 def _rows_of(header: Header, layout: Layout, path: Path) -> int:
@@ -197,13 +267,11 @@ def _rows_of(header: Header, layout: Layout, path: Path) -> int:
     return entry.shape[0]
 
 
-def _small(file: BinaryIO, header: Header, name: str, shape: tuple[int, ...], path: Path) -> torch.Tensor:
+def _small(file: _File, header: Header, name: str, shape: tuple[int, ...], path: Path) -> NDArray[Any]:
     entry = header.entries[name]
-    dtype, size = _DTYPES[name]
+    dtype, _ = _DTYPES[name]
     if entry.dtype != dtype or entry.shape != shape:
         raise _damaged(path, f"{name} of dtype {entry.dtype} and shape {entry.shape} where {dtype} and {shape} are due")
-    file.seek(header.begin + entry.begin)
-    data = bytearray(file.read(entry.end - entry.begin))
-    if len(data) != size * prod(shape):
-        raise _damaged(path, "the end of the file")
-    return torch.from_numpy(np.frombuffer(data, np.int64 if dtype == "I64" else np.float32).reshape(shape))
+    array = np.empty(shape, np.int64 if dtype == "I64" else np.float32)
+    file.read_into(array.reshape(-1).view(np.uint8).data, header.begin + entry.begin, name)
+    return array

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,18 @@ class Skipped:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """The fingerprint of the zoo that was written to a file, which is compared when its rows are hashed."""
+
+    fingerprint: str
+    path: str
+
+
+class DamagedError(LoraPerfError):
+    """A file that is not what was written."""
+
+
 class ArrayRows(RowSource):
     """Rows that are in memory already."""
 
@@ -88,6 +101,10 @@ class Zoo:
             module, and smaller factors are filled with zeros, which leave dW as it is.
         skipped: adapters that were left out when the zoo was opened.
         names: of the adapters, such as the paths of their files, for messages; None where they have numbers only.
+        promise: what the file that holds all of this says of it.
+
+    A zoo can be pickled and copied: rows in memory go along, others are read again from where they stand, and a source that
+    changed meanwhile is refused there.
 
     Raises:
         LoraPerfError: sizes that contradict each other, labels outside the classes.
@@ -106,6 +123,7 @@ class Zoo:
         ranks: Tensor | None = None,
         skipped: Sequence[Skipped] = (),
         names: Sequence[str] | None = None,
+        promise: Promise | None = None,
     ) -> None:
         if source.p != layout.p or tuple(labels.shape) != (source.n,):
             raise LoraPerfError(
@@ -153,6 +171,10 @@ class Zoo:
         self.name = name
         self.skipped = tuple(skipped)
         self.names = names
+        self.promise = promise
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "rows"}  # which the source gives again
 
     @classmethod
     def from_rows(
@@ -274,6 +296,9 @@ class Zoo:
         """A hash of the content: rows, labels, classes, layout and split, however they are stored.
 
         Cost: one streamed pass over the rows at the speed of xxh3 (about that of memory).
+
+        Raises:
+            DamagedError: it is not the one that was promised.
         """
         return self._hashed[0]
 
@@ -293,7 +318,14 @@ class Zoo:
             rows = block.numpy()
             digest.update(rows)
             hashes += map(xxhash.xxh3_128_digest, rows)
-        return digest.finish(self), np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, 2)
+        fingerprint = digest.finish(self)
+        if self.promise is not None and fingerprint != self.promise.fingerprint:
+            raise DamagedError(
+                expected=f"an undamaged packed zoo at {self.promise.path}",
+                found=f"content of fingerprint {fingerprint} where {self.promise.fingerprint} was packed",
+                fix="pack the zoo again",
+            )
+        return fingerprint, np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, 2)
 
 
 def _read_together(pool: ThreadPoolExecutor, threads: int, source: RowSource, start: int, stop: int, out: FloatRows) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import xxhash
 
 from lora_perf import store
 from lora_perf.atomic import check_writable as check_writable
+from lora_perf.checked import count_as_absent
 from lora_perf.classifier import train
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.experiment.catalogue import ANY_RANK
@@ -33,7 +34,7 @@ from lora_perf.sources import load, locate, open_located
 from lora_perf.sources.paths import Found
 from lora_perf.split import Split, absent_classes, make_split, refuse_unlearnable
 from lora_perf.standardise import ConstantFeaturesError
-from lora_perf.zoo import Zoo
+from lora_perf.zoo import DamagedError, Zoo
 from lora_perf.zoos import EMBEDDED
 
 
@@ -58,12 +59,19 @@ def packed_path(config: ExperimentConfig, found: Found | None = None) -> Path | 
     return config.cache / f"zoo-{key}.safetensors"
 
 
-def open_zoo(config: ExperimentConfig) -> Zoo:
-    """The zoo of an experiment: its packed form where `--preprocess-only` made one, else the data set itself."""
+def open_zoo(config: ExperimentConfig, *, anew: bool = False) -> Zoo:
+    """The zoo of an experiment: its packed form where `--preprocess-only` made one, else the data set itself.
+
+    Args:
+        anew: leave the packed form alone. One that cannot be opened counts as none, with a warning.
+    """
     found = locate(config.dataset)
     packed = packed_path(config, found)
-    if packed is not None and packed.exists():
-        return store.open_packed(packed)
+    if packed is not None and packed.exists() and not anew:
+        try:
+            return store.open_packed(packed)
+        except LoraPerfError as error:
+            count_as_absent(packed, error.found)
     if found is None:
         return load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
     return open_located(found, label_column=config.label_column, skip_bad=config.skip_bad)
@@ -78,8 +86,8 @@ def preprocess(config: ExperimentConfig) -> Path:
     packed = packed_path(config)
     if packed is None:
         return EMBEDDED.get(config.dataset, Path(config.dataset))
-    if not packed.exists():
-        store.write(open_zoo(config), packed)
+    if not _is_whole(packed):
+        store.write(open_zoo(config, anew=True), packed)
         if packed_path(config) != packed:
             packed.unlink(missing_ok=True)
             raise LoraPerfError(
@@ -88,6 +96,18 @@ def preprocess(config: ExperimentConfig) -> Path:
                 fix="start again when nobody writes there",
             )
     return packed
+
+
+def _is_whole(packed: Path) -> bool:
+    """Whether a packed file is there and is what was packed."""
+    if not packed.exists():
+        return False
+    try:
+        store.verify(packed)
+    except LoraPerfError as error:
+        count_as_absent(packed, error.found)
+        return False
+    return True
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +122,11 @@ class Prepared:
     split: Split
 
 
-def prepare(config: ExperimentConfig) -> Prepared:
+def prepare(config: ExperimentConfig, *, anew: bool = False) -> Prepared:
     """Opens the zoo and makes plan and split; writes nothing.
+
+    Args:
+        anew: open the data set itself, whether or not its packed form is in the cache.
 
     Raises:
         LoraPerfError: settings or data that cannot be used.
@@ -112,7 +135,7 @@ def prepare(config: ExperimentConfig) -> Prepared:
     device = config.torch_device()
     clock = StageClock(device)
     with clock.stage("load"):
-        zoo = open_zoo(config)
+        zoo = open_zoo(config, anew=anew)
         plan = make_plan(config, zoo.layout)
         split = make_split(zoo.labels, zoo.classes, zoo.split, config.split, config.seed)
         refuse_unlearnable(zoo.labels, zoo.classes, split)
@@ -130,6 +153,8 @@ def run(prepared: Prepared, observer: Observer) -> Results:
         LoraPerfError: weights that cannot be used, files that cannot be written.
         KeyboardInterrupt: passed on; finished cells are saved.
     """
+    with prepared.clock.stage("fingerprint"):
+        prepared = _undamaged(prepared)
     config, device, clock = prepared.config, prepared.device, prepared.clock
     zoo, plan, split = prepared.zoo, prepared.plan, prepared.split
     with clock.stage("fingerprint"):
@@ -164,6 +189,20 @@ def run(prepared: Prepared, observer: Observer) -> Results:
         groups=plan.groups,
         halves={name: _modules_of(layers) for name, layers in plan.halves.items()},
     )
+
+
+def _undamaged(prepared: Prepared) -> Prepared:
+    """What was prepared, once its rows were seen to be those that were packed; from the data set where its cache is damaged."""
+    zoo, config = prepared.zoo, prepared.config
+    try:
+        _ = zoo.fingerprint
+    except DamagedError as error:
+        packed = packed_path(config)
+        if packed is None or zoo.promise is None or zoo.promise.path != str(packed):
+            raise
+        count_as_absent(packed, error.found)
+        return replace(prepare(config, anew=True), clock=prepared.clock)
+    return prepared
 
 
 class _Trainer:

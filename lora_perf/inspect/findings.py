@@ -8,6 +8,7 @@ from typing import Literal
 
 Kind = Literal[
     "unreadable",
+    "damaged",
     "unsupported",
     "unpaired",
     "incomplete",
@@ -26,6 +27,7 @@ Kind = Literal[
 ]
 PROBLEMS: dict[Kind, str] = {
     "unreadable": "files that cannot be read",
+    "damaged": "content that is not what was packed",
     "unsupported": "kinds of adapters that are no product B A",
     "unpaired": "factors without their partner",
     "incomplete": "files that are not a whole adapter",

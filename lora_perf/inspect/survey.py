@@ -16,7 +16,7 @@ from lora_perf.sources.hub import ALIASES
 from lora_perf.sources.paths import find
 from lora_perf.sources.strays import read_if_own
 from lora_perf.sources.tree import ADAPTER, PEFT_CONFIG, Tree
-from lora_perf.zoo import SPLIT_NAMES, Zoo
+from lora_perf.zoo import SPLIT_NAMES, DamagedError, Zoo
 from lora_perf.zoos import EMBEDDED
 
 NEAR = 0.99
@@ -88,9 +88,18 @@ def _of_zoo(zoo: Zoo, near: float, tell: Progress, seconds: float) -> Inspection
         zoo.name, near, dict(zip(names, classes, strict=True)), dict(zip(names, parts, strict=bool(parts))), tell
     )
     gathering.seconds["open"] = seconds
-    gathering.problems += _unpaired_layers(zoo)
+    gathering.problems += [*_damage(zoo), *_unpaired_layers(zoo)]
     gathering.take(zoo, names)
     return gathering.inspection()
+
+
+def _damage(zoo: Zoo) -> Iterable[Finding]:
+    """Whether a packed file holds what was packed: one more pass over its rows."""
+    if zoo.promise is not None:
+        try:
+            _ = zoo.fingerprint
+        except DamagedError as error:
+            yield Finding("damaged", f"{error.found}: some weight is another one")
 
 
 def _unpaired_layers(zoo: Zoo) -> Iterable[Finding]:

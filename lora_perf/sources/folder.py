@@ -193,6 +193,14 @@ class FolderRows(RowSource):
         self._largest = max(plan.buffer_nbytes for plan in plans.values())
         self._local = threading.local()
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in self.__dict__.items() if name != "_local"}
+        return state | {"_folder": os.path.abspath(self._folder)}  # the process that reads it may stand elsewhere
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._local = threading.local()
+
     def read(self, start: int, stop: int, out: FloatRows) -> None:
         buffer = self._buffer()
         for i in range(start, stop):

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +54,14 @@ class ParquetRows(RowSource):
         self.p = meaning.layout.p
         self._lock = threading.Lock()
         self._kept: tuple[int, FloatRows] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_kept")}
+        return state | {"_paths": [path.absolute() for path in self._paths]}  # the process that reads it may stand elsewhere
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._lock, self._kept = threading.Lock(), None
 
     def read(self, start: int, stop: int, out: FloatRows) -> None:
         group = int(np.searchsorted(self._bounds, start, side="right")) - 1

@@ -19,6 +19,7 @@ from lora_perf.experiment import runner
 from lora_perf.experiment.__main__ import main
 from lora_perf.experiment.folder import REPORT
 from lora_perf.experiment.logs import log, log_file
+from lora_perf.zoos import synthetic
 from tests.experiment.conftest import small_zoo
 
 Run = Callable[..., int]
@@ -223,6 +224,48 @@ def test_damaged_cells_and_features_are_computed_anew_with_a_warning(
     again = json.loads((out / "results.json").read_text())
     for one, other in zip(first["cells"], again["cells"], strict=True):
         assert one["runs"][0]["predictions"] == other["runs"][0]["predictions"]
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_in_a_packed_file_is_one_line(
+    run: Run, out: Path, small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flip(small, -5)
+    assert run() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: expected an undamaged packed zoo at {small}; found content of fingerprint ")
+    assert line.endswith("; pack the zoo again")
+    assert not (out / "results.json").exists()
+
+
+@pytest.mark.parametrize("place", [-5, 30], ids=["rows", "header"])
+def test_a_damaged_cache_of_a_data_set_is_left_alone_and_packed_anew(
+    place: int, run: Run, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    synthetic.write(synthetic.SyntheticConfig(tmp_path / "data", layout="tiny", adapters=60, classes=3, storage="parquet"))
+    flags = ["--dataset", str(tmp_path / "data"), "--layer-groups", "all"]
+    assert run(*flags) == 0
+    first = json.loads((out / "results.json").read_text())
+    assert run(*flags, "--preprocess-only") == 0
+    (packed,) = (out / "cache").glob("zoo-*")
+    flip(packed, place)
+    capsys.readouterr()
+    assert run(*flags) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"WARNING: {packed} is not used and made anew: found ")
+    again = json.loads((out / "results.json").read_text())
+    assert again["dataset"]["fingerprint"] == first["dataset"]["fingerprint"]
+    assert again["cells"][0]["runs"] == first["cells"][0]["runs"]
+    assert run(*flags, "--preprocess-only") == 0
+    assert store.verify(packed) == first["dataset"]["fingerprint"]
+    capsys.readouterr()
+    assert run(*flags) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_what_dead_processes_left_is_removed(run: Run, out: Path) -> None:

@@ -125,6 +125,26 @@ def test_a_packed_file_is_inspected_by_the_numbers_of_its_rows(tmp_path: Path, c
     assert "adapter 9: 1 of" in shown
 
 
+@pytest.mark.parametrize(("place", "status"), [(None, 1), (b"airplane", 2)], ids=["rows", "classes"])
+def test_a_packed_file_is_checked_wholly(
+    place: bytes | None, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zoo = lora_perf.load("digits")
+    lora_perf.pack(Zoo.from_rows(zoo.rows[:20], zoo.layout, zoo.labels[:20], zoo.classes), tmp_path / "zoo.safetensors")
+    assert main([str(tmp_path / "zoo.safetensors")]) == 0
+    content = bytearray((tmp_path / "zoo.safetensors").read_bytes())
+    content[-1 if place is None else content.index(place)] ^= 1
+    (tmp_path / "zoo.safetensors").write_bytes(content)
+    capsys.readouterr()
+    assert main([str(tmp_path / "zoo.safetensors")]) == status
+    told = capsys.readouterr()
+    if place is None:
+        assert "content that is not what was packed" in told.out
+        assert "problems: damaged" in told.out
+    else:
+        assert len(told.err.splitlines()) == 1
+
+
 def test_a_layer_without_partner_is_told_of_a_whole_zoo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     zoo = lora_perf.load("digits")
     layout = lora_perf.zoo.Layout([(layer.name, layer.shape) for layer in zoo.layout.layers[:3]])

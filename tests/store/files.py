@@ -31,8 +31,8 @@ def parts(path: Path) -> tuple[Header, bytes]:
     return json.loads(content[8 : 8 + length]), content[8 + length :]
 
 
-def join(path: Path, header: object, data: bytes) -> None:
-    text = json.dumps(header).encode()
+def join(path: Path, header: object, data: bytes, blanks: int = 0) -> None:
+    text = json.dumps(header).encode() + b" " * blanks
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
