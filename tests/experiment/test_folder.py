@@ -204,8 +204,8 @@ def test_what_stands_in_the_place_of_the_results_makes_nobody_wait(
         assert f"a file or nothing at {out / 'results.json'}; found a folder" in line
         assert not (out / "cells").exists(), "it was told after the work"
     else:
-        assert run() == 0
-        assert about(out) == (["all", "visual"], False)
+        assert run("--layer-groups", "all") == 0
+        assert about(out) == (["all"], False)
 
 
 def test_damaged_cells_and_features_are_computed_anew_with_a_warning(
