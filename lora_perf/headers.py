@@ -168,6 +168,8 @@ def _refuse_other_kind(start: bytes) -> None:
     for beginning, kind in _BEGINNINGS.items():
         if start.startswith(beginning):
             raise HeaderError(kind, _CURES.get(beginning, _FIX))
+    if start[257:262] == b"ustar":
+        raise HeaderError("a tar archive")
     if not any(start[:512]):
         raise HeaderError("zeros in the place of a header, as an unfinished download leaves them")
     try:

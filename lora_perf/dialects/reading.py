@@ -19,10 +19,13 @@ from lora_perf.errors import LoraPerfError, listed
 from lora_perf.names import MLX, Side
 
 # Modules of which PEFT trains parameters, not weights of a linear map: all experts of a layer in one tensor of three axes.
-_EXPERTS = re.compile(r"(.*\.)?(experts|base_layer)")
+# Experts that are modules of their own have numbers: experts.0.up_proj.
+_EXPERTS = re.compile(r"(.*\.)?(experts(\.[^0-9.][^.]*)?|base_layer)")
 # What quantised values are multiplied with, by what stands in the place of `.weight`.
 _FACTOR_SCALES = (".scale_weight", ".weight_scale", ".weight.scale")
 QUANTISED = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I8")
+# How a message begins what it found where a part of the update would be lost.
+UNREAD = "parts of the update that are not read: "
 # Numbers beside the factors of a module whose meaning nothing defines.
 _MULTIPLIERS = (".scale", ".scaling", ".scalar")
 
@@ -115,7 +118,7 @@ def kinds_of(names: Collection[str], parts: Mapping[str, Part]) -> tuple[str, ..
     """The kinds that are no product B A, by the names of all tensors, of which `parts` are factors."""
     found = list(kinds(name for name in names if name not in parts))
     for part in parts.values():
-        if part.path.endswith(("experts", "base_layer")) and _EXPERTS.fullmatch(part.path):
+        if ("experts" in part.path or "base_layer" in part.path) and _EXPERTS.fullmatch(part.path):
             found.append("LoRA of the experts of a layer (target_parameters)")
         elif part.dialect == MLX and f"{part.path}.m" in names:
             found.append("DoRA")
@@ -195,6 +198,13 @@ def _refuse_none(entries: Mapping[str, TensorEntry], parts: Mapping[str, Part], 
             expected="the factors of a LoRA",
             found="no tensor, as where ZeRO-3 of DeepSpeed spread the weights over processes, or nothing was trained",
             fix="save the adapter again with the weights gathered (stage3_gather_16bit_weights_on_model_save)",
+        )
+    unread = sorted(name for name in entries if is_part(name))
+    if unread:
+        raise LoraPerfError(
+            expected="a down and an up of at least one module, in a spelling that is known",
+            found=f"{UNREAD}{listed(unread, 3)}",
+            fix="leave the adapter out, or convert it to a plain LoRA with the program that trained it",
         )
     raise LoraPerfError(
         expected="tensors that are factors of a LoRA (lora.down / lora.up, lora_down / lora_up, lora_A / lora_B)",

@@ -36,8 +36,8 @@ def flat_shapes(
         if len(shape) < 2 or min(shape) < 1:
             raise LoraPerfError(
                 expected=f"a {side} of {module} with at least two axes, none of them empty",
-                found=f"shape {shape}",
-                fix="leave the adapter out: it is damaged",
+                found=f"shape {shape}" + " (ZeRO-3 and FSDP leave such parts of weights)" * (len(shape) == 1),
+                fix="save the adapter again with the weights gathered, or leave it out: it is damaged",
             )
     if transposed and len(down) == len(up) == 2:
         down, up = down[::-1], up[::-1]

@@ -9,7 +9,7 @@ _WRAPPERS = (
     "base_model.model.",
     "model.diffusion_model.",
     "diffusion_model.",
-    "pipe.dit.",
+    "pipe.",
     "transformer.",
     "_orig_mod.",
     "module.",

@@ -12,12 +12,12 @@ import torch
 
 from lora_perf.dialects.kinds import config_kinds, mlx_kinds
 from lora_perf.dialects.names import parse_part
-from lora_perf.dialects.reading import kinds_of
+from lora_perf.dialects.reading import UNREAD, kinds_of
 from lora_perf.dialects.scales import is_mlx
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.headers import read_header
 from lora_perf.inspect.findings import FileFacts, Finding
-from lora_perf.sources.adapter import SIZES, UNREAD, layout_of
+from lora_perf.sources.adapter import SIZES, layout_of
 from lora_perf.sources.agreeing import align
 from lora_perf.sources.classes import Member, alike, declared, encode, members, split_of
 from lora_perf.sources.doubles import refuse_checkpoints
@@ -144,14 +144,14 @@ def _fault(folder: str, tree: Tree, path: str, error: LoraPerfError) -> Finding:
     found = kinds_of(header.entries, parts) or _config_kinds(folder, tree, path)
     if found:
         return Finding("unsupported", f"{path}: {listed(found)}", (path,))
+    if error.found.startswith(UNREAD):
+        return Finding("unread", text, (path,))
     if not parts:
         return Finding("no adapter", text, (path,))
     sides = Counter((part.dialect, part.shared) for part in parts.values())
     single = sorted(name for name, part in parts.items() if sides[part.dialect, part.shared] == 1)
     if single:
         return Finding("unpaired", f"{path}: {len(single)} without partner: {listed(single, 3)}", (path,))
-    if error.found.startswith(UNREAD):
-        return Finding("unread", text, (path,))
     if any(header.entries[name].dtype not in SIZES for name in parts):
         return Finding("storage", f"{path}: weights of dtype {error.found}", (path,))
     return Finding("refused", str(error), (path,))

@@ -121,7 +121,8 @@ def _adapter_files(source: str | Path, split: str | None) -> tuple[str, Tree, bo
             return None
         folder, name = os.path.split(path)
         configs = {""} if os.path.exists(os.path.join(folder, PEFT_CONFIG)) else set()
-        return folder, Tree(adapters=[name], configs=configs), True
+        others = [other for other in os.listdir(folder) if other != name and other.lower().endswith(ADAPTER)]
+        return folder, Tree(adapters=[name], configs=configs, others={"": len(others)}), True
     if not os.path.isdir(path):
         return None
     found = find(Path(path), split)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from lora_perf.dialects import Reading, TensorEntry, read_names
-from lora_perf.dialects.reading import QUANTISED
+from lora_perf.dialects.reading import QUANTISED, UNREAD
 from lora_perf.dialects.schema import Claim
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.headers import Entry, Header
@@ -23,7 +23,6 @@ from lora_perf.layout import Layout
 
 # Bytes of a weight of each dtype.
 SIZES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, **dict.fromkeys(QUANTISED, 1)}
-UNREAD = "parts of the update that are not read: "
 # How an alpha is unpacked; some programs write it as an integer.
 _ALPHAS = {"F32": "<f", "F16": "<e", "F64": "<d", "I64": "<q", "I32": "<i", "I16": "<h", "I8": "<b", "U8": "<B", "BF16": "<f"}
 # Programs that cast a whole file cast its alphas too.

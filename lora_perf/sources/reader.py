@@ -60,7 +60,7 @@ class Reader:
     def __init__(self, folder: str, tree: Tree) -> None:
         self._folder = folder
         self._configs = tree.configs
-        self._neighbours = Counter(map(parent, tree.adapters)) if tree.configs else Counter()
+        self._neighbours = Counter(map(parent, tree.adapters)) + Counter(tree.others) if tree.configs else Counter()
         self._known: dict[tuple[str, tuple[tuple[str, str], ...], str | None, str | None], Meaning] = {}
         self._last_text = b""
         self._last: tuple[tuple[tuple[str, str], ...], str] = ((), "")

@@ -43,6 +43,7 @@ class Tree:
         links: files of adapters and tables that are symbolic links.
         pickles: how many files there are of kinds that are never opened.
         left: what was left alone though it looks like data, by its kind.
+        others: how many further adapters lie in a folder, where only some were asked for.
     """
 
     adapters: list[str] = field(default_factory=list)
@@ -56,6 +57,7 @@ class Tree:
     links: set[str] = field(default_factory=set)
     pickles: int = 0
     left: dict[str, list[str]] = field(default_factory=dict)
+    others: dict[str, int] = field(default_factory=dict)
 
     def leave(self, kind: str, path: str) -> None:
         """Notes what is left alone: nothing is dropped without a word."""

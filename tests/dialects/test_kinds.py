@@ -6,7 +6,7 @@ import pytest
 
 from lora_perf.dialects import kinds, read_names
 from lora_perf.errors import LoraPerfError
-from tests.dialects.headers import SPELLINGS, diffusers, entry, peft
+from tests.dialects.headers import SPELLINGS, Header, diffusers, entry, peft
 
 MODULE = "lora_unet_down_blocks_0_attentions_0_proj_in"
 MARKS = [
@@ -72,3 +72,36 @@ def test_a_module_whose_name_only_resembles_a_mark_is_no_other_kind() -> None:
 def test_a_kind_is_told_by_the_configuration(option: str, value: object, kind: str) -> None:
     with pytest.raises(LoraPerfError, match=f"found {kind} in adapter_config.json; leave the adapter out"):
         read_names(peft("a"), config={"r": 4, "lora_alpha": 4, option: value})
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ({"lora_unet_a.diff": entry(6, 8)}, r"full differences \(\.diff\)"),
+        ({"a.lora_a": entry(6, 4), "a.lora_b": entry(4, 5), "a.m": entry(5)}, "DoRA"),
+        (peft("mlp.experts"), "LoRA of the experts of a layer"),
+        (peft("mlp.experts.base_layer"), "LoRA of the experts of a layer"),
+        (peft("mlp.experts.gate_up_proj"), "LoRA of the experts of a layer"),
+    ],
+)
+def test_a_kind_that_its_surroundings_tell_is_refused_by_name(header: Header, kind: str) -> None:
+    with pytest.raises(LoraPerfError, match=f"found {kind}"):
+        read_names(header)
+
+
+@pytest.mark.parametrize("module", ["mlp.experts.0.up_proj", "mlp.shared_experts.up_proj", "mha.base_layer.out_proj"])
+def test_modules_of_like_names_are_read(module: str) -> None:
+    assert [pair.module for pair in read_names(peft(module)).pairs] == [module]
+
+
+@pytest.mark.parametrize("shapes", [((4, 2, 6), (4, 5, 2)), ((4, 6, 2), (4, 2, 5))])
+def test_experts_in_three_axes_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    header = {"a.switch_mlp.up_proj.lora_a": entry(*shapes[0]), "a.switch_mlp.up_proj.lora_b": entry(*shapes[1])}
+    with pytest.raises(LoraPerfError, match="a LoRA of the 4 experts of a layer, one pair each"):
+        read_names(header)
+
+
+@pytest.mark.parametrize("name", ["a.lora_down.0.weight", "a.lora_A_q", "a.lora_C.weight"])
+def test_a_file_of_unknown_parts_alone_names_them(name: str) -> None:
+    with pytest.raises(LoraPerfError, match=r"found parts of the update that are not read: a\.lora"):
+        read_names({name: entry(4, 6)})

@@ -246,3 +246,66 @@ def test_the_old_names_that_diffusers_makes_of_a_kohya_file_mean_the_same(unet: 
     assert sorted(found) == sorted(expected)
     for module, update in expected.items():
         assert_close(found[module], update)
+
+
+class Experts(nn.Module):
+    """The experts of a layer, each weight of them in one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate_up_proj = nn.Parameter(torch.randn(4, 6, 10))
+        self.down_proj = nn.Parameter(torch.randn(4, 5, 6))
+
+
+class Mixed(nn.Module):
+    """What PEFT adapts besides linear maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = Experts()
+        self.q = nn.Linear(6, 6)
+        self.emb = nn.Embedding(11, 6)
+        self.conv1 = nn.Conv1d(3, 4, 3)
+        self.head = nn.Linear(6, 2)
+
+
+def test_an_embedding_of_peft_is_the_map_of_one_hot_rows(tmp_path: Path) -> None:
+    config = peft.LoraConfig(r=3, lora_alpha=6, target_modules=["emb", "q", "conv1"], init_lora_weights=False)
+    model = peft.get_peft_model(Mixed().double(), config)
+    model.save_pretrained(tmp_path)
+    reading, found = read(tmp_path / "adapter_model.safetensors", json.loads((tmp_path / "adapter_config.json").read_text()))
+    assert (reading.notes, reading.problems, reading.unsupported, reading.other) == ((), (), (), ())
+    expected = {name.removeprefix("base_model.model."): update for name, update in updates(model).items()}
+    expected["emb"] = expected["emb"].T
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("parameters", [["experts.gate_up_proj"], ["experts.gate_up_proj", "experts.down_proj"]], ids=len)
+def test_experts_of_peft_are_refused_without_their_configuration(parameters: list[str], tmp_path: Path) -> None:
+    if "target_parameters" not in peft.LoraConfig.__dataclass_fields__:
+        pytest.skip(f"PEFT {peft.__version__} has no target_parameters")
+    config = peft.LoraConfig(r=2, target_modules=["q"], target_parameters=parameters, init_lora_weights=False)
+    peft.get_peft_model(Mixed(), config).save_pretrained(tmp_path)
+    with pytest.raises(Exception, match=r"found LoRA of the experts of a layer \(target_parameters\) in the names of its"):
+        read(tmp_path / "adapter_model.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore:Adapter 'default'")  # PEFT takes the bias for a shard
+@pytest.mark.parametrize(
+    ("options", "extra"),
+    [
+        ({"lora_bias": True}, "base_model.model.q.lora_B.bias"),
+        ({"modules_to_save": ["head"]}, "base_model.model.head.weight"),
+        ({"trainable_token_indices": {"emb": [1, 2]}}, "base_model.model.emb.token_adapter.trainable_tokens_delta"),
+    ],
+)
+def test_true_extras_of_peft_leave_the_update_whole(options: dict[str, Any], extra: str, tmp_path: Path) -> None:
+    if not options.keys() <= peft.LoraConfig.__dataclass_fields__.keys():
+        pytest.skip(f"PEFT {peft.__version__} has no {next(iter(options))}")
+    config = peft.LoraConfig(r=2, lora_alpha=4, target_modules=["q"], init_lora_weights=False, **options)
+    model = peft.get_peft_model(Mixed().double(), config)
+    model.save_pretrained(tmp_path)
+    reading, found = read(tmp_path / "adapter_model.safetensors", json.loads((tmp_path / "adapter_config.json").read_text()))
+    assert extra in reading.other
+    assert (reading.unsupported, reading.problems) == ((), ())
+    assert_same(found, {name.removeprefix("base_model.model."): update for name, update in updates(model).items()})
