@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +13,11 @@ from lora_perf.dialects import kinds
 from lora_perf.dialects.kinds import refuse
 from lora_perf.dialects.leftovers import is_part
 from lora_perf.dialects.names import Part, parse_alpha, parse_part
+from lora_perf.dialects.statements import scale_entries
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.names import MLX
 from lora_perf.sources.nested import is_nested_float
 
-# The entries of a schema's metadata that may state a rank or a scale; others differ from shard to shard as they like.
-_STATEMENT = re.compile(r"alpha|rank|lora|network|^r$", re.IGNORECASE)
 # What a number beside the factors of a module is called that may multiply them.
 _MULTIPLIERS = frozenset({"scale", "scaling", "scalar"})
 _BITS = {16: "bfloat16 or float16 kept as their bits", 8: "quantised or 8-bit weights"}
@@ -103,9 +101,7 @@ def read_columns(schema: pa.Schema) -> Columns:
         raise _no_weights(schema)
     declared = _declared(schema, weights)
     metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in (schema.metadata or {}).items()}
-    return Columns(
-        weights, tuple(alphas), tuple(others), declared, {key: metadata[key] for key in metadata if _STATEMENT.search(key)}
-    )
+    return Columns(weights, tuple(alphas), tuple(others), declared, dict(scale_entries(metadata)))
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from math import prod
 
 from lora_perf.dialects import TensorEntry, read_names
 from lora_perf.dialects.names import Part, settle
-from lora_perf.dialects.schema import Pair
-from lora_perf.dialects.statements import read_statements
+from lora_perf.dialects.schema import Pair, Reading
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.layout import Layout
 from lora_perf.sources.columns import Columns
@@ -20,21 +19,42 @@ Shape = tuple[int, ...]
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Meaning:
-    """The layout of a table's adapters.
+    """What the adapters of a table are.
 
     Attributes:
         layout: the layers in the order of their columns, named as in a folder of the same adapters.
         columns: the column of each layer.
-        pairs: the factors of each of `layout.modules`.
-        stated: whether the metadata give scales.
+        pairs: the factors of each of `layout.modules`; for their scales see `read`.
     """
 
     layout: Layout
     columns: tuple[str, ...]
     pairs: tuple[Pair, ...]
-    stated: bool
+    _entries: Mapping[str, TensorEntry]
+    _metadata: Mapping[str, str]
+
+    def read(self, metadata: Mapping[str, str]) -> Reading:
+        """What the columns mean as the tensors of a file with these metadata beside those of the schema.
+
+        Raises:
+            LoraPerfError: what `read_names` refuses; an entry that states something else than the schema.
+        """
+        for name, value in metadata.items():
+            known = self._metadata.get(name, value)
+            if known != value:
+                raise LoraPerfError(
+                    expected=f"one {name}",
+                    found=f"{value} in its column and {known} in the metadata of the table",
+                    fix="remove the statement that is wrong",
+                )
+        return read_names(self._entries, {**self._metadata, **metadata})
+
+    def in_order(self, pairs: Iterable[Pair]) -> list[Pair]:
+        """Pairs in the order of `layout.modules`."""
+        by_module = {pair.module: pair for pair in pairs}
+        return [by_module[module.name] for module in self.layout.modules]
 
 
 def meaning_of(columns: Columns, shapes: Mapping[str, Shape], where: str) -> Meaning:
@@ -55,11 +75,12 @@ def _meaning(columns: Columns, shapes: dict[str, Shape], where: str) -> Meaning:
     matrices = _matrices(columns.weights, shapes, where)
     complete = settle(part.module for part in columns.weights.values())
     places = {name: (complete(part.module), part.side) for name, part in columns.weights.items()}
+    entries = {name: TensorEntry("F32", shape) for name, shape in matrices.items()}
+    entries |= {name: TensorEntry("F32", (1,)) for name in (*columns.alphas, *columns.others)}
     pairs: tuple[Pair, ...] = ()
     if any(count > 1 for count in Counter((part.dialect, part.shared) for part in columns.weights.values()).values()):
-        entries = {name: TensorEntry("F32", shape) for name, shape in matrices.items()}
-        entries |= {name: TensorEntry("F32", (1,)) for name in (*columns.alphas, *columns.others)}
-        reading = read_names(entries, columns.metadata)
+        # What shapes and names mean depends on no metadata; those may be incomplete without the columns of each row.
+        reading = read_names(entries)
         pairs = reading.pairs
         if reading.unsupported:
             raise LoraPerfError(
@@ -67,12 +88,9 @@ def _meaning(columns: Columns, shapes: dict[str, Shape], where: str) -> Meaning:
                 found=f"columns whose meaning nothing defines: {listed(reading.unsupported, 3)}",
                 fix="leave the columns out, or rename them if they are no part of the adapters",
             )
-        for note in (*reading.notes, *reading.problems):
-            _log.warning("%s: %s", where, note)
         if reading.unpaired:
-            _log.warning(
-                "%s: %d factors without partner, so without dW: %s", where, len(reading.unpaired), listed(reading.unpaired, 3)
-            )
+            lost = listed(reading.unpaired, 3)
+            _log.warning("%s: %d factors without partner, so without dW: %s", where, len(reading.unpaired), lost)
     used = {pair.alpha for pair in pairs}
     unused = [name for name in columns.alphas if name not in used]
     if unused:
@@ -86,18 +104,8 @@ def _meaning(columns: Columns, shapes: dict[str, Shape], where: str) -> Meaning:
         places[pair.down], places[pair.up] = (pair.module, "down"), (pair.module, "up")
         flat[pair.down], flat[pair.up] = pair.down_shape, pair.up_shape
     layout = Layout((f"{places[name][0]}.lora.{places[name][1]}.weight", flat[name]) for name in columns.weights)
-    by_module = {pair.module: pair for pair in pairs}
-    return Meaning(
-        layout,
-        tuple(columns.weights),
-        tuple(by_module[module.name] for module in layout.modules),
-        _states_scales(columns.metadata),
-    )
-
-
-def _states_scales(metadata: Mapping[str, str]) -> bool:
-    stated = read_statements(metadata)
-    return bool(stated.recipes or stated.others or stated.kohya)
+    meaning = Meaning(layout, tuple(columns.weights), pairs, entries, columns.metadata)
+    return replace(meaning, pairs=tuple(meaning.in_order(pairs)))
 
 
 def _as_declared(name: str, shape: Shape, columns: Columns) -> Shape:

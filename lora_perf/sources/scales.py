@@ -1,9 +1,9 @@
-"""The scales of a table's adapters, from all columns and entries that state one."""
+"""The scales of a table's adapters, from all columns and entries of metadata that state one."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,56 +11,64 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lora_perf.dialects.schema import Pair
+from lora_perf.dialects.schema import Pair, Reading
+from lora_perf.dialects.statements import scale_entries
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.sources.meaning import Meaning
 from lora_perf.sources.shards import Shard
 
 Numbers = NDArray[np.float64]
-# Columns that state an alpha or a rank for the whole of an adapter; the short names count as such where they hold numbers,
-# "r" and "rank" where they hold whole ones.
-_ALPHAS = ("lora_alpha", "network_alpha", "ss_network_alpha", "alpha")
-_RANKS = ("lora_rank", "lora_r", "network_rank", "network_dim", "ss_network_dim", "rank", "r")
-_ROOT = "use_rslora"
+# Columns that state the rank of an adapter, as the metadata of files do.
+_RANKS = ("lora_rank", "lora_r", "lora_dim", "network_rank", "network_dim", "rank", "r")
+# Each distinct statement is read as the metadata of a file are, which takes some milliseconds.
+_MOST_STATEMENTS = 1000
 _log = logging.getLogger(__name__)
 
 
 def scales_of(meaning: Meaning, shards: Sequence[Shard], where: str) -> Tensor | None:
     """(n, modules) the scale s of dW = s B A, None where each is 1.
 
-    `<module>.alpha` gives s = alpha / r, as in a file; a column `lora_alpha` (`network_alpha`, `alpha`) gives it for all
-    modules of its row, by sqrt(r) where a column `use_rslora` says so. A column of ranks must agree with the factors.
+    `<module>.alpha` gives s = alpha / r, as in a file. Columns that have the names of entries of a file's metadata
+    (`lora_alpha`, `alpha`, `rank`, `use_rslora`, `ss_network_alpha`, ...) are the metadata of the adapter of their row, beside
+    those of the schema, and are read by the same rules.
 
     Cost: each of these columns is read once.
 
     Raises:
-        LoraPerfError: an alpha that is missing or no finite float32; two statements that contradict each other.
+        LoraPerfError: an alpha that is missing or no finite float32; two statements that contradict each other, or one that
+            contradicts the factors.
     """
-    pairs = meaning.pairs
-    if not pairs:
+    if not meaning.pairs:
         return None
-    _check_ranks(pairs, shards, where)
-    whole = _whole_alphas(shards)
+    names = [name for name in _statements(shards) if _is_stated(name, shards)]
+    _check_ranks(meaning.pairs, [name for name in names if name.lower() in _RANKS], shards, where)
     n = sum(shard.rows for shard in shards)
-    if whole is None and all(pair.scale == 1 for pair in pairs):
-        return None
-    scales = np.empty((n, len(pairs)), np.float32)
-    roots = _roots(shards) if whole is not None else None
-    for place, pair in enumerate(pairs):
-        stated: Numbers | float | None = pair.scale if pair.alpha is None else _alphas(pair.alpha, shards) * (1 / pair.rank)
-        if pair.alpha is not None:
-            _check_claims(pair, stated, where)
-        if whole is not None:
-            name, values = whole
-            by_row = values * (1 / pair.rank if roots is None else np.where(roots, pair.rank**-0.5, 1 / pair.rank))
-            if pair.alpha is None and not meaning.stated:
-                stated = by_row
-            else:
-                _agree(name, pair, by_row, np.broadcast_to(np.asarray(stated), by_row.shape))
-        scales[:, place] = stated
-    if whole is not None:
-        _log.warning("%s: the scale of each adapter is taken from its column %s", where, whole[0])
-    return None if (scales == 1).all() else torch.from_numpy(scales)
+    alphas = {pair.alpha: _alphas(pair.alpha, shards) for pair in meaning.pairs if pair.alpha is not None}
+    scales: NDArray[np.float32] | None = None
+    told: dict[str, None] = {}
+    for metadata, rows in _by_statement(names, shards, n):
+        reading = _read(meaning, metadata, rows, where)
+        told |= dict.fromkeys((*reading.notes, *reading.problems))
+        for place, pair in enumerate(meaning.in_order(reading.pairs)):
+            stated = pair.scale if pair.alpha is None else alphas[pair.alpha][rows] * (1 / pair.rank)
+            if pair.alpha is not None:
+                told |= dict.fromkeys(_contradictions(pair, np.asarray(stated), rows))
+            elif scales is None and stated == 1:
+                continue
+            if scales is None:
+                scales = np.ones((n, len(meaning.pairs)), np.float32)
+            scales[rows, place] = stated
+    for line in told:
+        _log.warning("%s: %s", where, line)
+    return None if scales is None or bool((scales == 1).all()) else torch.from_numpy(scales)
+
+
+def _read(meaning: Meaning, metadata: Mapping[str, str], rows: NDArray[np.int64], where: str) -> Reading:
+    try:
+        return meaning.read(metadata)
+    except LoraPerfError as error:
+        place = f"row {rows[0]} of {where}, where the columns {listed(metadata)} count as its metadata" if metadata else where
+        raise LoraPerfError(expected=f"{error.expected}, in {place}", found=error.found, fix=error.fix) from None
 
 
 def _alphas(name: str, shards: Sequence[Shard]) -> Numbers:
@@ -77,46 +85,54 @@ def _alphas(name: str, shards: Sequence[Shard]) -> Numbers:
     return values
 
 
-def _whole_alphas(shards: Sequence[Shard]) -> tuple[str, Numbers] | None:
-    """The column of alphas that count for all modules of their row, and its values."""
-    names = [name for name in _ALPHAS if _states_numbers(name, shards)]
-    found = [(name, _alphas(name, shards)) for name in names]
-    for name, values in found[1:]:
-        if not np.array_equal(values, found[0][1]):
-            row = int(np.argmax(values != found[0][1]))
+def _statements(shards: Sequence[Shard]) -> list[str]:
+    """The columns whose names are those of metadata that speak of a rank or a scale.
+
+    Raises:
+        LoraPerfError: a shard lacks one that others have.
+    """
+    names = dict.fromkeys(name for shard in shards for name, _ in scale_entries(dict.fromkeys(shard.columns, "")))
+    for name in names:
+        missing = [shard.where for shard in shards if name not in shard.columns]
+        if missing:
             raise LoraPerfError(
-                expected=f"one alpha in the columns {found[0][0]} and {name}",
-                found=f"{found[0][1][row]:g} and {values[row]:g} in row {row}",
-                fix="remove or rename the column that is no alpha of the adapters",
+                expected=f"the column {name}, which states a scale or a rank, in every shard or in none",
+                found=f"none in {listed(missing, 3)}",
+                fix="make the shards agree",
             )
-    return found[0] if found else None
+    return list(names)
 
 
-def _states_numbers(name: str, shards: Sequence[Shard]) -> bool:
-    """Whether a column is there and holds what states an alpha or a rank: numbers, or texts where only trainers write it so."""
-    if not any(name in shard.columns for shard in shards):
+def _is_stated(name: str, shards: Sequence[Shard]) -> bool:
+    """Whether the values of such a column are of a type that states something; names as short as "r" have other uses too."""
+    if all(name in shard.schema.names for shard in shards):
+        kinds = [shard.column(name).type for shard in shards]
+        if name.lower() in ("r", "rank"):
+            return all(pa.types.is_integer(kind) for kind in kinds)
+        if "alpha" in name.lower() and not name.lower().startswith(("ss_", "network_alphas")):
+            return all(_is_number(kind) for kind in kinds)
+        return all(_is_number(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind) for kind in kinds)
+    return all(_reads_as_number(value) for shard in shards for value in (shard.partitions.get(name),))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _reads_as_number(text: str | None) -> bool:
+    try:
+        float(text or "")
+    except ValueError:
         return False
-    missing = [shard.where for shard in shards if name not in shard.columns]
-    if missing:
-        raise LoraPerfError(
-            expected=f"the column {name}, which states a scale or rank, in every shard or in none",
-            found=f"none in {listed(missing, 3)}",
-            fix="make the shards agree",
-        )
-    kinds = [shard.column(name).type for shard in shards]
-    if name.startswith("ss_") or any(name not in shard.schema.names for shard in shards):
-        return True
-    if name in ("r", "rank"):
-        return all(pa.types.is_integer(kind) for kind in kinds)
-    return all(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) for kind in kinds)
+    return True
 
 
-def _check_ranks(pairs: Sequence[Pair], shards: Sequence[Shard], where: str) -> None:
+def _check_ranks(pairs: Sequence[Pair], names: Sequence[str], shards: Sequence[Shard], where: str) -> None:
     """Raises where a column states a rank that no module has."""
     ranks = sorted({pair.rank for pair in pairs})
-    for name in _RANKS:
-        if not _states_numbers(name, shards):
-            continue
+    for name in names:
+        if any(name in shard.schema.names and not _is_number(shard.column(name).type) for shard in shards):
+            continue  # texts such as "Dynamic", which the reading judges
         values = np.concatenate([shard.numbers(name) for shard in shards])
         wrong = ~np.isin(values, ranks)
         if wrong.any():
@@ -128,37 +144,48 @@ def _check_ranks(pairs: Sequence[Pair], shards: Sequence[Shard], where: str) -> 
             )
 
 
-def _roots(shards: Sequence[Shard]) -> NDArray[np.bool_] | None:
-    """(n,) whether the scale is alpha / sqrt(r); None where no column says so."""
-    if not all(_ROOT in shard.columns for shard in shards):
-        return None
-    return np.concatenate([shard.numbers(_ROOT) == 1 for shard in shards])
+def _by_statement(names: Sequence[str], shards: Sequence[Shard], n: int) -> Iterator[tuple[dict[str, str], NDArray[np.int64]]]:
+    """The distinct metadata of rows, with the rows that have them."""
+    if not names:
+        yield {}, np.arange(n)
+        return
+    columns = [[value for shard in shards for value in shard.column(name).to_pylist()] for name in names]
+    rows: dict[tuple[object, ...], list[int]] = {}
+    for row, values in enumerate(zip(*columns, strict=True)):
+        missing = next((name for name, value in zip(names, values, strict=True) if value is None), None)
+        if missing is not None:
+            raise LoraPerfError(
+                expected=f"a value in every row of column {missing}, which states a scale or a rank",
+                found=f"none in row {row}",
+                fix="fill the value in, or rename the column if it is nothing of the adapters",
+            )
+        rows.setdefault(values, []).append(row)
+        if len(rows) > _MOST_STATEMENTS:
+            raise LoraPerfError(
+                expected=f"at most {_MOST_STATEMENTS:,} different scales in the columns {listed(names)}",
+                found=f"more before row {row}",
+                fix="rename the column that is no alpha or rank of the adapters, or give each module an alpha column",
+            )
+    for values, places in rows.items():
+        yield {name: str(value) for name, value in zip(names, values, strict=True)}, np.asarray(places)
 
 
-def _check_claims(pair: Pair, scales: Numbers | float | None, where: str) -> None:
-    """Compares the scales by a module's alpha column with what the metadata state of them."""
+def _contradictions(pair: Pair, scales: Numbers, rows: NDArray[np.int64]) -> Iterator[str]:
+    """What is stated of the scales of a module and contradicted by its alphas, which count.
+
+    Raises:
+        LoraPerfError: a statement that must not be contradicted.
+    """
     for claim in pair.claims:
         known = np.array([value for value in (claim.scale, claim.other) if value is not None])
-        same = np.isclose(np.asarray(scales)[:, None], known, rtol=1e-4, atol=0).any(axis=1)
+        same = np.isclose(scales[:, None], known, rtol=1e-4, atol=0).any(axis=1)
         if same.all():
             continue
-        if not claim.binding:
-            _log.warning("%s: %s, but column %s gives other scales and counts", where, claim.where, pair.alpha)
-            continue
-        row = int(np.argmin(same))
-        raise LoraPerfError(
-            expected=f"one scale of {pair.module}",
-            found=f"{np.asarray(scales)[row]:g} by column {pair.alpha} in row {row}, {claim.scale:g} by {claim.where}",
-            fix="remove the statement that is wrong",
-        )
-
-
-def _agree(name: str, pair: Pair, mine: Numbers, theirs: Numbers) -> None:
-    same = np.isclose(mine, theirs, rtol=1e-6, atol=0)
-    if not same.all():
-        row = int(np.argmin(same))
-        raise LoraPerfError(
-            expected=f"one scale of {pair.module}",
-            found=f"{mine[row]:g} by column {name} and {theirs[row]:g} by {pair.alpha or 'the metadata'} in row {row}",
-            fix="remove or rename the column that is no alpha of the adapters",
-        )
+        if claim.binding:
+            wrong = int(np.argmin(same))
+            raise LoraPerfError(
+                expected=f"one scale for {pair.module}",
+                found=f"{scales[wrong]:g} by column {pair.alpha} in row {rows[wrong]}, {claim.scale:g} by {claim.where}",
+                fix="remove the statement that is wrong",
+            )
+        yield f"{claim.where}, but column {pair.alpha} gives other scales, and counts"

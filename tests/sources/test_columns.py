@@ -212,12 +212,42 @@ def test_an_alpha_of_a_single_side_is_named() -> None:
         zoo_of(table_of({DOWN: lists(GOOD), "unet.mid_block.attn1.to_q.alpha": [1.0]}))
 
 
-@pytest.mark.parametrize("name", ["lora_alpha", "network_alpha", "ss_network_alpha", "alpha"])
+@pytest.mark.parametrize("name", ["lora_alpha", "network_alpha", "alpha"])
 def test_a_column_of_one_alpha_an_adapter_counts_for_all_its_modules(name: str) -> None:
-    alphas = pa.array(["8", "4", "2", "1"]) if name.startswith("ss_") else pa.array([8, 4, 2, 1])
-    zoo = zoo_of(as_table(factors(*DIALECTS["peft"]), **{name: alphas}))
+    zoo = zoo_of(as_table(factors(*DIALECTS["peft"]), **{name: pa.array([8, 4, 2, 1])}))
     assert zoo.scales is not None
     assert_array_equal(zoo.scales.numpy(), np.array([[4, 4], [2, 2], [1, 1], [0.5, 0.5]], "float32"))
+
+
+@pytest.mark.parametrize("dialect", ["diffusers", "kohya"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"lora_alpha": "8", "rank": "2"}, {"lora_alpha": "4", "rank": "2"}, {"lora_alpha": "8", "rank": "2"}],
+        [{"alpha": "3", "use_rslora": "true"}, {"alpha": "3", "use_rslora": "false"}],
+        [{"ss_network_alpha": "4", "ss_network_dim": "2"}, {"ss_network_alpha": "8", "ss_network_dim": "2"}],
+        [{"ss_network_alpha": "None", "ss_network_dim": "Dynamic"}],
+    ],
+)
+def test_columns_are_the_metadata_of_their_rows_as_in_files(dialect: str, rows: list[dict[str, str]], tmp_path: Path) -> None:
+    values = factors(*DIALECTS[dialect])
+    metadata = [rows[i % len(rows)] for i in range(N)]
+    for i in range(N):
+        path = tmp_path / "zoo" / ("cat", "dog")[i % 2] / f"{i}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: np.asarray(one[i]) for name, one in values.items()}, path, metadata[i])
+    columns = {name: pa.array([_value(row[name]) for row in metadata]) for name in rows[0]}
+    assert_same_updates(zoo_of(as_table(values, **columns)), lora_perf.load(tmp_path / "zoo"))
+
+
+def _value(text: str) -> Any:
+    """As a table would hold it: numbers and truth values as such."""
+    return {"true": True, "false": False}.get(text, int(text) if text.isdecimal() else text)
+
+
+def test_a_missing_statement_is_named_by_its_row() -> None:
+    with pytest.raises(LoraPerfError, match=r"in every row of column lora_alpha, .* found none in row 2; fill"):
+        zoo_of(as_table(factors(*DIALECTS["peft"]), lora_alpha=pa.array([1, 1, None, 1])))
 
 
 def test_rslora_divides_by_the_root() -> None:
@@ -231,12 +261,12 @@ def test_two_statements_of_an_alpha_must_agree() -> None:
     module = "unet.mid_block.attentions.0.proj_in"
     columns = {f"{module}.alpha": pa.array([2.0, 2, 2, 3]), "lora_alpha": pa.array([2] * N)}
     with pytest.raises(
-        LoraPerfError, match=f"one scale of {module}; found 1 by column lora_alpha and 1.5 by {module}.alpha in row 3"
+        LoraPerfError, match=f"one scale for {module}; found 1.5 by column {module}.alpha in row 3, 1 by lora_alpha"
     ):
         zoo_of(as_table(factors(*DIALECTS["diffusers"]), **columns))
 
 
-@pytest.mark.parametrize("name", ["rank", "lora_rank", "r", "ss_network_dim"])
+@pytest.mark.parametrize("name", ["rank", "lora_rank", "r", "network_dim"])
 def test_a_stated_rank_that_the_factors_do_not_have_is_refused(name: str) -> None:
     with pytest.raises(LoraPerfError, match=f"column {name} of table states; found 4 in row 1, and factors of rank 2; store"):
         zoo_of(as_table(factors(*DIALECTS["peft"]), **{name: pa.array([2, 4, 2, 2])}))
