@@ -8,6 +8,7 @@ from typing import Any
 
 from lora_perf.errors import LoraPerfError, listed
 
+EXPERTS = "LoRA of the experts of a layer"
 # What marks each kind in the name of a tensor. A mark is a component of the name, so that no module's name holds it by chance.
 _MARKS: dict[str, re.Pattern[str]] = {
     "LoHa": re.compile(r"(^|\.)hada_[wt][0-9]"),
@@ -19,6 +20,15 @@ _MARKS: dict[str, re.Pattern[str]] = {
     "IA3": re.compile(r"(^|\.)(ia3_l|on_input)(\.|$)"),
     "GLoRA": re.compile(r"^(lora|lycoris)_[^.]+\.[ab][12]\.weight$"),
     "AdaLoRA": re.compile(r"(^|\.)lora_E(\.|$)"),
+    "FourierFT": re.compile(r"(^|\.)fourierft_spectrum(\.|$)"),
+    "WaveFT": re.compile(r"(^|\.)waveft_spectrum(\.|$)"),
+    "VB-LoRA": re.compile(r"(^|\.)vblora_(logits|vector_bank)"),
+    "RandLoRA": re.compile(r"(^|\.)randlora_(lambda|gamma|[AB])(\.|$)"),
+    "HRA": re.compile(r"(^|\.)hra_u(\.|$)"),
+    "SHiRA": re.compile(r"(^|\.)shira_weight(\.|$)"),
+    "C3A": re.compile(r"(^|\.)c3a_kernel(\.|$)"),
+    "RoAd": re.compile(r"(^|\.)road_(theta|alpha)(\.|$)"),
+    "Bone or MiSS": re.compile(r"(^|\.)(bone|miss)_block(\.|$)"),
     "VeRA": re.compile(r"(^|\.)vera_(lambda_[bd]|[AB])(\.|$)"),
 }
 # The switches of a LoraConfig that make the update something else than s B A, with the kind that each makes.
@@ -28,7 +38,7 @@ _SWITCHES = {
     "use_bdlora": "BD-LoRA",
     "kasa_config": "KaSA",
     "monteclora_config": "MonteCLoRA",
-    "target_parameters": "LoRA of the experts of a layer (target_parameters)",
+    "target_parameters": f"{EXPERTS} (target_parameters)",
 }
 
 

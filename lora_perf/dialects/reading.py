@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from math import prod
 from typing import Any
 
-from lora_perf.dialects.kinds import kinds, refuse
+from lora_perf.dialects.kinds import EXPERTS, kinds, refuse
 from lora_perf.dialects.leftovers import EXTRAS, is_part
 from lora_perf.dialects.names import Part, canonical, parse_alpha, parse_part, settle
 from lora_perf.dialects.scaling import Scaling
@@ -91,14 +91,14 @@ def read_names(
     used = {name for pair in pairs for name in (pair.alpha, pair.down_scale, pair.up_scale)}
     other = sorted(set(entries) - set(parts) - used)
     idle = [name for name in other if name in beside]
-    if idle and scaling.assumed:
+    stems = {pair.module for pair in pairs} | {parts[pair.down].path for pair in pairs}
+    unsupported = [name for name in other if name not in beside and (is_part(name) or _multiplies(name, stems))]
+    if idle and scaling.assumed and not unsupported:
         raise LoraPerfError(
             expected="the factors of each module that has an alpha, or the alpha of each that has factors",
             found=f"no factors for {listed(idle, 3)}, and no scale for {scaling.assumed} of {len(pairs)} modules",
             fix="leave the adapter out, or rename its tensors so that each alpha has the name of its module",
         )
-    stems = {pair.module for pair in pairs} | {parts[pair.down].path for pair in pairs}
-    unsupported = [name for name in other if name not in beside and (is_part(name) or _multiplies(name, stems))]
     problems = [*scaling.problems(), *([f"alphas of modules without factors: {listed(idle, 3)}"] if idle else [])]
     counts = Counter(parts[down].dialect for down in ups)
     return Reading(
@@ -119,7 +119,7 @@ def kinds_of(names: Collection[str], parts: Mapping[str, Part]) -> tuple[str, ..
     found = list(kinds(name for name in names if name not in parts))
     for part in parts.values():
         if ("experts" in part.path or "base_layer" in part.path) and _EXPERTS.fullmatch(part.path):
-            found.append("LoRA of the experts of a layer (target_parameters)")
+            found.append(f"{EXPERTS} (target_parameters)")
         elif part.dialect == MLX and f"{part.path}.m" in names:
             found.append("DoRA")
     if not parts and any(name.endswith((".diff", ".diff_b")) for name in names):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from lora_perf.dialects.kinds import EXPERTS
 from lora_perf.dialects.schema import TensorEntry
 from lora_perf.errors import LoraPerfError
 
@@ -29,7 +30,7 @@ def flat_shapes(
     if len(down) == len(up) == 3 and down[0] == up[0] and up[2] != 1:
         raise LoraPerfError(
             expected=f"two matrices for {module}",
-            found=f"shapes {down} and {up}: a LoRA of the {down[0]} experts of a layer, one pair each",
+            found=f"{EXPERTS}, one pair for each of the {down[0]}, in shapes {down} and {up}",
             fix="leave the adapter out, or convert it to one pair an expert with the program that trained it",
         )
     for side, shape in (("down", down), ("up", up)):

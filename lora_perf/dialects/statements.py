@@ -17,11 +17,10 @@ from lora_perf.errors import LoraPerfError, listed
 _ALPHAS = ("alpha", "lora_alpha", "network_alpha")
 _RANKS = ("r", "rank", "lora_r", "lora_rank", "lora_dim", "network_dim", "network_rank")
 _RSLORA = ("use_rslora", "rslora")
-# A LoraConfig as JSON, and the alphas by module that diffusers calls so.
-_CONFIGS = ("lora_config", "adapter_config", "peft_config")
+# The alphas by module that diffusers calls so.
 _PER_MODULE = "network_alphas"
 _KOHYA_ALPHA, _KOHYA_RANK, _KOHYA_ARGS = "ss_network_alpha", "ss_network_dim", "ss_network_args"
-_KNOWN = frozenset((METADATA_KEY, _PER_MODULE, _KOHYA_ALPHA, _KOHYA_RANK, _KOHYA_ARGS, *_ALPHAS, *_RANKS, *_RSLORA, *_CONFIGS))
+_KNOWN = frozenset((METADATA_KEY, _PER_MODULE, _KOHYA_ALPHA, _KOHYA_RANK, _KOHYA_ARGS, *_ALPHAS, *_RANKS, *_RSLORA))
 # Other keys that speak of a scale, which nothing defines.
 _UNKNOWN = re.compile(r"(.*[._])?(alphas?|(lora_|network_)scal(e|ing)|scaling)")
 # What programs write where they have no number: a default of theirs, or another for each module.
@@ -33,7 +32,12 @@ _VARIED = re.compile(r"(^|_)(dims?|alphas?|pattern)$|^rs_?lora$")
 
 def scale_entries(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The entries of the metadata that `read_statements` looks at: the others mean nothing to the reading of a file."""
-    return tuple(sorted(item for item in metadata.items() if (key := item[0].lower()) in _KNOWN or _UNKNOWN.fullmatch(key)))
+    return tuple(sorted((key, value) for key, value in metadata.items() if _speaks(key.lower(), value)))
+
+
+def _speaks(key: str, value: str) -> bool:
+    """Whether an entry may speak of a scale: by its key, or as a LoraConfig that was written as JSON under whatever key."""
+    return key in _KNOWN or _UNKNOWN.fullmatch(key) is not None or (value[:1] == "{" and '"lora_alpha"' in value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +159,19 @@ def read_statements(metadata: Mapping[str, str]) -> Statements:
     others: list[Plain | PerModule | Recipe] = [
         Plain(f"{key} = {numbers[key]:g} in the metadata", numbers[key], ranks, rslora) for key in _ALPHAS if key in numbers
     ]
-    for key in _CONFIGS:
-        config = _json(found.get(key))
-        if isinstance(config, Mapping) and config.keys() & {"r", "lora_alpha"}:
+    unknown = []
+    for key, text in found.items():
+        config = None if key in _KNOWN else _json(text)
+        if isinstance(config, Mapping) and "lora_alpha" in config:
             others.append(read_recipe(config, f"{key} of the metadata"))
+        elif key not in _KNOWN:
+            unknown.append(key)
     if _PER_MODULE in found:
         per_module = _per_module(_json(found[_PER_MODULE]))
         if per_module is None:
             problems.append(f"{_PER_MODULE} of the metadata are no numbers by module and count for nothing")
         else:
             others.append(per_module)
-    unknown = sorted(key for key in found if key not in _KNOWN)
     if unknown:
         problems.append(f"entries of the metadata that speak of a scale and count for nothing: {listed(unknown, 3)}")
     return Statements(read_metadata(metadata), tuple(others), _kohya(found, problems), () if others else ranks, tuple(problems))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lora_perf.dialects.kinds import config_kinds, mlx_kinds
+from lora_perf.dialects.kinds import EXPERTS, config_kinds, mlx_kinds
 from lora_perf.dialects.names import parse_part
 from lora_perf.dialects.reading import UNREAD, kinds_of
 from lora_perf.dialects.scales import is_mlx
@@ -144,6 +144,8 @@ def _fault(folder: str, tree: Tree, path: str, error: LoraPerfError) -> Finding:
     found = kinds_of(header.entries, parts) or _config_kinds(folder, tree, path)
     if found:
         return Finding("unsupported", f"{path}: {listed(found)}", (path,))
+    if EXPERTS in error.found:
+        return Finding("unsupported", text, (path,))
     if error.found.startswith(UNREAD):
         return Finding("unread", text, (path,))
     if not parts:

@@ -28,6 +28,15 @@ MARKS = [
     (f"{MODULE}.b2.weight", "GLoRA"),
     ("base_model.model.a.lora_E", "AdaLoRA"),
     ("base_model.model.a.vera_lambda_b", "VeRA"),
+    ("base_model.model.a.fourierft_spectrum", "FourierFT"),
+    ("base_model.model.a.waveft_spectrum", "WaveFT"),
+    ("base_model.model.a.vblora_logits_A", "VB-LoRA"),
+    ("base_model.model.a.randlora_gamma", "RandLoRA"),
+    ("base_model.model.a.hra_u", "HRA"),
+    ("base_model.model.a.shira_weight", "SHiRA"),
+    ("base_model.model.a.c3a_kernel", "C3A"),
+    ("base_model.model.a.road_theta", "RoAd"),
+    ("base_model.model.a.miss_block", "Bone or MiSS"),
 ]
 
 
@@ -97,7 +106,7 @@ def test_modules_of_like_names_are_read(module: str) -> None:
 @pytest.mark.parametrize("shapes", [((4, 2, 6), (4, 5, 2)), ((4, 6, 2), (4, 2, 5))])
 def test_experts_in_three_axes_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     header = {"a.switch_mlp.up_proj.lora_a": entry(*shapes[0]), "a.switch_mlp.up_proj.lora_b": entry(*shapes[1])}
-    with pytest.raises(LoraPerfError, match="a LoRA of the 4 experts of a layer, one pair each"):
+    with pytest.raises(LoraPerfError, match="found LoRA of the experts of a layer, one pair for each of the 4"):
         read_names(header)
 
 

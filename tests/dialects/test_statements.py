@@ -44,7 +44,7 @@ def test_a_plain_rslora_divides_by_the_root() -> None:
     assert reading.rslora
 
 
-@given(st.integers(1, 64), st.floats(0.1, 1000), st.sampled_from(["lora_config", "peft_config"]))
+@given(st.integers(1, 64), st.floats(0.1, 1000), st.sampled_from(["lora_config", "peft_config", "training"]))
 def test_a_config_in_a_key_says_what_the_same_config_beside_the_file_does(rank: int, alpha: float, key: str) -> None:
     config = {"r": rank, "lora_alpha": alpha}
     found = scale(peft("a", rank=rank), {key: json.dumps(config)})
@@ -84,6 +84,7 @@ def test_a_key_without_a_number_says_nothing(value: str) -> None:
     [
         ({"alpha": "twice"}, "alpha of the metadata is no number and counts for nothing: 'twice'"),
         ({"network_alphas": "[1]"}, "network_alphas of the metadata are no numbers by module and count for nothing"),
+        ({"args": '{"lora": {"lora_alpha": 4}}'}, "entries of the metadata that speak of a scale and count for nothing: args"),
         ({"conv_alpha": "4"}, "entries of the metadata that speak of a scale and count for nothing: conv_alpha"),
         ({"rank": "16"}, "factors of rank 16 for a, by rank in the metadata; rank 4 in the file"),
     ],
