@@ -14,6 +14,7 @@ from lora_perf.inspect.gathering import Gathering, Progress
 from lora_perf.sources import load
 from lora_perf.sources.hub import ALIASES
 from lora_perf.sources.paths import find
+from lora_perf.sources.splits import refuse_split
 from lora_perf.sources.strays import read_if_own
 from lora_perf.sources.tree import ADAPTER, PEFT_CONFIG, Tree
 from lora_perf.zoo import SPLIT_NAMES, DamagedError, Zoo
@@ -126,4 +127,7 @@ def _adapter_files(source: str | Path, split: str | None) -> tuple[str, Tree, bo
     if not os.path.isdir(path):
         return None
     found = find(Path(path), split)
-    return (path, found.tree, False) if found.kind == "adapters" else None
+    if found.kind != "adapters":
+        return None
+    refuse_split(split, f"the adapter files in {source}")
+    return path, found.tree, False

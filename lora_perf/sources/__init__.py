@@ -95,7 +95,9 @@ def pack(
 
 
 def _by_name(name: str, source: str | Path, label_column: str, split: str | None) -> Zoo:
-    """A zoo that stands at no path."""
+    """A zoo that stands at no path, or whose name comes before that of a path."""
+    if (name in EMBEDDED or name in ALIASES) and os.path.exists(name):
+        _log.warning("%s is the name of a zoo of its own: write ./%s for what stands here", name, name)
     if name in EMBEDDED:
         refuse_choices(label_column, split, f"the embedded zoo {name}")
         return store.open_packed(EMBEDDED[name])

@@ -67,6 +67,9 @@ def members(folder: str, tree: Tree, label_column: str, left: frozenset[str] = f
                 fix="remove one of the two, or move it away",
             )
     parts = {where: part for where in tables if (part := part_of(where)) is not None}
+    for where, some in tables.items():
+        if where and ("" in tables or where not in parts):
+            tree.leave("table{s} of sub-folders", some[0])
     if "" in tables:
         return _of_tables(folder, {"": tables[""][0]}, {}, tree.adapters, label_column, left)
     if parts:

@@ -14,6 +14,7 @@ from lora_perf.sources.doubles import copies_of
 from lora_perf.sources.parts import part_of
 from lora_perf.sources.splits import chosen, refuse_part
 from lora_perf.sources.tree import Tree, by_parts, parent
+from lora_perf.text import counted
 
 _DECLARED = re.compile(r"^(?P<stem>.*?)[-_.]?(?P<index>\d+)[-_]of[-_](?P<total>\d+)(?P<rest>.*)\.parquet$", re.IGNORECASE)
 _SNAPSHOT = re.compile(r"(?:^|/)snapshots/([^/]+)/")
@@ -27,13 +28,15 @@ class Shard:
 
     Attributes:
         path: relative to the folder.
-        place: the folders above it that are neither a split nor a value of a column (key=value).
+        above: the folders above it that are no value of a column (key=value).
+        place: those of them that are no split.
         split: the name of its split as it is written, or None.
         stem: of a declared name, stem-00000-of-00002.parquet.
         index, total: of a declared name, else None.
     """
 
     path: str
+    above: str
     place: str
     split: str | None
     stem: str = ""
@@ -60,12 +63,28 @@ def shards_of(tree: Tree, folder: str, split: str | None) -> list[tuple[str, int
         _refuse_mixed(found, folder)
         return [(one.path, None) for one in found]
     taken = dict(chosen(splits, split, folder, alike=True))
+    _refuse_twins(taken, folder)
     _refuse_unnamed(found, splits, taken, folder)
     found = [one for one in found if one.split in taken]
     _refuse_places(found, folder)
     for name in taken:
         _refuse_mixed([one for one in found if one.split == name], folder)
     return [(one.path, None if one.split is None else taken[one.split]) for one in found]
+
+
+def _refuse_twins(taken: Iterable[str], folder: str) -> None:
+    """Refuses two names of one part, such as train and Training."""
+    names: dict[int, list[str]] = {}
+    for name in taken:
+        if (part := part_of(name)) is not None:
+            names.setdefault(part, []).append(name)
+    twins = next((some for some in names.values() if len(some) > 1), None)
+    if twins:
+        raise LoraPerfError(
+            expected=f"one name of each part in {folder}",
+            found=f"{listed(twins)}, which mean the same",
+            fix="choose one with split=..., or move the other away",
+        )
 
 
 def _refuse_unnamed(found: Sequence[Shard], splits: Sequence[str], taken: Iterable[str], folder: str) -> None:
@@ -78,8 +97,8 @@ def _refuse_unnamed(found: Sequence[Shard], splits: Sequence[str], taken: Iterab
         )
     if unnamed:
         _log.warning(
-            "%s: %d parquet files that name no split left out beside those of %s: %s",
-            folder, len(unnamed), listed(taken), listed(unnamed, 3),
+            "%s: %s of no split left out beside those of %s: %s",
+            folder, counted(len(unnamed), "parquet file"), listed(taken), listed(unnamed, 3),
         )  # fmt: skip
 
 
@@ -128,11 +147,12 @@ def _read(path: str, split: str | None, folder: str) -> Shard:
             found=f"{listed(dict.fromkeys(named))} in {path}",
             fix="move or rename the file",
         )
-    place = "/".join(one for one in folders if one not in by_folder and "=" not in one)
+    above = [one for one in folders if "=" not in one]
+    places = "/".join(above), "/".join(one for one in above if one not in by_folder)
     if declared is None:
-        return Shard(path, place, named[0] if named else None)
+        return Shard(path, *places, named[0] if named else None)
     index, total = int(declared["index"]), int(declared["total"])
-    return Shard(path, place, named[0] if named else None, stem, index, total)
+    return Shard(path, *places, named[0] if named else None, stem, index, total)
 
 
 def _is_split(name: str, wanted: str | None) -> bool:
@@ -154,6 +174,13 @@ def _refuse_places(found: Sequence[Shard], folder: str) -> None:
 def _refuse_mixed(found: Sequence[Shard], folder: str) -> None:
     """Refuses shards of several sets, or of one that is not whole."""
     _refuse_places(found, folder)
+    above = {one.above: one.path for one in found}
+    if len(above) > 1:
+        raise LoraPerfError(
+            expected=f"the files of one split in one folder of {folder}",
+            found=listed(above.values(), 3),
+            fix="keep the files of one of these folders",
+        )
     sets: dict[tuple[str, int | None], list[Shard]] = {}
     for one in found:
         sets.setdefault((parent(one.path) + "/" + one.stem if one.total is not None else "", one.total), []).append(one)
@@ -162,7 +189,7 @@ def _refuse_mixed(found: Sequence[Shard], folder: str) -> None:
         raise LoraPerfError(
             expected=f"the shards of one writing in {folder}",
             found=f"files of {len(sets)} sets: {listed(examples, 4)}",
-            fix="keep the files of one of them, or choose a split with split=... (--split) where they are splits",
+            fix="keep the files of one of them, or choose one with split=... where they are splits",
         )
     for (_, total), shards in sets.items():
         if total is not None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.sources.metadata import OWN_FOLDER
+from lora_perf.text import counted
 
 # What file managers, browsers and people call a copy of NAME.
 _COPIES = (
@@ -59,7 +60,7 @@ def same_copies(folder: str, paths: Sequence[str]) -> dict[str, str]:
             other.append(path)
     if other:
         _log.warning(
-            "%s: %d adapters whose names are those of copies, of other bytes: %s", folder, len(other), listed(other, 3)
+            "%s: the names of copies, but other bytes: %s: %s", folder, counted(len(other), "adapter"), listed(other, 3)
         )
     return same
 
@@ -84,7 +85,7 @@ def refuse_checkpoints(paths: Sequence[str], folder: str) -> None:
         run, states = next(iter(several.items()))
         raise LoraPerfError(
             expected=f"one adapter of each training run in {folder}",
-            found=f"checkpoints of {len(several)} runs, which are near copies: {listed(sorted(states), 3)} in {run}",
+            found=f"checkpoints of {counted(len(several), 'run')}, which are near copies: {listed(sorted(states), 3)} in {run}",
             fix="keep the last of each run, or name all of them in a metadata.csv, which is taken as it is",
         )
     suspects = [match for match in map(_EPOCH.match, paths) if match is not None]
@@ -92,6 +93,6 @@ def refuse_checkpoints(paths: Sequence[str], folder: str) -> None:
     epochs = [match[0] for match in suspects if match["name"] in stems]
     if epochs:
         _log.warning(
-            "%s: %d adapters that by their names are earlier states of others, near copies: %s",
-            folder, len(epochs), listed(epochs, 3),
+            "%s: by their names earlier states of others, near copies: %s: %s",
+            folder, counted(len(epochs), "adapter"), listed(epochs, 3),
         )  # fmt: skip

@@ -59,13 +59,13 @@ def open_folder(folder: str, tree: Tree, *, label_column: str, name: str, skip_b
         _log.warning("%s: %d files of pickles (.bin, .pt, .ckpt) left alone: they are never unpickled", folder, tree.pickles)
     refuse_snapshots(tree.adapters, folder)
     files = _usable(folder, tree, refuse)
-    for line in tree.told():
-        _log.warning("%s: %s", folder, line)
     if not files and not skipped:
         return None
     if not declared(tree, list(files)):
         refuse_checkpoints(list(files), folder)
     found = members(folder, tree, label_column, frozenset(one.path for one in skipped))
+    for line in tree.told():
+        _log.warning("%s: %s", folder, line)
     opened = agreeing(list(_labelled(found, files, refuse)), folder, refuse)
     if not opened:
         raise LoraPerfError(

@@ -17,6 +17,7 @@ from typing import Any
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.headers import HeaderError, open_file, reason
 from lora_perf.sources.tree import ADAPTER, parent
+from lora_perf.text import counted
 
 FILE_COLUMNS = ("file_name", "file", "path")
 PEFT_WEIGHTS = "adapter_model.safetensors"
@@ -86,7 +87,9 @@ def _refuse_missing(table: str, missing: Sequence[str], total: int, found: dict[
     fix = "add the rows, or move the files elsewhere"
     if strangers:
         first = strangers[0]
-        without += f", and {len(strangers)} rows that fit no file, the first {first.entries[column]!r} ({first.place})"
+        without += (
+            f", and {counted(len(strangers), 'row')} of no file here, the first {first.entries[column]!r} ({first.place})"
+        )
         fix = "correct the paths in the table, which are relative to its folder"
     raise LoraPerfError(expected=f"a row in {table} for every adapter", found=without, fix=fix)
 

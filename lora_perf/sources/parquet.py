@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from lora_perf.errors import LoraPerfError
 from lora_perf.sources.arrow import Indices, nested_chunks
-from lora_perf.sources.columns import joined, read_columns
+from lora_perf.sources.columns import Columns, joined, read_columns
 from lora_perf.sources.labels import label_names, read_labels
 from lora_perf.sources.meaning import Meaning, Shape, meaning_of
 from lora_perf.sources.partitions import partitions
@@ -149,7 +149,7 @@ def open_parquet(
         except _DAMAGE as error:
             raise _unreadable(path, error) from None
     wheres = [path.name if len({path.name for path in paths}) == len(paths) else str(path) for path in paths]
-    columns = joined([(where, read_columns(schema)) for where, schema in zip(wheres, schemas, strict=True)])
+    columns = joined([(where, _columns(schema, where * (len(paths) > 1))) for where, schema in zip(wheres, schemas, strict=True)])
     counts = [file.metadata.num_rows for file in files]
     if not any(counts):
         raise LoraPerfError(
@@ -172,6 +172,13 @@ def open_parquet(
     rows = ParquetRows(files, paths, states, meaning, [shapes[column] for column in meaning.columns])
     split = None if parts is None else split_of_parts(counts, parts)
     return Zoo(rows, meaning.layout, labels, classes, split=split, name=name, scales=scales_of(meaning, shards, name))
+
+
+def _columns(schema: pa.Schema, where: str) -> Columns:
+    try:
+        return read_columns(schema)
+    except LoraPerfError as error:
+        raise LoraPerfError(expected=error.expected, found=f"{error.found}{f' ({where})' * bool(where)}", fix=error.fix) from None
 
 
 def _small(file: pq.ParquetFile, path: Path, column: str) -> pa.ChunkedArray:

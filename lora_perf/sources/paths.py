@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +16,10 @@ from lora_perf.sources.declared import refuse_logs, shards_of
 from lora_perf.sources.folder import open_folder
 from lora_perf.sources.identity import identity
 from lora_perf.sources.metadata import read_object
-from lora_perf.sources.splits import refuse_choices, refuse_part
+from lora_perf.sources.splits import refuse_choices, refuse_part, refuse_split
 from lora_perf.sources.strays import WRITTEN_HERE, read_if_own
 from lora_perf.sources.tree import ADAPTER, PARQUET, PEFT_CONFIG, Tree, parent, walk
+from lora_perf.text import counted
 from lora_perf.zoo import Zoo
 
 Kind = Literal["packed", "saved", "parquet", "arrow", "adapters"]
@@ -72,16 +74,19 @@ def find(path: Path, split: str | None) -> Found:
     if _is_saved(tree, folder):
         found = tuple(one for one in (*tree.saved, *tree.arrow))
         _refuse_two(path, tree, f"a saved data set ({_first(tree.saved)})", tree.parquet)
+        _refuse_irregular(path, found, "a file of a saved data set")
         return Found(path, "saved", folder, found, tree)
     refuse_logs(tree, folder)
     if tree.parquet and tree.adapters:
         _of_both(path, tree)
     if tree.parquet:
         shards = shards_of(tree, folder, split)
-        _refuse_irregular(path, [one for one, _ in shards])
+        files = tuple(one for one, _ in shards)
+        _refuse_irregular(path, files, "a parquet file")
+        _refuse_links(path, files, tree)
         for line in tree.told():
             _log.warning("%s: %s", path, line)
-        return Found(path, "parquet", folder, tuple(one for one, _ in shards), tree, tuple(part for _, part in shards))
+        return Found(path, "parquet", folder, files, tree, tuple(part for _, part in shards))
     if tree.adapters:
         return Found(path, "adapters", folder, tuple(_of_adapters(tree)), tree)
     raise _nothing(path, tree)
@@ -112,6 +117,7 @@ def open_found(found: Found, label_column: str, split: str | None, skip_bad: boo
         from lora_perf.sources.ipc import open_ipc
 
         return open_ipc(Path(found.folder, found.files[0]), label_column=label_column, name=found.name)
+    refuse_split(split, f"the adapter files in {found.path}")
     zoo = open_folder(found.folder, found.tree, label_column=label_column, name=found.name, skip_bad=skip_bad)
     if zoo is None:
         raise _nothing(found.path, found.tree)
@@ -131,6 +137,8 @@ def _file(path: Path) -> Found:
     kind: Kind | None = _KINDS.get(ending)
     if kind is None:
         raise no_zoo(path, f"a file of type {path.suffix or 'unknown'}")
+    if kind != "packed":
+        _refuse_other_bytes(path.parent, [path.name])
     return Found(path, kind, str(path.parent), (path.name,))
 
 
@@ -152,7 +160,7 @@ def _is_saved(tree: Tree, folder: str) -> bool:
         return True
     if tree.adapters or tree.parquet:
         for name in sorted(names):
-            tree.leave("files that are no data set but have the name of one", name)
+            tree.leave("file{s} with the names of those of a saved data set", name)
         return False
     try:
         return bool({"_data_files", "splits"} & read_object(os.path.join(folder, sorted(names)[-1])).keys())
@@ -177,7 +185,7 @@ def _refuse_two(path: Path, tree: Tree, other: str, parquet: list[str]) -> None:
     if beside:
         raise LoraPerfError(
             expected=f"data of one kind in {path}",
-            found=f"{other} and {len(beside)} other files of weights ({listed(beside, 3)})",
+            found=f"{other} and {counted(len(beside), 'other file')} of weights ({listed(beside, 3)})",
             fix="give the path of one of the two, or move one away",
         )
 
@@ -191,23 +199,51 @@ def _of_both(path: Path, tree: Tree) -> None:
     if with_weights:
         raise LoraPerfError(
             expected=f"adapter files or parquet shards in {path}",
-            found=f"both: {len(tree.adapters)} adapters ({listed(tree.adapters, 2)}) and {len(with_weights)} tables "
-            f"({listed(with_weights, 2)})",
+            found=f"both: {counted(len(tree.adapters), 'adapter')} ({listed(tree.adapters, 2)}) "
+            f"and {counted(len(with_weights), 'table')} ({listed(with_weights, 2)})",
             fix="give the path of one of the two, or move one away",
         )
     for one in tree.parquet:
-        tree.leave("parquet files without columns of weights", one)
+        tree.leave("parquet file{s} without columns of weights", one)
     tree.parquet = []
 
 
-def _refuse_irregular(path: Path, shards: list[str]) -> None:
+def _refuse_irregular(path: Path, files: Sequence[str], what: str) -> None:
     """Refuses what would make its reader wait, or lead nowhere."""
-    wrong = [one for one in shards if not (path / one).is_file()]
+    _refuse_other_bytes(path, files)
+    wrong = [one for one in files if not (path / one).is_file()]
     if wrong:
         found = "a broken link" if (path / wrong[0]).is_symlink() else "no regular file"
-        raise LoraPerfError(
-            expected=f"a parquet file at {path / wrong[0]}", found=found, fix="write or fetch it again, or remove it"
-        )
+        raise LoraPerfError(expected=f"{what} at {path / wrong[0]}", found=found, fix="write or fetch it again, or remove it")
+
+
+def _refuse_other_bytes(path: Path, files: Sequence[str]) -> None:
+    for one in files:
+        whole = str(path / one)
+        if not whole.isascii() and whole.encode("utf-8", "replace") != os.fsencode(whole):
+            raise LoraPerfError(
+                expected="paths in UTF-8, since Arrow opens no others", found=whole, fix="rename the file or its folder"
+            )
+
+
+def _refuse_links(path: Path, files: Sequence[str], tree: Tree) -> None:
+    """Refuses a link to a file that is read too."""
+    links = [one for one in files if one in tree.links]
+    if not links:
+        return
+    nodes = {_node(path / one): one for one in files if one not in tree.links}
+    for one in links:
+        node = _node(path / one)
+        if node in nodes:
+            raise LoraPerfError(
+                expected=f"each shard once in {path}", found=f"{one}, a link to {nodes[node]}", fix="remove the link"
+            )
+        nodes[node] = one
+
+
+def _node(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _without_own(path: Path, tree: Tree) -> None:

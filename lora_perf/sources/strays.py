@@ -8,7 +8,7 @@ import re
 from lora_perf.headers import Header, HeaderError, open_file, parse_header, read_text
 
 OWN = "lora_perf "  # how the metadata entry "format" of every file that this package writes begins
-WRITTEN_HERE = "files that this package wrote"
+WRITTEN_HERE = "file{s} that this package wrote"
 # Names of files that may be no adapters: those of this package's caches end in a key of 32 digits, the others are those that
 # trainers give what they write beside an adapter.
 SUSPECT = re.compile(
@@ -21,7 +21,7 @@ _FACTOR = re.compile(r"lora|lycoris|hada|lokr|oft|alpha|dora|[-_.](?:down|up)\b"
 
 
 def stray(match: re.Match[str], path: str) -> str | None:
-    """What kind of file one with such a name is, as a plural; None where it may be an adapter.
+    """What kind of file one with such a name is (see `Tree.left`); None where it may be an adapter.
 
     Cost: its header is read.
     """
@@ -31,9 +31,9 @@ def stray(match: re.Match[str], path: str) -> str | None:
     if is_own(header):
         return WRITTEN_HERE
     if match["state"]:
-        return "files of training states"
+        return "file{s} of training states"
     if match["embedding"] and not any(_FACTOR.search(tensor) for tensor in header.entries):
-        return "files of embeddings"
+        return "file{s} of embeddings"
     return None
 
 

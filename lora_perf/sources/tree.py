@@ -42,7 +42,7 @@ class Tree:
         logs: (path, kind) of logs that say which files of a table count.
         links: files of adapters and tables that are symbolic links.
         pickles: how many files there are of kinds that are never opened.
-        left: what was left alone though it looks like data, by its kind.
+        left: what was left alone though it looks like data, by its kind ("file{s} of embeddings").
         others: how many further adapters lie in a folder, where only some were asked for.
     """
 
@@ -65,7 +65,10 @@ class Tree:
 
     def told(self) -> list[str]:
         """What was left alone, a line a kind."""
-        return [f"{len(paths):,} {kind} left alone: {listed(sorted(paths), 3)}" for kind, paths in self.left.items()]
+        return [
+            f"{len(paths):,} {kind.format(s='s' * (len(paths) != 1))} left alone: {listed(sorted(paths), 3)}"
+            for kind, paths in self.left.items()
+        ]
 
 
 def walk(folder: str) -> Tree:
@@ -86,7 +89,7 @@ def walk(folder: str) -> Tree:
         inner = linked.pop(0)
         identity = _identity(os.path.join(folder, inner))
         if identity in seen:
-            tree.leave("links to folders that are read already", inner)
+            tree.leave("link{s} to folders that are read already", inner)
             continue
         further = _enter(folder, [inner], tree, linked)
         seen |= {_identity(os.path.join(folder, one)) for one in further}
@@ -135,9 +138,9 @@ def _hidden(tree: Tree, entry: os.DirEntry[str], path: str) -> None:
         tree.logs.append((path, _LOGS[name]))
     elif entry.is_dir(follow_symlinks=False):
         if name not in _TOOLS:
-            tree.leave("folders whose names begin with _ or .", path)
+            tree.leave("hidden folder{s} (by a _ or . at the beginning)", path)
     elif name.lower().endswith((ADAPTER, PARQUET)):
-        tree.leave("files whose names begin with _ or .", path)
+        tree.leave("hidden file{s} (by a _ or . at the beginning)", path)
 
 
 def _take_other(tree: Tree, inner: str, lower: str, path: str) -> None:
@@ -155,7 +158,7 @@ def _take_other(tree: Tree, inner: str, lower: str, path: str) -> None:
         tree.pickles += 1
     elif lower.endswith(_UNFINISHED):
         if ADAPTER in lower or PARQUET in lower:
-            tree.leave("unfinished or older copies", path)
+            tree.leave("unfinished or older file{s}", path)
     elif lower.endswith(_ICEBERG) and inner.rpartition("/")[2] == "metadata":
         tree.logs.append((path, "Apache Iceberg"))
 

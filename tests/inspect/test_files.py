@@ -189,7 +189,7 @@ def test_a_packed_zoo_among_adapters_is_left_alone_and_noted(tmp_path: Path) -> 
     lora_perf.pack(tmp_path, tmp_path / "cat" / "packed.safetensors")
     found = inspection(tmp_path)
     assert found.problems == ()
-    assert ("left alone", "1 files that this package wrote left alone: cat/packed.safetensors") in [
+    assert ("left alone", "1 file that this package wrote left alone: cat/packed.safetensors") in [
         (note.kind, note.text) for note in found.notes
     ]
 

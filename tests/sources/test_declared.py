@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -139,15 +141,15 @@ def test_a_file_that_names_no_split_is_left_out_with_a_word(tmp_path: Path, capl
     write(tmp_path, "train-00000-of-00001.parquet", "extra.parquet")
     with caplog.at_level(logging.WARNING):
         assert_rows(lora_perf.load(tmp_path), rows_of(1))
-    assert "1 parquet files that name no split left out beside those of train: extra.parquet" in caplog.text
+    assert "1 parquet file of no split left out beside those of train: extra.parquet" in caplog.text
 
 
 def test_hidden_tables_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, "x.parquet", "_x.parquet", "_temporary/0/x.parquet")
     with caplog.at_level(logging.WARNING):
         assert len(lora_perf.load(tmp_path)) == 1
-    assert "1 files whose names begin with _ or . left alone: _x.parquet" in caplog.text
-    assert "1 folders whose names begin with _ or . left alone: _temporary" in caplog.text
+    assert "1 hidden file (by a _ or . at the beginning) left alone: _x.parquet" in caplog.text
+    assert "1 hidden folder (by a _ or . at the beginning) left alone: _temporary" in caplog.text
 
 
 @pytest.mark.parametrize("names", [("Train", "TEST"), ("training", "testing"), ("train", "test")])
@@ -182,3 +184,45 @@ def test_links_of_the_cache_of_the_hub_are_followed(tmp_path: Path) -> None:
     snapshot.mkdir(parents=True)
     (snapshot / "train-00000-of-00001.parquet").symlink_to("../../blobs/0a1b2c")
     assert_rows(lora_perf.load(tmp_path / "cache"), rows_of(1))
+
+
+TWICE = {
+    "a folder and a file of one split": (
+        ("train.parquet", "train/0.parquet"),
+        r"the files of one split in one folder of .*; found train.*\.parquet, train.*\.parquet; keep the files",
+    ),
+    "two names of one part": (
+        ("test/0.parquet", "train/0.parquet", "training/0.parquet"),
+        r"one name of each part in .*; found train, training, which mean the same; choose one",
+    ),
+}
+
+
+@pytest.mark.parametrize(("paths", "message"), TWICE.values(), ids=TWICE.keys())
+def test_a_split_that_is_named_in_two_ways_is_refused(paths: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    write(tmp_path, *paths)
+    with pytest.raises(LoraPerfError, match=message):
+        lora_perf.load(tmp_path)
+
+
+def test_a_link_to_a_shard_beside_it_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a.parquet")
+    (tmp_path / "b.parquet").symlink_to("a.parquet")
+    with pytest.raises(LoraPerfError, match=r"each shard once in .*; found b\.parquet, a link to a\.parquet; remove the link"):
+        lora_perf.load(tmp_path)
+
+
+def test_a_table_of_something_else_among_shards_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "a.parquet")
+    pq.write_table(pa.table({"step": [1]}), tmp_path / "log.parquet")
+    with pytest.raises(LoraPerfError, match=r"weight columns .*; found only step \(log\.parquet\)"):
+        lora_perf.load(tmp_path)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the folder", "the file"])
+def test_a_name_that_arrow_cannot_open_is_said(whole: bool, tmp_path: Path) -> None:
+    write(tmp_path, "a.parquet")
+    path = os.fsencode(tmp_path) + b"/caf\xe9.parquet"
+    os.rename(tmp_path / "a.parquet", path)
+    with pytest.raises(LoraPerfError, match=r"paths in UTF-8, since Arrow opens no others; found .*caf.*\.parquet; rename"):
+        lora_perf.load(tmp_path if whole else os.fsdecode(path))

@@ -64,9 +64,7 @@ def test_a_path_of_several_adapters_is_refused(tmp_path: Path) -> None:
 def test_rows_that_fit_no_file_are_named_where_adapters_have_none(tmp_path: Path) -> None:
     adapters(tmp_path, "cat/0.safetensors", "cat/1.safetensors")
     (tmp_path / "metadata.csv").write_text("file_name,label\ncat/0.safetensors,x\nimages/7.safetensors,y\n")
-    message = (
-        r"none for 1 of 2 \(cat/1\.safetensors\), and 1 rows that fit no file, the first 'images/7\.saf.*' \(row 2 of .*\)"
-    )
+    message = r"none for 1 of 2 \(cat/1\.safetensors\), and 1 row of no file here, the first 'images/7\.saf.*' \(row 2 of .*\)"
     with pytest.raises(LoraPerfError, match=message):
         lora_perf.load(tmp_path)
 

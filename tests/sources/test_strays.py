@@ -66,7 +66,7 @@ def test_what_this_package_wrote_is_never_input(make: object, tmp_path: Path, ca
     make(tmp_path)  # type: ignore[operator]  # of a table of functions
     with caplog.at_level(logging.WARNING):
         assert names(tmp_path) == FOUR
-    assert "1 files that this package wrote left alone: " in caplog.text
+    assert "1 file that this package wrote left alone: " in caplog.text
     assert [note.text for note in inspection(tmp_path).notes if note.kind == "left alone"] == [
         record.getMessage().split(": ", 1)[1] for record in caplog.records[:1]
     ]
@@ -74,7 +74,7 @@ def test_what_this_package_wrote_is_never_input(make: object, tmp_path: Path, ca
 
 def test_a_folder_of_own_work_alone_says_so(tmp_path: Path) -> None:
     lora_perf.pack("digits", tmp_path / "cat" / "packed.safetensors")
-    with pytest.raises(LoraPerfError, match=r"a zoo at .*\(1 files that this package wrote left alone: cat/packed\.safe"):
+    with pytest.raises(LoraPerfError, match=r"a zoo at .*\(1 file that this package wrote left alone: cat/packed\.safe"):
         lora_perf.load(tmp_path)
 
 
@@ -100,7 +100,7 @@ def test_states_of_an_optimizer_are_left_alone(tmp_path: Path, caplog: pytest.Lo
     save(tmp_path / "cat" / "optimizer.safetensors", tensors(factors(5)))
     with caplog.at_level(logging.WARNING):
         assert names(tmp_path) == FOUR
-    assert "1 files of training states left alone: cat/optimizer.safetensors" in caplog.text
+    assert "1 file of training states left alone: cat/optimizer.safetensors" in caplog.text
 
 
 def test_another_file_without_factors_is_named_and_can_be_left_out(tmp_path: Path) -> None:
@@ -143,14 +143,14 @@ def test_a_log_in_parquet_is_left_alone_among_adapters(tmp_path: Path, caplog: p
     pq.write_table(pa.table({"step": [1, 2], "loss": [0.1, 0.2]}), tmp_path / "cat" / "train_log.parquet")
     with caplog.at_level(logging.WARNING):
         assert names(tmp_path) == FOUR
-    assert "1 parquet files without columns of weights left alone: cat/train_log.parquet" in caplog.text
+    assert "1 parquet file without columns of weights left alone: cat/train_log.parquet" in caplog.text
     assert inspection(tmp_path).adapters == 4
 
 
 def test_adapters_and_tables_of_weights_are_both_named(tmp_path: Path) -> None:
     zoo_folder(tmp_path)
     pq.write_table(tables.adapters(3), tmp_path / "zoo.parquet")
-    message = r"both: 4 adapters \(cat/0\.safetensors, .*\) and 1 tables \(zoo\.parquet\); give the path of one"
+    message = r"both: 4 adapters \(cat/0\.safetensors, .*\) and 1 table \(zoo\.parquet\); give the path of one"
     for read in (lora_perf.load, inspection):
         with pytest.raises(LoraPerfError, match=message):
             read(tmp_path)
@@ -189,13 +189,13 @@ def test_saved_data_sets_in_sub_folders_are_named(data: object, tmp_path: Path) 
 
 
 HIDDEN = {
-    "_old/9.safetensors": "1 folders whose names begin with _ or . left alone: cat/_old",
-    ".old/9.safetensors": "1 folders whose names begin with _ or . left alone: cat/.old",
-    "_9.safetensors": "1 files whose names begin with _ or . left alone: cat/_9.safetensors",
-    "._0.safetensors": "1 files whose names begin with _ or . left alone: cat/._0.safetensors",
-    "9.safetensors.part": "1 unfinished or older copies left alone: cat/9.safetensors.part",
-    "9.safetensors.crdownload": "1 unfinished or older copies left alone",
-    "9.safetensors~": "1 unfinished or older copies left alone",
+    "_old/9.safetensors": "1 hidden folder (by a _ or . at the beginning) left alone: cat/_old",
+    ".old/9.safetensors": "1 hidden folder (by a _ or . at the beginning) left alone: cat/.old",
+    "_9.safetensors": "1 hidden file (by a _ or . at the beginning) left alone: cat/_9.safetensors",
+    "._0.safetensors": "1 hidden file (by a _ or . at the beginning) left alone: cat/._0.safetensors",
+    "9.safetensors.part": "1 unfinished or older file left alone: cat/9.safetensors.part",
+    "9.safetensors.crdownload": "1 unfinished or older file left alone",
+    "9.safetensors~": "1 unfinished or older file left alone",
     ".cache/huggingface/download/9.safetensors": "",
 }
 
@@ -245,3 +245,38 @@ def test_a_name_that_is_no_text_is_readable_everywhere(tmp_path: Path) -> None:
     assert zoo.name == "z\\xf6o"
     packed = lora_perf.load(lora_perf.pack(folder, tmp_path / "zoo.safetensors"))
     assert (packed.classes, packed.fingerprint) == (zoo.classes, zoo.fingerprint)
+
+
+@pytest.mark.parametrize("name", ["state.json", "dataset_info.json", "data-00000-of-00001.arrow"])
+def test_a_pipe_in_a_saved_data_set_makes_nobody_wait(name: str, data: object, tmp_path: Path) -> None:
+    data.save_to_disk(tmp_path / "zoo")  # type: ignore[attr-defined]  # `datasets` has no types
+    (tmp_path / "zoo" / name).unlink()
+    os.mkfifo(tmp_path / "zoo" / name)
+    with pytest.raises(LoraPerfError, match=rf"a file of a saved data set at .*{name}; found no regular file"):
+        lora_perf.load(tmp_path / "zoo")
+
+
+def test_captions_in_a_class_are_left_alone_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    zoo_folder(tmp_path)
+    (tmp_path / "cat" / "metadata.csv").write_text("file_name,text\n1.png,a cat\n")
+    with caplog.at_level(logging.WARNING):
+        assert names(tmp_path) == FOUR
+    assert "1 table of sub-folders left alone: cat/metadata.csv" in caplog.text
+
+
+def test_a_split_of_adapters_is_not_chosen_in_silence(tmp_path: Path) -> None:
+    zoo_folder(tmp_path)
+    for read in (lora_perf.load, inspection):
+        with pytest.raises(LoraPerfError, match=r"no split=\.\.\. for the adapter files in .*, which is taken whole"):
+            read(tmp_path, split="test")
+
+
+def test_a_zoo_of_a_name_outranks_a_folder_of_it_with_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    zoo_folder(tmp_path / "digits")
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        assert len(lora_perf.load("digits")) == 1000
+    assert "digits is the name of a zoo of its own: write ./digits for what stands here" in caplog.text
+    assert len(lora_perf.load("./digits")) == 4
