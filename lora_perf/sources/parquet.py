@@ -149,7 +149,9 @@ def open_parquet(
         except _DAMAGE as error:
             raise _unreadable(path, error) from None
     wheres = [path.name if len({path.name for path in paths}) == len(paths) else str(path) for path in paths]
-    columns = joined([(where, _columns(schema, where * (len(paths) > 1))) for where, schema in zip(wheres, schemas, strict=True)])
+    columns = joined(
+        [(where, _columns(schema, where * (len(paths) > 1))) for where, schema in zip(wheres, schemas, strict=True)]
+    )
     counts = [file.metadata.num_rows for file in files]
     if not any(counts):
         raise LoraPerfError(
@@ -178,7 +180,9 @@ def _columns(schema: pa.Schema, where: str) -> Columns:
     try:
         return read_columns(schema)
     except LoraPerfError as error:
-        raise LoraPerfError(expected=error.expected, found=f"{error.found}{f' ({where})' * bool(where)}", fix=error.fix) from None
+        raise LoraPerfError(
+            expected=error.expected, found=f"{error.found}{f' ({where})' * bool(where)}", fix=error.fix
+        ) from None
 
 
 def _small(file: pq.ParquetFile, path: Path, column: str) -> pa.ChunkedArray:

@@ -85,7 +85,7 @@ def refusal(repository: str, error: Exception) -> LoraPerfError:
     reason = f"status {status}" if status is not None else f"{type(error).__name__}: {_line(error)}"
     return LoraPerfError(
         expected=expected,
-        found=f"no file or folder of this name, no way to get it here ({reason}), and nothing of it in the local cache",
+        found=f"no way to get it here ({reason}), and nothing of it in the local cache nor a path of this name",
         fix=f"on a machine with a network run `hf download {repository} --repo-type dataset --local-dir FOLDER`, "
         "bring FOLDER here and load it by its path",
     )
