@@ -14,7 +14,6 @@ LONGEST = 200  # characters of a name that a page or a line shows; more than any
 # What means something in Markdown (with the tables and the mathematics of GitHub) within a line. An underscore between
 # letters means nothing, and names of representations and modules are full of them.
 _MARKS = re.compile(r"[\\`*{}\[\]|~#$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=//)")
-_ENTITIES = {"&": "&amp;", "<": "&lt;"}
 # Spreadsheets take a cell that begins so for a formula; the last four are the wide forms of the first.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -63,8 +62,7 @@ def markdown(text: str, most: int | None = None) -> str:
     >>> markdown("![x](y) | <b>")
     '!\\[x\\](y) \\| &lt;b>'
     """
-    escaped = _MARKS.sub(r"\\\g<0>", printable(text, most))
-    return "".join(_ENTITIES.get(one, one) for one in escaped)
+    return _MARKS.sub(r"\\\g<0>", printable(text, most)).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def csv_cell(value: object) -> object:
