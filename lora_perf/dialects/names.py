@@ -65,7 +65,7 @@ def _part(factor: Factor) -> Part:
 
 def parse_alpha(name: str) -> str | None:
     """The canonical module that a tensor named `<module>.alpha` belongs to, or None for any other name."""
-    base = alpha_base(name)
+    base = alpha_base(name) if name.endswith("alpha") else None
     if base is None:
         return None
     if "." not in base:
@@ -80,7 +80,8 @@ def parse_alpha(name: str) -> str | None:
 
 def canonical(module: str) -> str:
     """A dotted module name as the newest diffusers writes it, with the model's component in front where it is certain."""
-    module = ".".join(part for part in module.split(".") if part != "processor")
+    if "processor" in module:
+        module = ".".join(part for part in module.split(".") if part != "processor")
     if _BLOCK.match(module):
         return f"unet.{module}"
     # transformers 5 left out the level `text_model` that older files of the same encoder name.

@@ -179,7 +179,7 @@ def _merged(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
     for one, other in pairwise(pieces):
         last = merged[-1]
         follows = other.begin == one.end and other.start == one.start + one.count and other.dtype == one.dtype
-        if follows and not any(piece.padded or piece.scale for piece in (one, other)):
+        if follows and not (one.padded or other.padded or one.scale or other.scale):
             merged[-1] = Piece(last.begin, last.dtype, last.start, last.count + other.count)
         else:
             merged.append(other)
