@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from lora_perf.sources.refusals import is_choice, refusal
+from lora_perf.errors import LoraPerfError
+from lora_perf.sources.refusals import DATA_SET, is_choice, refusal
 from lora_perf.sources.splits import EVERY
 from lora_perf.zoo import Zoo
 
@@ -64,7 +65,13 @@ def open_hub(name: str, label_column: str, split: str | None, title: str) -> Zoo
     match = _ID.fullmatch(name)
     assert match is not None
     several = split in (None, EVERY) or ("+" in str(split) and "[" not in str(split))
-    data = fetch(Target(match["repository"], match["config"], match["revision"]), None if several else split)
+    try:
+        data = fetch(Target(match["repository"], match["config"], match["revision"]), None if several else split)
+    except LoraPerfError as error:
+        if title in ALIASES or not error.expected.startswith(DATA_SET):
+            raise
+        found = f"no such path here, and as a data set of the Hub: {error.found}"
+        raise LoraPerfError(expected=f"{name!r} as a path or as {error.expected}", found=found, fix=error.fix) from None
     return zoo_of_data(data, label_column, split if several else None, title)
 
 

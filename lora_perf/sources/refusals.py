@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from lora_perf.errors import LoraPerfError
 
+# How the expectation of a data set that cannot be had begins.
+DATA_SET = "the data set"
 # The messages of `datasets` in which several splits or configurations are named.
 _SPLITS = re.compile(r"(Unknown split|Bad split:).*?\[(?P<names>.*?)\]", re.DOTALL)
 _CONFIGS = (
@@ -27,7 +29,7 @@ def refusal(repository: str, error: Exception) -> LoraPerfError:
     """The error for the user."""
     from huggingface_hub import errors
 
-    expected = f"the data set {repository} from the Hugging Face Hub"
+    expected = f"{DATA_SET} {repository} from the Hugging Face Hub"
     text = str(error)
     if match := _SPLITS.search(text):
         return LoraPerfError(
@@ -60,7 +62,7 @@ def refusal(repository: str, error: Exception) -> LoraPerfError:
     if missing or status == 404 or "doesn't exist on the Hub" in text:
         return LoraPerfError(
             expected=expected,
-            found="no data set of this name that can be seen from here, and no file or folder of it",
+            found="no data set of this name that can be seen from here",
             fix="check the spelling of the id or of the path; for a private data set log in with `hf auth login`",
         )
     if status in (401, 403):

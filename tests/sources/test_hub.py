@@ -102,7 +102,8 @@ def test_a_cached_data_set_opens_where_the_hub_refuses_or_hangs(
     with hub(status) as (address, asked), caplog.at_level(logging.WARNING):
         at(monkeypatch, address)
         zoo = lora_perf.load(REPOSITORY)
-        assert asked == [f"/api/datasets/{REPOSITORY}"]  # once: the clients, left alone, ask again for half a minute
+        # Once: the clients, left alone, ask again for half a minute.
+        assert [path for path in asked if REPOSITORY in path] == [f"/api/datasets/{REPOSITORY}"]
     assert_rows(zoo, python_rows(adapters(5)))
     assert f"{REPOSITORY} is taken from the local cache, since the Hub cannot be asked" in caplog.text
 
@@ -171,7 +172,10 @@ def test_each_refusal_of_the_hub_has_its_own_advice(
 ) -> None:
     with hub(status, headers) as (address, _):
         at(monkeypatch, address)
-        with pytest.raises(LoraPerfError, match=f"the data set {REPOSITORY} from the Hugging Face Hub; found {found}"):
+        with pytest.raises(
+            LoraPerfError,
+            match=f"the data set {REPOSITORY} from the Hugging Face Hub; found no such path here, and .*: {found}",
+        ):
             lora_perf.load(f"{REPOSITORY}@main")
 
 
