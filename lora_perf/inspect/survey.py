@@ -11,14 +11,12 @@ from lora_perf.errors import LoraPerfError, listed
 from lora_perf.inspect.files import open_files, zoo_of
 from lora_perf.inspect.findings import Finding, Inspection
 from lora_perf.inspect.gathering import Gathering, Progress
-from lora_perf.sources import load
-from lora_perf.sources.hub import ALIASES
-from lora_perf.sources.paths import find
+from lora_perf.sources import load, locate, open_located
+from lora_perf.sources.paths import Found
 from lora_perf.sources.splits import refuse_split
 from lora_perf.sources.strays import read_if_own
 from lora_perf.sources.tree import ADAPTER, PEFT_CONFIG, Tree
 from lora_perf.zoo import SPLIT_NAMES, DamagedError, Zoo
-from lora_perf.zoos import EMBEDDED
 
 NEAR = 0.99
 _LOWEST_NEAR = 0.9  # below it most sketches of related adapters would be candidates
@@ -52,9 +50,13 @@ def inspection(
         raise LoraPerfError(expected=f"--near of at least {_LOWEST_NEAR} and below 1", found=str(near), fix="change --near")
     tell = progress or _silent
     begin = time.perf_counter()
-    place = _adapter_files(source, split)
+    found = locate(source, split)
+    place = None if found is None else _adapter_files(found, split)
     if place is None:
-        zoo = load(source, label_column=label_column, split=split)
+        if found is None:
+            zoo = load(source, label_column=label_column, split=split)
+        else:
+            zoo = open_located(found, label_column=label_column, split=split)
         return _of_zoo(zoo, near, tell, time.perf_counter() - begin)
     folder, tree, single = place
     opened = 0
@@ -112,22 +114,15 @@ def _unpaired_layers(zoo: Zoo) -> Iterable[Finding]:
         )
 
 
-def _adapter_files(source: str | Path, split: str | None) -> tuple[str, Tree, bool] | None:
+def _adapter_files(found: Found, split: str | None) -> tuple[str, Tree, bool] | None:
     """The folder and the adapter files that are meant, and whether it is a single one; None for any other source."""
-    if str(source) in {"", *EMBEDDED, *ALIASES}:
-        return None
-    path = os.path.abspath(os.path.expanduser(source))
-    if os.path.isfile(path):
-        if not path.lower().endswith(ADAPTER) or read_if_own(path):
-            return None
+    path = os.path.abspath(found.path)
+    if found.kind == "packed" and not read_if_own(path):
         folder, name = os.path.split(path)
         configs = {""} if os.path.exists(os.path.join(folder, PEFT_CONFIG)) else set()
         others = [other for other in os.listdir(folder) if other != name and other.lower().endswith(ADAPTER)]
         return folder, Tree(adapters=[name], configs=configs, others={"": len(others)}), True
-    if not os.path.isdir(path):
-        return None
-    found = find(Path(path), split)
     if found.kind != "adapters":
         return None
-    refuse_split(split, f"the adapter files in {source}")
+    refuse_split(split, f"the adapter files in {found.path}")
     return path, found.tree, False

@@ -7,12 +7,14 @@ import os
 import pickle
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 import lora_perf
 from lora_perf.inspect import inspection
 from tests.inspect.collections import MODULES, add, clean_folder, only_problem, problems, wide
+from tests.sources import tables
 from tests.sources.adapters import DIALECTS, factors, raw, save, tensors
 
 
@@ -309,3 +311,15 @@ def test_progress_counts_the_files_and_then_the_adapters(tmp_path: Path) -> None
     last: dict[str, tuple[int, int]] = {}
     inspection(tmp_path, progress=lambda stage, done, total: last.__setitem__(stage, (done, total)))
     assert last == {"open": (9, 9), "read": (8, 8)}
+
+
+def test_a_folder_is_walked_once_whatever_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clean_folder(tmp_path / "adapters")
+    (tmp_path / "tables").mkdir()
+    pq.write_table(tables.adapters(4), tmp_path / "tables" / "zoo.parquet")
+    scanned: list[str] = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: scanned.append(str(path)) or scan(path))  # type: ignore[func-returns-value]
+    for name in ("adapters", "tables"):
+        inspection(tmp_path / name)
+    assert len(scanned) == len(set(scanned))
