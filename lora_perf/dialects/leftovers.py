@@ -7,6 +7,9 @@ import re
 # Tensors that change the model too, but by no product B A: noted and left out.
 EXTRAS = {
     ".bias": "a bias",
+    ".bias_indices": "a sparse bias",
+    ".bias_values": "a sparse bias",
+    ".bias_size": "a sparse bias",
     ".diff": "a full difference",
     ".diff_b": "a difference of a bias",
     ".w_norm": "a norm",

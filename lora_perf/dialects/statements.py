@@ -37,7 +37,9 @@ def scale_entries(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 def _speaks(key: str, value: str) -> bool:
     """Whether an entry may speak of a scale: by its key, or as a LoraConfig that was written as JSON under whatever key."""
-    return key in _KNOWN or _UNKNOWN.fullmatch(key) is not None or (value[:1] == "{" and '"lora_alpha"' in value)
+    if key in _KNOWN or (value[:1] == "{" and '"lora_alpha"' in value):
+        return True
+    return ("alpha" in key or "scal" in key) and _UNKNOWN.fullmatch(key) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,3 +200,43 @@ def test_metadata_of_a_component_that_is_not_there_are_a_problem() -> None:
     metadata = {"lora_adapter_metadata": json.dumps({"unet.r": 4, "unet.lora_alpha": 8, "text_encoder.r": 4})}
     (problem,) = read_names(diffusers("unet.mid_block.a"), metadata).problems
     assert problem == "the metadata state a scale for 'text_encoder', of which there is no module"
+
+
+# All together
+
+SOURCES = ("config", "lora_adapter_metadata", "alpha", "lora_alpha", "network_alpha", "lora_config", "network_alphas")
+
+
+def stated(source: str, alpha: float) -> tuple[dict[str, str], dict[str, Any] | None]:
+    """The metadata and the configuration by which one source states an alpha for the module a of rank 4."""
+    config = {"r": 4, "lora_alpha": alpha}
+    if source == "config":
+        return {}, config
+    if source == "network_alphas":
+        return {source: json.dumps({"base_model.model.a.alpha": alpha})}, None
+    return {source: repr(alpha) if source.endswith("alpha") else json.dumps(config)}, None
+
+
+def all_stated(alphas: dict[str, float]) -> tuple[dict[str, str], dict[str, Any] | None]:
+    metadata: dict[str, str] = {}
+    config = None
+    for source, alpha in alphas.items():
+        more, beside = stated(source, alpha)
+        metadata |= more
+        config = beside or config
+    return metadata, config
+
+
+@given(st.sets(st.sampled_from(SOURCES), min_size=1), st.floats(0.01, 1000))
+def test_any_sources_that_agree_give_the_one_scale(sources: set[str], alpha: float) -> None:
+    reading = read_names(peft("a"), *all_stated(dict.fromkeys(sources, alpha)))
+    assert reading.pairs[0].scale == pytest.approx(alpha / 4, rel=1e-4)
+    assert (reading.notes, reading.problems) == ((), ())
+
+
+@given(st.permutations(SOURCES), st.integers(2, len(SOURCES)), st.floats(0.01, 1000), st.floats(1.01, 100))
+def test_one_source_that_differs_is_always_found(order: list[str], count: int, alpha: float, factor: float) -> None:
+    sources = order[:count]
+    alphas = dict.fromkeys(sources, alpha) | {sources[0]: alpha * factor}
+    with pytest.raises(LoraPerfError, match=r"expected one scale for a; found .* by .*, .* by "):
+        read_names(peft("a"), *all_stated(alphas))

@@ -323,3 +323,19 @@ def test_a_folder_is_walked_once_whatever_it_holds(tmp_path: Path, monkeypatch: 
     for name in ("adapters", "tables"):
         inspection(tmp_path / name)
     assert len(scanned) == len(set(scanned))
+
+
+def test_one_set_of_modules_under_several_wrappers_is_one_family(tmp_path: Path) -> None:
+    for i, wrapper in enumerate(("transformer.", "diffusion_model.", "base_model.model.", "")):
+        modules = {f"{wrapper}blocks.{block}.attn.q": (24, 40) for block in range(2)}
+        save(tmp_path / "cat" / f"{i}.safetensors", tensors(factors(i, 2, modules), "diffusers-new"))
+    found = inspection(tmp_path)
+    assert (found.problems, found.adapters, found.modules) == ((), 4, 2)
+
+
+def test_a_sparse_bias_is_an_extra(tmp_path: Path) -> None:
+    clean_folder(tmp_path)
+    save(tmp_path / "cat" / "bias.safetensors", {**tensors(wide(9)), "lora_unet_a.bias_values": torch.ones(2)})
+    found = inspection(tmp_path)
+    assert found.problems == ()
+    assert any("left out, since a sparse bias is no product B A" in note.text for note in found.notes)

@@ -136,3 +136,9 @@ def test_a_file_without_alphas_has_the_defaults_of_its_metadata(tmp_path: Path) 
     kohya(tmp_path / "cat" / "a.safetensors", 0, {})
     save(tmp_path / "cat" / "b.safetensors", tensors(factors(), "kohya"), KOHYA)
     assert_close(lora_perf.load(tmp_path).scales, torch.tensor([[1.0], [2.0]]).expand(2, 3))
+
+
+def test_a_scale_beyond_float32_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "cat" / "a.safetensors", tensors(factors(), "peft"), {"lora_alpha": "1e300"})
+    with pytest.raises(LoraPerfError, match=r"a scale of unet\..* that a float32 holds in .*a\.safetensors; found 5e\+299"):
+        lora_perf.load(tmp_path)
