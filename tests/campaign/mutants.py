@@ -1,0 +1,275 @@
+"""One thing is changed in a zoo on disk or in a finished state: right numbers, or one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+import lora_perf
+from lora_perf.command import exit_status
+from lora_perf.experiment.__main__ import main as experiment
+from lora_perf.inspect.__main__ import main as inspect
+from lora_perf.layout import Module
+from tests.campaign.adapter_oracle import Refused
+from tests.campaign.contents import MUTATIONS
+from tests.campaign.forms import FORMS, Form
+from tests.campaign.mutations import Mutation, NotHere
+from tests.campaign.outcomes import Fault, Outcome
+from tests.campaign.places import Place, all_but, compare, copy, is_earlier, snapshot
+from tests.campaign.processes import NOBODY
+from tests.campaign.workbench import Bench, Command, arguments_of, without_figures
+from tests.sources.adapters import found_updates
+
+_TIMES = "experiment.log"
+_RESULTS = ("out/results.json", "out/results.csv")
+
+
+def trial(bench: Bench, place: Place) -> Outcome:
+    """Inputs and states in turn."""
+    return _state(bench, place) if place.random.random() < 0.4 else _input(bench, place)
+
+
+# Inputs
+
+
+def _input(bench: Bench, place: Place) -> Outcome:
+    random = place.random
+    form = random.choice(FORMS)
+    template = bench.forms[form.name]
+    path = place.folder / template.name
+    if form.is_file:
+        shutil.copy2(template, path)
+    else:
+        copy(template, path)
+    place.what = form.name
+    changes = _mutate(path, random, place)
+    harmless = all(one.harmless for one in changes)
+    user = _owner(place, changes)
+    inspected = place.run(lambda: inspect([path.name]), "inspect", user=user).check(0, 1, 2, what="inspect")
+    loaded = _load(path, place, user)
+    if form.name == "packed file":
+        return _packed(bench, place, path, inspected, user)
+    says = _oracle(form, path, place, user)
+    if loaded is None:
+        if harmless:
+            raise Fault(Outcome.STATUS, f"load refused what is as good as before: {_said(place, 'load')}")
+        if inspected == 0:
+            raise Fault(Outcome.DIFFERENT, f"inspect finds nothing wrong where load says {_said(place, 'load')}")
+        outcome = Outcome.REFUSED
+    else:
+        _compare(loaded, says)
+        outcome = Outcome.PROBLEM if inspected else Outcome.SAME
+    if random.random() < 0.3:
+        run = place.run(lambda: experiment(arguments_of(path.name)), "experiment", user=user, prepare=without_figures)
+        if run.check(0, 2, what="the experiment") == 0:
+            _compare_experiment(place.folder / "out" / "results.json", says)
+        elif harmless:
+            raise Fault(Outcome.STATUS, f"the experiment refused what is as good as before: {run.lines[0]}")
+    return outcome
+
+
+def _mutate(path: Path, random: Random, place: Place) -> list[Mutation]:
+    """Changes one thing, seldom two, below a path or the file itself."""
+    done: list[Mutation] = []
+    for _ in range(random.choices((1, 2), (6, 1))[0]):
+        for _ in range(100):
+            files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+            one = random.choices(MUTATIONS, [each.weight for each in MUTATIONS])[0]
+            if not files or not os.path.isfile(files[0]):
+                break
+            file = random.choice(files)
+            try:
+                said = one.change(file, path, random)
+            except (NotHere, OSError, ValueError, struct.error):
+                continue
+            done.append(one)
+            place.what += f"; {one.name} of {file.relative_to(place.folder)}: {said}"
+            break
+    return done
+
+
+def _owner(place: Place, changes: list[Mutation]) -> int | None:
+    """Another user, where this one may do everything and permissions were changed."""
+    if os.getuid() != 0 or all(one.name != "no_permission" for one in changes):
+        return None
+    for inner, folders, files in os.walk(place.folder):
+        for name in (".", *folders, *files):
+            os.lchown(os.path.join(inner, name), NOBODY, NOBODY)
+    os.chown(place.folder.parent, NOBODY, NOBODY)
+    place.logs.mkdir(exist_ok=True)
+    os.chown(place.logs, NOBODY, NOBODY)
+    return NOBODY
+
+
+def _load(path: Path, place: Place, user: int | None) -> dict[str, np.ndarray] | None:
+    """Labels, updates and norms that the package reads at a path, or None where it refuses."""
+    target = place.folder.parent / "loaded.npz"
+
+    def work() -> int:
+        zoo = lora_perf.load(path.name)
+        norms = lora_perf.represent(zoo, ["dw_norms"])["dw_norms"]
+        updates, frobenius = [], []
+        places = [norms.names.index(f"{module.name}/frobenius") for module in _modules(zoo)]
+        for i in range(len(zoo)):
+            found = found_updates(zoo, i)
+            updates.append(np.concatenate([found[module.name].flatten().numpy() for module in _modules(zoo)]))
+            frobenius.append(norms.values[i, places].numpy())
+        labels = np.array([zoo.classes[label] for label in zoo.labels.tolist()])
+        np.savez(target, labels=labels, updates=np.array(updates), norms=np.array(frobenius))
+        return 0
+
+    ended = place.run(lambda: exit_status(work), "load", user=user)
+    if ended.check(0, 2, what="load") == 2:
+        return None
+    with np.load(target) as found:
+        return dict(found)
+
+
+def _modules(zoo: lora_perf.Zoo) -> list[Module]:
+    return sorted(zoo.layout.modules, key=lambda module: module.name)
+
+
+def _oracle(form: Form, path: Path, place: Place, user: int | None) -> dict[str, np.ndarray] | None:
+    """What the slow reader says of a path, or None where it can be read in no way."""
+    target = place.folder.parent / "oracle.npz"
+
+    def work() -> int:
+        try:
+            rows = form.read(path)
+        except Refused as error:
+            print(error)
+            return 2
+        np.savez(target, labels=np.array([row.label for row in rows]), updates=np.array([row.update for row in rows]))
+        return 0
+
+    ended = place.run(work, "oracle", user=user)
+    if ended.status is not None and ended.status < 0:  # a library fell over a damaged file
+        return None
+    if ended.status == 2:
+        return None
+    if ended.status != 0:
+        raise Fault(Outcome.BROKEN, f"the oracle ended with {ended.status}: {ended.err[-600:]}")
+    with np.load(target) as found:
+        return dict(found)
+
+
+def _compare(loaded: dict[str, np.ndarray], says: dict[str, np.ndarray] | None) -> None:
+    """Raises Fault where the package reads other adapters than the oracle."""
+    if says is None:
+        raise Fault(Outcome.DIFFERENT, f"load gives {len(loaded['labels'])} adapters where nothing can be read in one way")
+    if len(loaded["labels"]) != len(says["labels"]):
+        raise Fault(Outcome.DIFFERENT, f"load gives {len(loaded['labels'])} adapters where {len(says['labels'])} are right")
+    free = list(range(len(says["labels"])))
+    for i, (label, update) in enumerate(zip(loaded["labels"], loaded["updates"], strict=True)):
+        for j in free:
+            size = np.abs(says["updates"][j]).max() + 1e-30
+            if says["labels"][j] == label and np.abs(says["updates"][j] - update).max() <= 1e-5 * size:
+                free.remove(j)
+                break
+        else:
+            raise Fault(Outcome.DIFFERENT, f"adapter {i} ({label}) has an update or a class that no adapter of the input has")
+    wide = np.split(loaded["updates"], np.cumsum([48, 48]), axis=1)
+    norms = np.stack([np.linalg.norm(one, axis=1) for one in wide], axis=1)
+    if not np.allclose(loaded["norms"], norms, rtol=1e-3, atol=1e-6 * float(norms.max() + 1e-30)):
+        raise Fault(Outcome.DIFFERENT, "the norms of dW are not those of the updates")
+
+
+def _compare_experiment(path: Path, says: dict[str, np.ndarray] | None) -> None:
+    """Raises Fault where an experiment was about other adapters than those of the oracle."""
+    if says is None:
+        raise Fault(Outcome.DIFFERENT, "the experiment has results where nothing can be read in one way")
+    said = json.loads(path.read_text())["dataset"]
+    expected = len(says["labels"]), sorted(set(says["labels"].tolist()))
+    if (said["adapters"], sorted(said["classes"])) != expected:
+        raise Fault(
+            Outcome.DIFFERENT, f"the experiment is about {said['adapters']} of {said['classes']} where {expected} are right"
+        )
+
+
+def _packed(bench: Bench, place: Place, path: Path, inspected: int, user: int | None) -> Outcome:
+    """A packed file that was changed: its experiment has the same numbers as before, or says what is wrong, as inspect does."""
+    run = place.run(lambda: experiment(arguments_of(path.name)), "experiment", user=user, prepare=without_figures)
+    if run.check(0, 2, what="the experiment") == 0:
+        reference = {f"out/{name}": content for name, content in bench.of_packed.items()}
+        for name in _RESULTS:
+            compare(place.folder, {name: reference[name]}, "the experiment", ignore=all_but(name))
+        return Outcome.SAME
+    if inspected == 0:
+        raise Fault(Outcome.DIFFERENT, f"inspect finds nothing wrong where the experiment says {run.lines[0]}")
+    return Outcome.REFUSED
+
+
+def _said(place: Place, step: str) -> str:
+    (path,) = place.logs.glob(f"* {step}/err")
+    return path.read_text(errors="replace").strip()[-300:]
+
+
+# States
+
+
+def _state(bench: Bench, place: Place) -> Outcome:
+    """A finished state in which one file was changed, and mostly without its finished cells, so that caches are read."""
+    random = place.random
+    command = bench.commands[random.choice(("experiment", "from packed"))]
+    copy(bench.folder / "references" / command.name, place.folder)
+    place.what = f"state of {command.name}"
+    files = [path for path in sorted(place.folder.rglob("*")) if path.is_file() and path.name != _TIMES]
+    file = random.choice(files) if random.random() < 0.95 else place.folder / "out" / _TIMES
+    if file.parent.name != "cells" and random.random() < 0.7:
+        shutil.rmtree(place.folder / "out" / "cells")
+        place.what += " without cells"
+    before = file.relative_to(place.folder).as_posix()
+    change, said = _change(file, place.folder, random)
+    place.what += f"; {change.name} of {before}: {said}"
+    user = _owner(place, [change])
+    changed = snapshot(place.folder) if user is None else {}
+    ended = place.run(command.work, "again", user=user, prepare=without_figures)
+    status = ended.check(0, 2, what="the run on it")
+    _unlock(place.folder)
+    after = snapshot(place.folder)
+    left = [path for path in after if path not in {**changed, **command.reference} and not is_earlier(path) and user is None]
+    if left:
+        raise Fault(Outcome.LEFT, f"the run on it left {', '.join(sorted(left)[:5])}")
+    if status == 2:
+        if before.endswith((".safetensors", ".json")) and _is_content(change):
+            raise Fault(Outcome.STUCK, f"a damaged {before} is no reason to stop: {ended.lines[0]}")
+        return Outcome.REFUSED
+    _compare_state(place, command, changed, after)
+    return Outcome.RECOMPUTED if after.get(before) != changed.get(before) else Outcome.SAME
+
+
+def _is_content(change: Mutation) -> bool:
+    """Whether a change left a regular file in its place, only with another content."""
+    return change.name in ("flipped_bit", "truncated", "longer", "zeroed_block", "other_content", "json_value", "swapped")
+
+
+def _change(file: Path, root: Path, random: Random) -> tuple[Mutation, str]:
+    while True:
+        one = random.choices(MUTATIONS, [each.weight for each in MUTATIONS])[0]
+        if one.name in ("stray", "foreign", "nothing", "tensor", "column", "line_twice", "folder_renamed"):
+            continue
+        try:
+            return one, one.change(file, root, random)
+        except (NotHere, OSError, ValueError, struct.error):
+            continue
+
+
+def _compare_state(place: Place, command: Command, changed: dict[str, object], after: dict[str, object]) -> None:
+    """Raises Fault where results are not those of an undisturbed run, or another file is neither right nor as it was."""
+    for path, content in command.reference.items():
+        if path in _RESULTS or (path in after and after[path] not in (content, changed.get(path), "there")):
+            compare(place.folder, {path: content}, "the run on it", ignore=all_but(path))
+
+
+def _unlock(folder: Path) -> None:
+    for inner, folders, files in os.walk(folder):
+        for name in (".", *folders, *files):
+            path = os.path.join(inner, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o755)
