@@ -1,4 +1,4 @@
-"""The parquet files of a folder that are one data set: a declared set of shards, whole and of one writing."""
+"""The tables of a folder that are one data set: a declared set of shards, whole and of one writing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from lora_perf.sources.splits import chosen, refuse_part
 from lora_perf.sources.tree import Tree, by_parts, parent
 from lora_perf.text import counted
 
-_DECLARED = re.compile(r"^(?P<stem>.*?)[-_.]?(?P<index>\d+)[-_]of[-_](?P<total>\d+)(?P<rest>.*)\.parquet$", re.IGNORECASE)
+_DECLARED = re.compile(
+    r"^(?P<stem>.*?)[-_.]?(?P<index>\d+)[-_]of[-_](?P<total>\d+)(?P<rest>.*)\.(?:parquet|arrow|feather|ipc)$", re.IGNORECASE
+)
 _SNAPSHOT = re.compile(r"(?:^|/)snapshots/([^/]+)/")
 _COLUMN = "split="  # how a partition names a split
 _log = logging.getLogger(__name__)
@@ -44,8 +46,10 @@ class Shard:
     total: int | None = None
 
 
-def shards_of(tree: Tree, folder: str, split: str | None) -> list[tuple[str, int | None]]:
-    """The parquet files of the chosen splits in the order of their paths, each with its part in `Zoo.split`, or None.
+def shards_of(tree: Tree, folder: str, split: str | None, files: Sequence[str] | None = None) -> list[tuple[str, int | None]]:
+    """The tables of the chosen splits in the order of their paths, each with its part in `Zoo.split`, or None.
+
+    These are the parquet files of a tree, or the `files` that are given.
 
     All files are taken where no name is that of a split; for `split` see `chosen`.
 
@@ -53,10 +57,11 @@ def shards_of(tree: Tree, folder: str, split: str | None) -> list[tuple[str, int
         LoraPerfError: the files are no single whole set: several snapshots or configurations, shards of several writings,
             a missing shard, copies; a table whose log says which files count; no such split.
     """
+    files = tree.parquet if files is None else files
     refuse_logs(tree, folder)
-    refuse_snapshots(tree.parquet, folder)
-    _refuse_copies(tree.parquet, folder)
-    found = [_read(path, split, folder) for path in tree.parquet]
+    refuse_snapshots(files, folder)
+    _refuse_copies(files, folder)
+    found = [_read(path, split, folder) for path in files]
     splits = list(dict.fromkeys(one.split for one in found if one.split is not None))
     if not splits:
         refuse_part(split, folder)
@@ -137,8 +142,8 @@ def _read(path: str, split: str | None, folder: str) -> Shard:
     *folders, name = path.split("/")
     declared = _DECLARED.match(name)
     stem = declared["stem"] if declared else os.path.splitext(name)[0]
-    by_file = stem if _is_split(stem, split) else re.split("[-_.]", name)[0]
-    by_file = by_file if _is_split(by_file, split) else None
+    words = re.split("[-_.]", os.path.splitext(name)[0] if declared is None else stem)
+    by_file = next((one for one in (stem, words[0], words[-1]) if _is_split(one, split)), None)
     by_folder = [one for one in folders if _is_split(one.removeprefix(_COLUMN), split)]
     named = [*(one.removeprefix(_COLUMN) for one in by_folder), *([by_file] if by_file is not None else [])]
     if len({part_of(one) if part_of(one) is not None else one for one in named}) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,31 +10,41 @@ import pyarrow.ipc
 
 from lora_perf.errors import LoraPerfError
 from lora_perf.sources.arrow import Part, zoo_of_parts
-from lora_perf.sources.partitions import partitions
+from lora_perf.sources.partitions import in_path
+from lora_perf.sources.shards import names_of
+from lora_perf.sources.splits import split_of_parts
 from lora_perf.zoo import Zoo
 
 _MAGIC, _OLD = b"ARROW1", b"FEA1"
 
 
-def open_ipc(path: Path, *, label_column: str, name: str) -> Zoo:
-    """The zoo of one file of Arrow's, which is mapped: weights are read when they are used.
+def open_ipc(
+    paths: Sequence[Path], *, label_column: str, name: str, root: Path | None = None, parts: Sequence[int | None] | None = None
+) -> Zoo:
+    """The zoo of Arrow's own files, in the order of their names; they are mapped, and weights are read when they are used.
+
+    For `root` and `parts` see `open_parquet`.
 
     Memory: a compressed file is decompressed whole.
 
     Raises:
         LoraPerfError: a damaged file, or one of Feather's first version; what `zoo_of_parts` refuses.
     """
-    try:
-        table = _table(path)
-    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:  # sizes in damaged files may be any
-        raise LoraPerfError(
-            expected=f"a whole Arrow file at {path}",
-            found=(str(error).splitlines() or [type(error).__name__])[0],
-            fix="write or fetch it again",
-        ) from None
-    in_path = partitions(path.absolute())
-    labels = {label_column: in_path[label_column]} if label_column in in_path and label_column not in table.schema.names else {}
-    return zoo_of_parts([Part(table, partitions=labels)], label_column=label_column, name=name)
+    found = []
+    for path, where in zip(paths, names_of(paths), strict=True):
+        try:
+            table = _table(path)
+            columns = table.schema.names
+        except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:  # sizes in damaged files may be any
+            raise LoraPerfError(
+                expected=f"a whole Arrow file at {path}",
+                found=(str(error).splitlines() or [type(error).__name__])[0],
+                fix="write or fetch it again",
+            ) from None
+        above = in_path(path, root, label_column, columns)
+        found.append(Part(table, where=where if len(paths) > 1 else "", partitions=above))
+    split = None if parts is None else split_of_parts([part.rows for part in found], parts)
+    return zoo_of_parts(found, label_column=label_column, name=name, split=split)
 
 
 def _table(path: Path) -> pa.Table:

@@ -18,9 +18,9 @@ from lora_perf.sources.arrow import Indices, nested_chunks
 from lora_perf.sources.columns import Columns, joined, read_columns
 from lora_perf.sources.labels import label_names, read_labels
 from lora_perf.sources.meaning import Meaning, Shape, meaning_of
-from lora_perf.sources.partitions import partitions
+from lora_perf.sources.partitions import in_path
 from lora_perf.sources.scales import scales_of
-from lora_perf.sources.shards import Shard
+from lora_perf.sources.shards import Shard, names_of
 from lora_perf.sources.splits import split_of_parts
 from lora_perf.zoo import FloatRows, RowSource, Zoo
 
@@ -148,7 +148,7 @@ def open_parquet(
             schemas.append(files[-1].schema_arrow)
         except _DAMAGE as error:
             raise _unreadable(path, error) from None
-    wheres = [path.name if len({path.name for path in paths}) == len(paths) else str(path) for path in paths]
+    wheres = names_of(paths)
     columns = joined(
         [(where, _columns(schema, where * (len(paths) > 1))) for where, schema in zip(wheres, schemas, strict=True)]
     )
@@ -163,7 +163,7 @@ def open_parquet(
             rows,
             partial(_small, file, path),
             where if len(paths) > 1 else "",
-            _partitions(path, root, label_column, schema),
+            in_path(path, root, label_column, schema.names),
             partial(label_names, schema),
         )
         for schema, rows, file, path, where in zip(schemas, counts, files, paths, wheres, strict=True)
@@ -201,14 +201,3 @@ def _shapes(files: Sequence[pq.ParquetFile], paths: Sequence[Path], columns: lis
         raise _unreadable(paths[place], error) from None
     arrays = {column: pa.chunked_array([first.column(column)]) for column in columns}
     return {column: nested_chunks(column, array, [0])[0].row_shape() for column, array in arrays.items()}
-
-
-def _partitions(path: Path, root: Path | None, label_column: str, schema: pa.Schema) -> dict[str, str | None]:
-    """The columns in the path of a shard, below and with the folder that was asked for; above it the labels alone."""
-    every = partitions(path.absolute())
-    if root is not None:
-        near = partitions(root.name / path.relative_to(root))
-        if label_column in near or label_column in schema.names or label_column not in every:
-            return near
-        return {**near, label_column: every[label_column]}
-    return {label_column: every[label_column]} if label_column in every and label_column not in schema.names else {}

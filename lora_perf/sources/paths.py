@@ -18,7 +18,7 @@ from lora_perf.sources.identity import identity
 from lora_perf.sources.metadata import read_object
 from lora_perf.sources.splits import refuse_choices, refuse_part, refuse_split
 from lora_perf.sources.strays import WRITTEN_HERE, read_if_own
-from lora_perf.sources.tree import ADAPTER, PARQUET, PEFT_CONFIG, Tree, parent, walk
+from lora_perf.sources.tree import ADAPTER, PARQUET, PEFT_CONFIG, Tree, by_parts, parent, walk
 from lora_perf.text import counted
 from lora_perf.zoo import Zoo
 
@@ -79,6 +79,9 @@ def find(path: Path, split: str | None) -> Found:
     refuse_logs(tree, folder)
     if tree.parquet and tree.adapters:
         _of_both(path, tree)
+    if tree.parquet or tree.adapters:
+        for one in (*tree.arrow, *tree.feather):
+            tree.leave("files of Arrow", one)
     if tree.parquet:
         shards = shards_of(tree, folder, split)
         files = tuple(one for one, _ in shards)
@@ -89,7 +92,24 @@ def find(path: Path, split: str | None) -> Found:
         return Found(path, "parquet", folder, files, tree, tuple(part for _, part in shards))
     if tree.adapters:
         return Found(path, "adapters", folder, tuple(_of_adapters(tree)), tree)
+    if tables := _of_arrow(tree):
+        shards = shards_of(tree, folder, split, tables)
+        files = tuple(one for one, _ in shards)
+        _refuse_irregular(path, files, "a file of Arrow")
+        for line in tree.told():
+            _log.warning("%s: %s", path, line)
+        return Found(path, "arrow", folder, files, tree, tuple(part for _, part in shards))
     raise _nothing(path, tree)
+
+
+def _of_arrow(tree: Tree) -> list[str]:
+    """Arrow's own files, without those in which `datasets` keeps what it computed of others; none of saved data sets."""
+    if any(one.lower().endswith(("state.json", "dataset_dict.json")) for one in tree.saved):
+        return []
+    caches = [one for one in tree.arrow if one.rpartition("/")[2].startswith(("cache-", "tmp"))]
+    for one in caches:
+        tree.leave("files of computed data (cache-*.arrow)", one)
+    return sorted([*(one for one in tree.arrow if one not in caches), *tree.feather], key=by_parts)
 
 
 def open_found(found: Found, label_column: str, split: str | None, skip_bad: bool) -> Zoo:
@@ -116,7 +136,9 @@ def open_found(found: Found, label_column: str, split: str | None, skip_bad: boo
     if found.kind == "arrow":
         from lora_perf.sources.ipc import open_ipc
 
-        return open_ipc(Path(found.folder, found.files[0]), label_column=label_column, name=found.name)
+        paths = [Path(found.folder, one) for one in found.files]
+        root = None if found.path.is_file() else found.path
+        return open_ipc(paths, label_column=label_column, name=found.name, root=root, parts=found.parts)
     refuse_split(split, f"the adapter files in {found.path}")
     zoo = open_folder(found.folder, found.tree, label_column=label_column, name=found.name, skip_bad=skip_bad)
     if zoo is None:
@@ -273,8 +295,7 @@ def _nothing(path: Path, tree: Tree) -> LoraPerfError:
     pickles = [f"{tree.pickles} pickles such as .bin and .pt, which are never unpickled"] if tree.pickles else []
     saved = sorted({parent(one) for one in tree.saved if one.lower().endswith("state.json")})
     inside = [f"saved data sets in {listed(saved, 3)}"] if saved else []
-    tables = [f"files of Arrow, to be given one by one: {listed(tree.arrow, 3)}"] if tree.arrow else []
-    told = listed([*pickles, *inside, *tables, *tree.told()])
+    told = listed([*pickles, *inside, *tree.told()])
     return no_zoo(
         path, f"a folder without state.json, dataset_dict.json, *.parquet or *.safetensors{f' ({told})' * bool(told)}"
     )

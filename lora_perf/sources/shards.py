@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -135,3 +136,8 @@ def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 _TEXTS = frozenset(kind.id for kind in (pa.string(), pa.string_view()))
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """What files are called in messages: by their names, where those differ."""
+    return [path.name if len({path.name for path in paths}) == len(paths) else str(path) for path in paths]

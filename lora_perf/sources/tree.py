@@ -10,6 +10,7 @@ from lora_perf.sources.strays import SUSPECT, stray
 
 ADAPTER = ".safetensors"
 PARQUET = ".parquet"
+FEATHER = (".feather", ".ipc")
 PEFT_CONFIG = "adapter_config.json"
 DESCRIPTION = "metadata.json"
 TABLES = ("metadata.csv", "metadata.jsonl")
@@ -34,7 +35,8 @@ class Tree:
     Attributes:
         adapters: everything whose name ends in .safetensors, but for what is known to be none (see `strays`).
         parquet: parquet files.
-        arrow: files of `save_to_disk`.
+        arrow: Arrow's own files, as `save_to_disk` writes them too.
+        feather: the same under other endings.
         configs: folders with an adapter_config.json ("" is the folder itself).
         described: folders with a metadata.json.
         tables: the metadata.csv and metadata.jsonl.
@@ -49,6 +51,7 @@ class Tree:
     adapters: list[str] = field(default_factory=list)
     parquet: list[str] = field(default_factory=list)
     arrow: list[str] = field(default_factory=list)
+    feather: list[str] = field(default_factory=list)
     configs: set[str] = field(default_factory=set)
     described: set[str] = field(default_factory=set)
     tables: list[str] = field(default_factory=list)
@@ -93,7 +96,7 @@ def walk(folder: str) -> Tree:
             continue
         further = _enter(folder, [inner], tree, linked)
         seen |= {_identity(os.path.join(folder, one)) for one in further}
-    for paths in (tree.adapters, tree.parquet, tree.arrow, tree.tables, tree.saved):
+    for paths in (tree.adapters, tree.parquet, tree.arrow, tree.feather, tree.tables, tree.saved):
         paths.sort(key=by_parts)
     return tree
 
@@ -154,6 +157,8 @@ def _take_other(tree: Tree, inner: str, lower: str, path: str) -> None:
         tree.saved.append(path)
     elif lower.endswith(".arrow"):
         tree.arrow.append(path)
+    elif lower.endswith(FEATHER):
+        tree.feather.append(path)
     elif lower.endswith(_PICKLES):
         tree.pickles += 1
     elif lower.endswith(_UNFINISHED):

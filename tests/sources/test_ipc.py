@@ -47,6 +47,32 @@ def test_a_file_of_arrow_is_a_zoo(name: str, how: str, tmp_path: Path) -> None:
     assert (zoo.name, zoo.classes) == ("zoo", ["class 0", "class 1", "class 2"])
 
 
+def test_files_of_arrow_in_a_folder_are_shards(tmp_path: Path) -> None:
+    tables = [adapters(3), adapters(2, seed=5)]
+    write(tmp_path / "b.feather", tables[1], "lz4")
+    write(tmp_path / "a.arrow", tables[0], "stream")
+    write(tmp_path / "cache-0123.arrow", tables[0], "stream")
+    assert_rows(lora_perf.load(tmp_path), np.concatenate([python_rows(table) for table in tables]))
+
+
+def test_splits_in_the_names_of_arrows_files_are_the_split_of_the_zoo(tmp_path: Path) -> None:
+    """As `datasets` names the files in its cache."""
+    write(tmp_path / "zoo-train-00000-of-00002.arrow", adapters(3), "stream")
+    write(tmp_path / "zoo-train-00001-of-00002.arrow", adapters(2, seed=5), "stream")
+    write(tmp_path / "zoo-test.arrow", adapters(4, seed=7), "stream")
+    zoo = lora_perf.load(tmp_path)
+    assert zoo.split is not None
+    assert zoo.split.tolist() == [2] * 4 + [0] * 5
+    assert_rows(lora_perf.load(tmp_path, split="test"), python_rows(adapters(4, seed=7)))
+
+
+def test_partitions_of_arrows_files_have_their_labels(tmp_path: Path) -> None:
+    for label in ("dog", "cat"):
+        (tmp_path / f"{LABEL}={label}").mkdir()
+        write(tmp_path / f"{LABEL}={label}" / "0.feather", adapters(1).drop_columns([LABEL]), "zstd")
+    assert lora_perf.load(tmp_path).classes == ["cat", "dog"]
+
+
 @pytest.mark.parametrize("content", [b"", b"ARROW1", b"FEA1....", b"<html>" * 9, b"\xff\xff\xff\xff\x10\0\0\0" + bytes(16)])
 def test_a_file_that_is_none_of_arrow_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "zoo.arrow").write_bytes(content)
@@ -81,5 +107,5 @@ def test_a_damaged_file_is_one_line_or_a_zoo_of_its_shape(how: str, tmp_path: Pa
 def test_names_of_columns_that_are_no_utf_8_are_said(tmp_path: Path) -> None:
     path = write(tmp_path / "zoo.arrow", adapters(2), "stream")
     path.write_bytes(path.read_bytes().replace(LABEL.encode(), LABEL.encode()[:-1] + b"\xe5"))
-    with pytest.raises(LoraPerfError, match="names of columns in UTF-8; found 'utf-8' codec"):
+    with pytest.raises(LoraPerfError, match=r"a whole Arrow file at .*; found 'utf-8' codec"):
         lora_perf.load(path)
