@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "store": {"errors", "atomic", "headers", "layout", "zoo"},
     "threads": {"zoo"},
     "zoos": {"text", "errors", "atomic", "command", "layout", "zoo", "store"},
-    "sources": {"errors", "headers", "names", "layout", "dialects", "zoo", "store", "zoos"},
+    "sources": {"text", "errors", "headers", "names", "layout", "dialects", "zoo", "store", "zoos"},
     "features": {"errors", "layout"},
     "representations": {"errors", "layout", "features"},
     "represent": {"errors", "layout", "zoo", "threads", "features", "representations"},
