@@ -46,10 +46,8 @@ class Shard:
     total: int | None = None
 
 
-def shards_of(tree: Tree, folder: str, split: str | None, files: Sequence[str] | None = None) -> list[tuple[str, int | None]]:
-    """The tables of the chosen splits in the order of their paths, each with its part in `Zoo.split`, or None.
-
-    These are the parquet files of a tree, or the `files` that are given.
+def shards_of(tree: Tree, folder: str, split: str | None, files: Sequence[str]) -> list[tuple[str, int | None]]:
+    """Which of the tables `files` are of the chosen splits, in their order, each with its part in `Zoo.split`, or None.
 
     All files are taken where no name is that of a split; for `split` see `chosen`.
 
@@ -57,7 +55,6 @@ def shards_of(tree: Tree, folder: str, split: str | None, files: Sequence[str] |
         LoraPerfError: the files are no single whole set: several snapshots or configurations, shards of several writings,
             a missing shard, copies; a table whose log says which files count; no such split.
     """
-    files = tree.parquet if files is None else files
     refuse_logs(tree, folder)
     refuse_snapshots(files, folder)
     _refuse_copies(files, folder)

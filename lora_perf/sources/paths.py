@@ -81,25 +81,25 @@ def find(path: Path, split: str | None) -> Found:
         _of_both(path, tree)
     if tree.parquet or tree.adapters:
         for one in (*tree.arrow, *tree.feather):
-            tree.leave("files of Arrow", one)
+            tree.leave("file{s} of Arrow", one)
     if tree.parquet:
-        shards = shards_of(tree, folder, split)
-        files = tuple(one for one, _ in shards)
-        _refuse_irregular(path, files, "a parquet file")
-        _refuse_links(path, files, tree)
-        for line in tree.told():
-            _log.warning("%s: %s", path, line)
-        return Found(path, "parquet", folder, files, tree, tuple(part for _, part in shards))
+        return _shards(path, tree, split, "parquet", tree.parquet)
     if tree.adapters:
         return Found(path, "adapters", folder, tuple(_of_adapters(tree)), tree)
     if tables := _of_arrow(tree):
-        shards = shards_of(tree, folder, split, tables)
-        files = tuple(one for one, _ in shards)
-        _refuse_irregular(path, files, "a file of Arrow")
-        for line in tree.told():
-            _log.warning("%s: %s", path, line)
-        return Found(path, "arrow", folder, files, tree, tuple(part for _, part in shards))
+        return _shards(path, tree, split, "arrow", tables)
     raise _nothing(path, tree)
+
+
+def _shards(path: Path, tree: Tree, split: str | None, kind: Kind, tables: Sequence[str]) -> Found:
+    """The tables of the chosen splits; what is left alone is told."""
+    shards = shards_of(tree, str(path), split, tables)
+    files = tuple(one for one, _ in shards)
+    _refuse_irregular(path, files, "a parquet file" if kind == "parquet" else "a file of Arrow")
+    _refuse_links(path, files, tree)
+    for line in tree.told():
+        _log.warning("%s: %s", path, line)
+    return Found(path, kind, str(path), files, tree, tuple(part for _, part in shards))
 
 
 def _of_arrow(tree: Tree) -> list[str]:
@@ -108,7 +108,7 @@ def _of_arrow(tree: Tree) -> list[str]:
         return []
     caches = [one for one in tree.arrow if one.rpartition("/")[2].startswith(("cache-", "tmp"))]
     for one in caches:
-        tree.leave("files of computed data (cache-*.arrow)", one)
+        tree.leave("file{s} of computed data (cache-*.arrow)", one)
     return sorted([*(one for one in tree.arrow if one not in caches), *tree.feather], key=by_parts)
 
 
@@ -127,18 +127,14 @@ def open_found(found: Found, label_column: str, split: str | None, skip_bad: boo
         return zoo_of_data(_saved(found.path), label_column, split, found.name)
     if found.kind in ("parquet", "arrow") and found.path.is_file():
         refuse_part(split, str(found.path))
-    if found.kind == "parquet":
+    if found.kind in ("parquet", "arrow"):
+        from lora_perf.sources.ipc import open_ipc
         from lora_perf.sources.parquet import open_parquet
 
+        reader = open_parquet if found.kind == "parquet" else open_ipc
         files = [Path(found.folder, one) for one in found.files]
         root = None if found.path.is_file() else found.path
-        return open_parquet(files, label_column=label_column, name=found.name, root=root, parts=found.parts)
-    if found.kind == "arrow":
-        from lora_perf.sources.ipc import open_ipc
-
-        paths = [Path(found.folder, one) for one in found.files]
-        root = None if found.path.is_file() else found.path
-        return open_ipc(paths, label_column=label_column, name=found.name, root=root, parts=found.parts)
+        return reader(files, label_column=label_column, name=found.name, root=root, parts=found.parts)
     refuse_split(split, f"the adapter files in {found.path}")
     zoo = open_folder(found.folder, found.tree, label_column=label_column, name=found.name, skip_bad=skip_bad)
     if zoo is None:
