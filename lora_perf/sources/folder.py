@@ -25,7 +25,7 @@ from lora_perf.sources.declared import refuse_snapshots
 from lora_perf.sources.doubles import refuse_checkpoints, same_copies
 from lora_perf.sources.plan import Plan
 from lora_perf.sources.reader import NoAdapterError, Opened, Reader
-from lora_perf.sources.tree import Tree, by_parts
+from lora_perf.sources.tree import PEFT_CONFIG, Tree, by_parts, parent
 from lora_perf.zoo import FloatRows, RowSource, Skipped, Zoo
 
 _log = logging.getLogger(__name__)
@@ -130,7 +130,16 @@ def read_all(folder: str, tree: Tree, progress: Callable[[int], object] | None =
                 found=f"{path}, a copy of {original} with the same bytes",
                 fix="remove the copy",
             )
+    _leave_configs(tree)
     return {path: found[path] for path in tree.adapters}
+
+
+def _leave_configs(tree: Tree) -> None:
+    """Notes configurations above adapters that have none of their own: whose they are, nothing says."""
+    for inner in sorted(tree.configs.difference(map(parent, tree.adapters))):
+        above = f"{inner}/" if inner else ""
+        if any(path.startswith(above) and parent(path) not in tree.configs for path in tree.adapters):
+            tree.leave("configuration{s} beside no adapter", above + PEFT_CONFIG)
 
 
 def _usable(folder: str, tree: Tree, refuse: Callable[[str, LoraPerfError], None]) -> dict[str, Opened]:

@@ -111,3 +111,32 @@ def test_modules_of_other_shapes_are_not_the_same(tmp_path: Path) -> None:
 )
 def test_common_names_never_make_two_modules_one(modules: list[str]) -> None:
     assert len(set(loose_names(modules).values())) == len(modules)
+
+
+def test_the_original_names_of_a_unet_are_those_of_diffusers(tmp_path: Path) -> None:
+    original = "input_blocks.4.1.transformer_blocks.1.attn2.to_k"
+    shape = {"unet.down_blocks.1.attentions.0.transformer_blocks.1.attn2.to_k": (5, 6)}
+    made = [factors(i, 2, shape) for i in range(3)]
+    renamed = [dict(zip([original], one.values(), strict=True)) for one in made]
+    write(tmp_path / "cat" / "0.safetensors", renamed[0], "lora_unet_")
+    write(tmp_path / "cat" / "1.safetensors", renamed[1], "diffusion_model.")
+    write(tmp_path / "cat" / "2.safetensors", made[2], "")
+    zoo = lora_perf.load(tmp_path)
+    assert [module.name for module in zoo.layout.modules] == list(shape)
+    for i in range(3):
+        assert_close(found_updates(zoo, i), updates(made[i]), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("lora_te1_text_model_x", "text_encoder.text_model.x"),
+        ("lora_te3_encoder_block_0", "text_encoder_3.encoder.block.0"),
+        ("text_encoders.clip_g.transformer.text_model.x", "text_encoder_2.text_model.x"),
+        ("base_model.model.model.layers.0.q", "layers.0.q"),
+        ("pipe.dit.blocks.0.q", "lora_unet_blocks_0_q"),
+        ("_orig_mod.transformer.blocks.0.q", "diffusion_model.blocks.0.q"),
+    ],
+)
+def test_names_that_mean_one_module_have_one_common_name(one: str, other: str) -> None:
+    assert loose(one) == loose(other)

@@ -142,3 +142,10 @@ def test_a_scale_beyond_float32_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "cat" / "a.safetensors", tensors(factors(), "peft"), {"lora_alpha": "1e300"})
     with pytest.raises(LoraPerfError, match=r"a scale of unet\..* that a float32 holds in .*a\.safetensors; found 5e\+299"):
         lora_perf.load(tmp_path)
+
+
+def test_a_configuration_above_the_adapters_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(tmp_path / "cat" / "a.safetensors", tensors(factors(), "diffusers-new"))
+    config(tmp_path, r=2, lora_alpha=16)
+    lora_perf.load(tmp_path)
+    assert caplog.messages == [f"{tmp_path}: 1 configuration beside no adapter left alone: adapter_config.json"]
