@@ -102,6 +102,10 @@ def accuracy(correct: ArrayLike, level: float = 0.95) -> Estimate:
 def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike, level: float = 0.95) -> PairedDifference:
     """The difference in mean accuracy a - b of the same seeds on the same test adapters.
 
+    Of 2,500 simulated pairs (2,000 adapters: 300) of one accuracy, with adapters that suit one side by half of what they vary
+    and runs as in `accuracy`, p is below .05 for 0 to 5 % at 20 to 200 adapters and 2, 3 or 10 runs. Where seeds count for more
+    than adapters it finds too much: 7 to 12 % for 2 or 3 runs on 2,000 adapters, 3 to 6 % for 10. A single run sees none of it.
+
     Shapes: both (s, n) of 0 and 1, rows and columns paired.
     Raises:
         LoraPerfError: shapes that differ, or a single pair.

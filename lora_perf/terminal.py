@@ -17,7 +17,7 @@ from lora_perf.text import forgive, printable
 
 _WIDTH = 160  # where the output is no terminal
 _TITLE = 120  # characters of a name that a title or the head of a column shows
-_COLUMN = 12  # characters that a column has at least, if it needs them: longer than any number
+_COLUMN = 8  # characters that a column has at least, if it needs them
 
 
 def console() -> Console:
@@ -48,8 +48,10 @@ def row(drawn: Table, cells: Iterable[str], most: int | None = None) -> None:
 
 def show(to: Console, drawn: Table) -> None:
     """Prints a table. On a narrower terminal than it can be, its lines run on: no number is broken in two."""
-    widths = [max(cell_len(str(one)) for one in (column.header, *column.cells)) for column in drawn.columns]
-    least = sum(min(width, _COLUMN) for width in widths) + 3 * len(widths) + 1
+    texts = [[str(one) for one in (column.header, *column.cells)] for column in drawn.columns]
+    numbers = [cells[1:] for cells, column in zip(texts, drawn.columns, strict=True) if column.justify == "right"]
+    word = max((len(one) for cells in numbers for cell in cells for one in cell.split()), default=_COLUMN)
+    least = sum(min(max(map(cell_len, cells)), max(word, _COLUMN)) + 3 for cells in texts) + 1
     if least > to.width:
         to.width = least
     to.print(drawn)
