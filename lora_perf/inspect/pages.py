@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lora_perf.errors import listed
 from lora_perf.inspect.findings import PROBLEMS, InitialA, Inspection
-from lora_perf.text import LONGEST, printable
+from lora_perf.text import LONGEST, counted, printable
 from lora_perf.text import markdown as markdown_text
 
 _EXAMPLES = 3  # findings of one kind that are shown; the JSON file has all
@@ -55,7 +55,7 @@ def verdict(found: Inspection) -> str:
         return "nothing wrong"
     kinds = [kind for kind in PROBLEMS if any(one.kind == kind for one in found.problems)]
     bad = {name for one in found.problems for name in one.adapters}
-    return f"problems: {listed(kinds)}" + f" ({len(bad):,} adapter{'s' * (len(bad) != 1)})" * bool(bad)
+    return f"problems: {listed(kinds)}" + f" ({counted(len(bad), 'adapter')})" * bool(bad)
 
 
 def _facts(found: Inspection) -> list[tuple[str, str]]:
