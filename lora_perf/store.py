@@ -14,7 +14,7 @@ import mmap
 import os
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -103,8 +103,8 @@ class _File:
         self.descriptor = descriptor
         self.path = path
 
-    def __del__(self) -> None:
-        os.close(self.descriptor)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # modules may be gone when the interpreter ends
+        close(self.descriptor)
 
     def read_into(self, view: memoryview, place: int, what: str) -> None:
         done = 0
