@@ -1,7 +1,7 @@
 """How the commands of the package end: one line on stderr and an exit status, never a traceback, for what a user did.
 
-SIGTERM ends a command as Ctrl-C does, at any moment: while the libraries are imported (`begin`), while it works, and after
-that. A standard stream that cannot be written (its reader has gone, its disk is full, it was closed) stops nothing.
+SIGTERM ends a command as Ctrl-C does, at any moment: while the libraries are imported (`begin`) and while it works. A standard
+stream that cannot be written (its reader has gone, its disk is full, it was closed) stops nothing.
 """
 
 from __future__ import annotations
@@ -173,7 +173,8 @@ def _signals_raise(interrupted: Callable[[], str]) -> Iterator[None]:
     finally:
         sys.unraisablehook = hook
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            # When its work is done a command ends with its status, though Python takes a while to end.
+            signal.signal(number, signal.SIG_IGN if handler is _leave else handler)
 
 
 def _raise(number: int, _: FrameType | None) -> None:

@@ -18,6 +18,7 @@ from lora_perf.command import (
     TERMINATED,
     USER_ERROR,
     Terminated,
+    _leave,
     _started,
     exit_status,
     refuse_lost_output,
@@ -66,6 +67,17 @@ def test_sigterm_ends_like_an_interruption_with_the_status_of_its_own(capsys: py
     assert capsys.readouterr() == ("", "terminated; two cells are saved\n")
     assert cleaned == [Terminated]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_command_whose_work_is_done_ends_with_its_status_whatever_comes() -> None:
+    before = {number: signal.signal(number, _leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert exit_status(lambda: 1) == 1
+        for number in before:
+            signal.raise_signal(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_handler_of_the_callers_own_stays(monkeypatch: pytest.MonkeyPatch) -> None:
