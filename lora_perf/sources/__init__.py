@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from lora_perf import store
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.sources.classes import DEFAULT_COLUMN
 from lora_perf.sources.finite import without_non_finite
 from lora_perf.sources.hub import ALIASES, is_hub_id, open_hub
+from lora_perf.sources.members import DEFAULT_COLUMN
 from lora_perf.sources.paths import Found, find, open_found
 from lora_perf.sources.splits import refuse_choices
 from lora_perf.zoo import Zoo

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,31 +13,12 @@ from torch import Tensor
 
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.headers import bad_file, reason
+from lora_perf.sources.members import DEFAULT_COLUMN, SPLIT_COLUMN, Member, column_of, label_columns, member_of, text_of
 from lora_perf.sources.metadata import OWN_FOLDER, read_object, rows_of
 from lora_perf.sources.parts import part_of
 from lora_perf.sources.tree import DESCRIPTION, TABLES, Tree, by_parts, parent
 
-DEFAULT_COLUMN = "category_label"
-_OTHER_COLUMNS = ("label", "class")
-_SPLIT = "split"
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """An adapter file of a folder.
-
-    Attributes:
-        path: relative to the folder.
-        label: its class as it is written.
-        split: 0 train, 1 validation, 2 test, or None where nothing says it.
-        error: why there is no label.
-    """
-
-    path: str
-    label: str | int = ""
-    split: int | None = None
-    error: LoraPerfError | None = None
 
 
 def members(folder: str, tree: Tree, label_column: str, left: frozenset[str] = frozenset()) -> list[Member]:
@@ -120,11 +99,6 @@ def alike(classes: Sequence[str]) -> list[str]:
     return [" and ".join(map(repr, names)) for names in groups.values() if len(names) > 1]
 
 
-def text_of(name: str) -> str:
-    """A name as text that can be written anywhere: one spelling of each accent, and bytes that are no UTF-8 as \\xNN."""
-    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
-
-
 # Tables of all adapters
 
 
@@ -146,7 +120,7 @@ def _of_tables(
         unneeded = frozenset(path[len(begin) :] for path in left if path.startswith(begin))
         rows = rows_of(os.path.join(folder, table), mine, unneeded)
         fix = "name the column of the labels with label_column=... (--label-column)"
-        column = _column(rows[0].entries, _label_columns(label_column), "a label column", os.path.join(folder, table), fix)
+        column = column_of(rows[0].entries, label_columns(label_column), "a label column", os.path.join(folder, table), fix)
         for row in rows:
             path = begin + row.path
             if path in left:
@@ -155,7 +129,7 @@ def _of_tables(
                 error = bad_file(os.path.join(folder, path), _missing(os.path.join(folder, path)))
                 found.append(Member(path, error=error))
                 continue
-            found.append(_member(path, row.entries, column, row.place, parts.get(where)))
+            found.append(member_of(path, row.entries, column, row.place, parts.get(where)))
     outside = [path for path in paths if path not in inside and path not in left]
     if outside:
         raise LoraPerfError(
@@ -179,7 +153,7 @@ def _missing(path: str) -> str:
 
 
 def _of_descriptions(folder: str, tree: Tree, paths: Sequence[str], label_column: str) -> list[Member]:
-    columns = _label_columns(label_column)
+    columns = label_columns(label_column)
     found: list[Member] = []
     previous = None
     for path in paths:
@@ -207,7 +181,7 @@ def _of_descriptions(folder: str, tree: Tree, paths: Sequence[str], label_column
 def _described(path: str, description: str, columns: Sequence[str]) -> Member:
     entries = read_object(description)
     fix = "name the entry of the label with label_column=... (--label-column)"
-    return _member(path, entries, _column(entries, columns, "an entry of the label", description, fix), description)
+    return member_of(path, entries, column_of(entries, columns, "an entry of the label", description, fix), description)
 
 
 # Sub-folders
@@ -258,11 +232,11 @@ def _of_partitions(folder: str, paths: Sequence[str], above: Sequence[tuple[str,
             name, _, value = part.partition("=")
             values[name] = "" if value == _NO_VALUE else text_of(urllib.parse.unquote(value))
         fix = "name the column of the labels with label_column=... (--label-column)"
-        columns = _label_columns(label_column)
-        others = [name for name in values if name != _SPLIT]
+        columns = label_columns(label_column)
+        others = [name for name in values if name != SPLIT_COLUMN]
         if label_column == DEFAULT_COLUMN and len(others) == 1:
             columns = (*columns, *others)
-        found.append(_member(path, values, _column(values, columns, "a folder of the label", folder, fix), path))
+        found.append(member_of(path, values, column_of(values, columns, "a folder of the label", folder, fix), path))
     return found
 
 
@@ -270,59 +244,3 @@ def _class_folders(path: str) -> tuple[str, ...]:
     """The folders above an adapter, without the one that is the adapter."""
     *folders, name = path.split("/")
     return tuple(folders[:-1] if name in OWN_FOLDER else folders)
-
-
-# Columns and values
-
-
-def _label_columns(label_column: str) -> tuple[str, ...]:
-    return (DEFAULT_COLUMN, *_OTHER_COLUMNS) if label_column == DEFAULT_COLUMN else (label_column,)
-
-
-def _column(row: Mapping[str, Any], columns: Iterable[str], what: str, where: str, fix: str) -> str:
-    for column in columns:
-        if column in row:
-            return column
-    raise LoraPerfError(
-        expected=f"{what} ({listed(columns)}) in {where}", found=f"the columns {listed(row) or 'of no name'}", fix=fix
-    )
-
-
-def _member(path: str, row: Mapping[str, Any], column: str, place: str, of_folder: int | None = None) -> Member:
-    """An adapter with its label and its part, which its row and its folder must agree in."""
-    label = row.get(column)
-    if not isinstance(label, str | int) or isinstance(label, bool) or label == "":
-        raise LoraPerfError(
-            expected=f"a label, text or whole number, in column {column!r} for {path} ({place})",
-            found=repr(label),
-            fix="label the adapter or leave it out",
-        )
-    written = row.get(_SPLIT)
-    part = part_of(written) if isinstance(written, str) else None
-    if (written is not None and part is None) or (None not in (of_folder, part) and of_folder != part):
-        raise LoraPerfError(
-            expected=f"train, validation or test in column 'split' for {path} ({place})",
-            found=repr(written) if part is None else f"{written!r}, and another part as the name of its folder",
-            fix="give every adapter its part, or leave the column out",
-        )
-    label = unicodedata.normalize("NFC", label) if isinstance(label, str) else label
-    return Member(path, label, of_folder if part is None else part)
-
-
-def split_of(found: Sequence[Member]) -> Tensor | None:
-    """(n,) 0 train, 1 validation, 2 test, or None where nothing says it.
-
-    Raises:
-        LoraPerfError: some adapters have a part and some have none.
-    """
-    with_part = [member.split for member in found if member.split is not None]
-    if not with_part:
-        return None
-    if len(with_part) != len(found):
-        path = next(member.path for member in found if member.split is None)
-        raise LoraPerfError(
-            expected="a part (split) of every adapter or of none",
-            found=f"{len(found) - len(with_part)} without, such as {path}",
-            fix="give every adapter its part, or leave the split out",
-        )
-    return torch.tensor(with_part)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from lora_perf import store
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.sources.classes import text_of
 from lora_perf.sources.declared import refuse_logs, shards_of
 from lora_perf.sources.folder import open_folder
 from lora_perf.sources.identity import identity
+from lora_perf.sources.members import text_of
 from lora_perf.sources.metadata import read_object
+from lora_perf.sources.openable import refuse_irregular, refuse_links, refuse_other_bytes
 from lora_perf.sources.splits import refuse_choices, refuse_part, refuse_split
 from lora_perf.sources.strays import WRITTEN_HERE, read_if_own
 from lora_perf.sources.tree import ADAPTER, PARQUET, PEFT_CONFIG, Tree, by_parts, parent, walk
@@ -74,7 +74,7 @@ def find(path: Path, split: str | None) -> Found:
     if _is_saved(tree, folder):
         found = tuple(one for one in (*tree.saved, *tree.arrow))
         _refuse_two(path, tree, f"a saved data set ({_first(tree.saved)})", tree.parquet)
-        _refuse_irregular(path, found, "a file of a saved data set")
+        refuse_irregular(path, found, "a file of a saved data set")
         return Found(path, "saved", folder, found, tree)
     refuse_logs(tree, folder)
     if tree.parquet and tree.adapters:
@@ -95,8 +95,8 @@ def _shards(path: Path, tree: Tree, split: str | None, kind: Kind, tables: Seque
     """The tables of the chosen splits; what is left alone is told."""
     shards = shards_of(tree, str(path), split, tables)
     files = tuple(one for one, _ in shards)
-    _refuse_irregular(path, files, "a parquet file" if kind == "parquet" else "a file of Arrow")
-    _refuse_links(path, files, tree)
+    refuse_irregular(path, files, "a parquet file" if kind == "parquet" else "a file of Arrow")
+    refuse_links(path, files, tree)
     for line in tree.told():
         _log.warning("%s: %s", path, line)
     return Found(path, kind, str(path), files, tree, tuple(part for _, part in shards))
@@ -156,7 +156,7 @@ def _file(path: Path) -> Found:
     if kind is None:
         raise no_zoo(path, f"a file of type {path.suffix or 'unknown'}")
     if kind != "packed":
-        _refuse_other_bytes(path.parent, [path.name])
+        refuse_other_bytes(path.parent, [path.name])
     return Found(path, kind, str(path.parent), (path.name,))
 
 
@@ -224,44 +224,6 @@ def _of_both(path: Path, tree: Tree) -> None:
     for one in tree.parquet:
         tree.leave("parquet file{s} without columns of weights", one)
     tree.parquet = []
-
-
-def _refuse_irregular(path: Path, files: Sequence[str], what: str) -> None:
-    """Refuses what would make its reader wait, or lead nowhere."""
-    _refuse_other_bytes(path, files)
-    wrong = [one for one in files if not (path / one).is_file()]
-    if wrong:
-        found = "a broken link" if (path / wrong[0]).is_symlink() else "no regular file"
-        raise LoraPerfError(expected=f"{what} at {path / wrong[0]}", found=found, fix="write or fetch it again, or remove it")
-
-
-def _refuse_other_bytes(path: Path, files: Sequence[str]) -> None:
-    for one in files:
-        whole = str(path / one)
-        if not whole.isascii() and whole.encode("utf-8", "replace") != os.fsencode(whole):
-            raise LoraPerfError(
-                expected="paths in UTF-8, since Arrow opens no others", found=whole, fix="rename the file or its folder"
-            )
-
-
-def _refuse_links(path: Path, files: Sequence[str], tree: Tree) -> None:
-    """Refuses a link to a file that is read too."""
-    links = [one for one in files if one in tree.links]
-    if not links:
-        return
-    nodes = {_node(path / one): one for one in files if one not in tree.links}
-    for one in links:
-        node = _node(path / one)
-        if node in nodes:
-            raise LoraPerfError(
-                expected=f"each shard once in {path}", found=f"{one}, a link to {nodes[node]}", fix="remove the link"
-            )
-        nodes[node] = one
-
-
-def _node(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
 
 
 def _without_own(path: Path, tree: Tree) -> None:

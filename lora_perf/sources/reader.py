@@ -16,7 +16,7 @@ from lora_perf.dialects.statements import scale_entries
 from lora_perf.errors import LoraPerfError
 from lora_perf.headers import HeaderError, bad_file, check_size, open_file, parse_header, read_text, reason, split_metadata
 from lora_perf.sources.adapter import Meaning, contradictions, meaning_of, read_scales
-from lora_perf.sources.classes import Member
+from lora_perf.sources.members import Member
 from lora_perf.sources.metadata import PEFT_WEIGHTS, read_object
 from lora_perf.sources.strays import WRITTEN_HERE, is_own
 from lora_perf.sources.tree import PEFT_CONFIG, Tree, parent

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.sources.classes import DEFAULT_COLUMN
+from lora_perf.sources.members import DEFAULT_COLUMN
 from lora_perf.sources.parts import part_of
 
 EVERY = "all"
