@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from math import sqrt
 from typing import Any
@@ -240,3 +241,37 @@ def test_one_source_that_differs_is_always_found(order: list[str], count: int, a
     alphas = dict.fromkeys(sources, alpha) | {sources[0]: alpha * factor}
     with pytest.raises(LoraPerfError, match=r"expected one scale for a; found .* by .*, .* by "):
         read_names(peft("a"), *all_stated(alphas))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["r", "lora_alpha", "a.alpha", "conv_dim"]), inner)
+    ),
+    max_leaves=6,
+)
+KEYS = (
+    "alpha",
+    "LORA_ALPHA",
+    "r",
+    "rank",
+    "use_rslora",
+    "ss_network_alpha",
+    "ss_network_dim",
+    "ss_network_args",
+    "network_alphas",
+)
+TEXTS = st.text(max_size=6) | st.sampled_from(["1e999", "nan", "-0", "٣", "1_0", "0x10", "None"]) | JSON.map(json.dumps)
+
+
+@given(
+    st.dictionaries(st.sampled_from((*KEYS, "lora_adapter_metadata", "config", "scaling")), TEXTS),
+    st.none() | JSON,
+    st.booleans(),
+)
+def test_nothing_that_metadata_hold_is_worse_than_a_refusal(metadata: dict[str, str], config: Any, alphas: bool) -> None:
+    for header in (kohya(STEM, alpha=() if alphas else None), peft("a"), {"a.lora_a": entry(6, 4), "a.lora_b": entry(4, 5)}):
+        with contextlib.suppress(LoraPerfError):
+            reading = read_names(header, metadata, config)
+            assert all(found.scale is None or isinstance(found.scale, float) for found in reading.pairs)
+            assert all(isinstance(text, str) for text in (*reading.notes, *reading.problems))
