@@ -119,15 +119,15 @@ class Inputs:
         self._observer.fitting(name, group)
         asked: dict[str, Any] = {"layers": one.layers, "train": self._split.train}
         asked |= {"seed": self._config.seed, "device": self._device}
-        folder = self._config.cache
-        before = len(list(folder.glob(f"{name}-*")))
-        begin = time.perf_counter()
-        features: Features = (
-            cached(self._zoo, name, folder, **asked) if self._config.cache_features else learn(self._zoo, name, **asked)
-        )
-        seconds = time.perf_counter() - begin
-        if not self._config.cache_features or len(list(folder.glob(f"{name}-*"))) > before:  # else they were read, not fitted
+
+        def learned(seconds: float) -> None:
             self._milliseconds[name, group] = 1e3 * seconds / len(self._zoo)
+
+        if self._config.cache_features:
+            return cached(self._zoo, name, self._config.cache, learned=learned, **asked)
+        begin = time.perf_counter()
+        features = learn(self._zoo, name, **asked)
+        learned(time.perf_counter() - begin)
         return features
 
 

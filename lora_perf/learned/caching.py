@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -29,11 +30,15 @@ def cached(
     seed: int = 42,
     device: torch.device | str = "cpu",
     dimensions: int | None = None,
+    learned: Callable[[float], object] | None = None,
 ) -> Features:
     """What `learn` gives, taken from a folder where it stands there, else learned and stored, whole or not at all.
 
     The key covers the zoo's fingerprint, the name, the layers, the train rows, the seed, the number of dimensions, the kind
     of device and the code of this room with all that it builds on. A damaged file counts as none, with a warning.
+
+    Args:
+        learned: called with the seconds that it took where the features had to be learned.
 
     Raises:
         LoraPerfError: as `learn`; or the folder cannot be written.
@@ -47,7 +52,10 @@ def cached(
         return as_features(task, one, values.to(task.device))
     if values is not None:
         count_as_absent(path, f"values of shape {tuple(values.shape)}")
+    begin = time.perf_counter()
     features = learn(zoo, name, layers=layers, train=train, seed=seed, device=device, dimensions=dimensions)
+    if learned is not None:
+        learned(time.perf_counter() - begin)
     write_values(path, key, features.values)
     return features
 

@@ -38,6 +38,16 @@ def test_the_second_time_features_are_read(random_zoo: MakeZoo, tmp_path: Path, 
     assert [path.suffix for path in (tmp_path / "new").iterdir()] == [".safetensors"]
 
 
+def test_the_seconds_are_told_where_features_had_to_be_learned(random_zoo: MakeZoo, tmp_path: Path) -> None:
+    told: list[float] = []
+    for damage in (False, False, True):
+        for path in tmp_path.iterdir() if damage else ():
+            path.write_bytes(b"")
+        cached(random_zoo(18), "pca", tmp_path, train=TRAIN, learned=told.append)
+    assert len(told) == 2
+    assert all(seconds >= 0 for seconds in told)
+
+
 def test_whatever_features_depend_on_is_in_the_key(
     random_zoo: MakeZoo, tmp_path: Path, learned: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
