@@ -11,6 +11,7 @@ import benchmarks
 _BENCHMARKS = Path(benchmarks.__file__).parent
 _PACKAGE = Path(benchmarks.__file__).parents[1] / "lora_perf"
 _COPIED = ("table.py", "corpora.py", "suite/__init__.py", "suite/today.py", "guard")
+_NEEDED = ("errors.py", "text.py", "command.py")  # of the package, by the guard itself
 
 _SPIN = """
 def spin():
@@ -63,7 +64,8 @@ class Tree:
         self.write("benchmarks/workloads.py", "from benchmarks.stages import fake\nfrom benchmarks.table import TABLE\n")
         self.write("benchmarks/stages/fake.py", _WORKLOADS.format(loops=LOOPS))
         self.write("lora_perf/__init__.py", "")
-        self.write("lora_perf/errors.py", (_PACKAGE / "errors.py").read_text())
+        for name in _NEEDED:
+            self.write(f"lora_perf/{name}", (_PACKAGE / name).read_text())
         self.work()
         self.git("init", "--quiet", "--initial-branch", "main")
         self.commit()
