@@ -19,6 +19,26 @@ from lora_perf.zoo import Zoo
 settings.register_profile("lora_perf", deadline=None)
 settings.load_profile("lora_perf")
 
+# What a shell or a CI sets for its own ends: how wide and how coloured text is, where caches are and whether there is a
+# network. Tests, and the programs that they start, say themselves what they need.
+_FOREIGN = (
+    *(
+        "COLUMNS",
+        "LINES",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "CLICOLOR",
+        "CLICOLOR_FORCE",
+        "PY_COLORS",
+        "TTY_COMPATIBLE",
+        "TTY_INTERACTIVE",
+    ),
+    *("MPLBACKEND", "MATPLOTLIBRC", "PYTHONWARNINGS", "PYTHONUTF8", "PYTHONIOENCODING", "LORA_PERF_CORPORA"),
+)
+for _name in [name for name in os.environ if name in _FOREIGN or name.startswith("HF_")]:
+    del os.environ[_name]
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 MakeZoo = Callable[..., Zoo]
 # Two modules of rank 2: 2*3 + 4*2 + 2*5 + 1*2 = 26 parameters.
 SHAPES = (
@@ -28,12 +48,32 @@ SHAPES = (
     ("unet.mid_block.attn2.to_v.lora.up.weight", (1, 2)),
 )
 
+WORKERS = 2  # more gain little: the two longest files take half of the time
+
+
+def _asks_for_benchmarks(config: pytest.Config) -> bool:
+    asked = ("only", "enable", "autosave", "save", "compare", "json")
+    return any(getattr(config.option, f"benchmark_{name}", None) for name in asked)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """The whole suite is divided among workers, file by file; a part of it, benchmarks and a debugger have one process.
+
+    `-n` says otherwise, and without pytest-xdist (`-p no:xdist`) there is nothing to say.
+    """
+    option = config.option
+    if getattr(option, "numprocesses", 0) is not None:  # given, or no such plugin
+        return
+    whole = {Path(argument).resolve() for argument in config.args} == {Path(__file__).parent}
+    if whole and not (_asks_for_benchmarks(config) or option.usepdb or option.collectonly):
+        option.numprocesses, option.dist = WORKERS, "loadfile"
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Plain `pytest` calls each workload once; only a run that asks for benchmarks times them."""
-    asked = [f"benchmark_{name}" for name in ("only", "enable", "autosave", "save", "compare", "json")]
-    if not any(getattr(config.option, name, None) for name in asked):
+    if not _asks_for_benchmarks(config):
         config.option.benchmark_disable = True
 
 
