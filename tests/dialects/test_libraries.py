@@ -168,16 +168,20 @@ def test_a_file_of_a_model_of_its_own_means_the_updates_by_its_metadata(unet: An
 
 
 def test_a_file_of_a_pipeline_without_metadata_has_scale_one_as_diffusers_loads_it(unet: Any, tmp_path: Path) -> None:
-    from diffusers import StableDiffusionPipeline
+    from diffusers import StableDiffusionPipeline, __version__
     from diffusers.utils import convert_state_dict_to_diffusers
 
     layers = convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(unet))
     StableDiffusionPipeline.save_lora_weights(tmp_path, unet_lora_layers=layers)
+    if tuple(map(int, __version__.split(".")[:2])) < (0, 42):
+        pytest.skip(f"diffusers {__version__} gives modules of another rank another scale than 1 (0.39 does, 0.42 does not)")
     unet.delete_adapters("default")
     unet.load_lora_adapter(tmp_path / "pytorch_lora_weights.safetensors", prefix="unet")
     assert_same(read(tmp_path / "pytorch_lora_weights.safetensors")[1], unet_updates(unet))
 
 
+# PEFT before 0.21 asks the Hub for the configuration of a model of no name, and says that it found none.
+@pytest.mark.filterwarnings("ignore:Could not find a config file in")
 def test_a_text_encoder_beside_the_unet_keeps_its_own_scale(unet: Any, tmp_path: Path) -> None:
     from diffusers import StableDiffusionPipeline
     from diffusers.utils import convert_state_dict_to_diffusers
