@@ -63,6 +63,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     `-n` says otherwise, and without pytest-xdist (`-p no:xdist`) there is nothing to say.
     """
     option = config.option
+    if hasattr(config, "workerinput"):  # xdist asks its workers too: each would start workers of its own, without end
+        return
     if getattr(option, "numprocesses", 0) is not None:  # given, or no such plugin
         return
     whole = {Path(argument).resolve() for argument in config.args} == {Path(__file__).parent}
