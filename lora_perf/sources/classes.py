@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import unicodedata
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ def members(folder: str, tree: Tree, label_column: str, left: frozenset[str] = f
         return _of_tables(folder, chosen, parts, tree.adapters, label_column, left)
     if tree.described and not tree.described.isdisjoint(map(parent, paths)):
         return _of_descriptions(folder, tree, paths, label_column)
-    return _of_folders(folder, paths, label_column)
+    return _of_folders(folder, paths, label_column, _own_folders(tree, paths))
 
 
 def declared(tree: Tree, paths: Sequence[str]) -> bool:
@@ -187,8 +188,8 @@ def _described(path: str, description: str, columns: Sequence[str]) -> Member:
 # Sub-folders
 
 
-def _of_folders(folder: str, paths: Sequence[str], label_column: str) -> list[Member]:
-    above = [_class_folders(path) for path in paths]
+def _of_folders(folder: str, paths: Sequence[str], label_column: str, own: Set[str]) -> list[Member]:
+    above = [_class_folders(path, own) for path in paths]
     if all(parts and all("=" in part for part in parts) for parts in above):
         return _of_partitions(folder, paths, above, label_column)
     if label_column != DEFAULT_COLUMN:
@@ -240,7 +241,21 @@ def _of_partitions(folder: str, paths: Sequence[str], above: Sequence[tuple[str,
     return found
 
 
-def _class_folders(path: str) -> tuple[str, ...]:
+def _own_folders(tree: Tree, paths: Sequence[str]) -> set[str]:
+    """The folders of a single adapter, whatever its name, and its configuration: each is the adapter, and no class."""
+    counts = Counter(map(parent, paths)) if tree.configs else Counter[str]()
+    return {inner for inner in tree.configs if counts[inner] == 1}
+
+
+def _class_folders(path: str, own: Set[str]) -> tuple[str, ...]:
     """The folders above an adapter, without the one that is the adapter."""
     *folders, name = path.split("/")
-    return tuple(folders[:-1] if name in OWN_FOLDER else folders)
+    if name in OWN_FOLDER:
+        return tuple(folders[:-1])
+    # A single folder is the class; beside a part of a split the other one is.
+    named = parent(path) in own and len(folders) > 1 and not (len(folders) == 2 and any(map(_is_part, folders)))
+    return tuple(folders[:-1] if named else folders)
+
+
+def _is_part(name: str) -> bool:
+    return part_of(name) is not None

@@ -39,6 +39,24 @@ def test_a_renamed_file_of_peft_keeps_the_configuration_beside_it(tmp_path: Path
     assert_close(found_updates(zoo, 1), expected, rtol=1e-6, atol=1e-6)
 
 
+def test_a_renamed_file_in_a_folder_of_its_own_has_the_class_above_as_one_of_pefts_own_name(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        for i in range(2):
+            save(tmp_path / label / f"run{i}" / f"style{i}.safetensors", tensors(factors(i), "peft"))
+            config(tmp_path / label / f"run{i}", r=2, lora_alpha=16)
+    zoo = lora_perf.load(tmp_path)
+    assert ([zoo.classes[label] for label in zoo.labels], zoo.split) == (["cat", "cat", "dog", "dog"], None)
+    assert_close(zoo.scales, torch.full((4, 3), 8.0))
+
+
+def test_a_configuration_in_a_class_of_a_part_leaves_both(tmp_path: Path) -> None:
+    for part, label in (("train", "cat"), ("train", "dog"), ("test", "cat")):
+        save(tmp_path / part / label / "style.safetensors", tensors(factors(), "peft"))
+        config(tmp_path / part / label, r=2, lora_alpha=16)
+    zoo = lora_perf.load(tmp_path)
+    assert ([zoo.classes[label] for label in zoo.labels], zoo.split.tolist()) == (["cat", "cat", "dog"], [2, 0, 0])
+
+
 def test_one_configuration_beside_several_adapters_is_refused(tmp_path: Path) -> None:
     for i in range(2):
         save(tmp_path / "cat" / f"{i}.safetensors", tensors(factors(i), "peft"))
