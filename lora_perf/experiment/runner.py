@@ -31,6 +31,7 @@ from lora_perf.profiling import StageClock
 from lora_perf.provenance import machine, versions
 from lora_perf.representations import REPRESENTATIONS
 from lora_perf.sources import load, locate, open_located
+from lora_perf.sources.members import text_of
 from lora_perf.sources.paths import Found
 from lora_perf.split import Split, absent_classes, make_split, refuse_unlearnable
 from lora_perf.standardise import ConstantFeaturesError
@@ -69,12 +70,19 @@ def open_zoo(config: ExperimentConfig, *, anew: bool = False) -> Zoo:
     packed = packed_path(config, found)
     if packed is not None and packed.exists() and not anew:
         try:
-            return store.open_packed(packed)
+            return _named(store.open_packed(packed), found)
         except LoraPerfError as error:
             count_as_absent(packed, error.found)
     if found is None:
         return load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
     return open_located(found, label_column=config.label_column, skip_bad=config.skip_bad)
+
+
+def _named(zoo: Zoo, found: Found | None) -> Zoo:
+    """A packed zoo whose adapters are called by the paths of the files that it was made of, where all of them are in it."""
+    if found is not None and found.kind == "adapters" and len(found.tree.adapters) == len(zoo):
+        zoo.names = [path if path.isascii() else text_of(path) for path in found.tree.adapters]
+    return zoo
 
 
 def preprocess(config: ExperimentConfig) -> Path:

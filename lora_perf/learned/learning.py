@@ -55,7 +55,7 @@ def learn(
         row = int((~torch.isfinite(values)).any(dim=1).nonzero()[0])
         raise LoraPerfError(
             expected=f"weights whose {name} fits float32",
-            found=f"features of adapter {row} that overflow",
+            found=f"features of {zoo.called(row)} that overflow",
             fix="leave the adapter out: its entries are larger than those of any working adapter",
         )
     return as_features(task, one, values)

@@ -98,10 +98,11 @@ class Task:
         place, column = (int(x) for x in bad[0])
         row = int(rows[place])
         layer = next(one for one in self.layers if one.start <= columns.start + column < one.stop)
+        kind = "NaN" if bool(found[place, column].isnan()) else "infinity"
         raise LoraPerfError(
             expected="finite weights",
-            found=f"{'NaN' if bool(found[place, column].isnan()) else 'infinity'} in adapter {row}, layer {layer.name}",
-            fix="leave the adapter out or train it again",
+            found=f"{kind} in {self.zoo.called(row)}, layer {layer.name}",
+            fix="leave the adapter out (--skip-bad) or train it again",
         )
 
 

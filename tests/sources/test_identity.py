@@ -137,6 +137,15 @@ def test_labels_of_yesterday_are_not_used(tmp_path: Path) -> None:
     assert not zoo.source.mapped
 
 
+def test_a_packed_folder_calls_its_adapters_by_their_files(tmp_path: Path) -> None:
+    folder = tmp_path / "loras"
+    zoo_folder(folder)
+    runner.preprocess(config(folder))
+    zoo = runner.open_zoo(config(folder))
+    assert zoo.source.mapped
+    assert zoo.names == lora_perf.load(folder).names
+
+
 def test_packing_inside_the_folder_of_the_data_is_done_once(tmp_path: Path) -> None:
     zoo_folder(tmp_path)
     inside = ExperimentConfig(dataset=str(tmp_path), output_dir=tmp_path / "results")
