@@ -18,6 +18,7 @@ from torch import Tensor
 from lora_perf.atomic import replacing
 from lora_perf.headers import HeaderError, open_file, parse_header, read_text
 
+FORMAT = "lora_perf features 1"  # by which readers of adapters know that a file is none
 _log = logging.getLogger(__name__)
 
 
@@ -32,7 +33,7 @@ def write_values(path: Path, key: str, values: Tensor) -> None:
     """
     array = np.ascontiguousarray(values.detach().cpu().numpy())
     header = {
-        "__metadata__": {"key": key, "checksum": _sum_of_values(key, array)},
+        "__metadata__": _metadata(key, array),
         "values": {"dtype": "F32", "shape": list(array.shape), "data_offsets": [0, array.nbytes]},
     }
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -60,7 +61,7 @@ def read_values(path: Path, key: str) -> Tensor | None:
                 raise HeaderError("the end of the file")
         if header.metadata.get("key") != key:
             raise HeaderError("the values of another key")
-        if header.metadata.get("checksum") != _sum_of_values(key, values):
+        if header.metadata != _metadata(key, values):
             raise HeaderError("other content than was written (its checksum differs)")
     except FileNotFoundError:
         return None
@@ -107,6 +108,10 @@ def read_record(path: Path, key: str) -> Any | None:
 def count_as_absent(path: Path, found: str) -> None:
     """Says that a file is not used."""
     _log.warning("%s is not used and made anew: found %s", path, found)
+
+
+def _metadata(key: str, values: NDArray[np.float32]) -> dict[str, str]:
+    return {"format": FORMAT, "key": key, "checksum": _sum_of_values(key, values)}
 
 
 def _sum_of_values(key: str, values: NDArray[np.float32]) -> str:
