@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isclose, isfinite, sqrt
 from typing import Any
 
@@ -32,14 +33,15 @@ _VARIED = re.compile(r"(^|_)(dims?|alphas?|pattern)$|^rs_?lora$")
 
 def scale_entries(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The entries of the metadata that `read_statements` looks at: the others mean nothing to the reading of a file."""
-    return tuple(sorted((key, value) for key, value in metadata.items() if _speaks(key.lower(), value)))
+    # A LoraConfig may stand as JSON under any key.
+    found = [item for item in metadata.items() if _speaks(item[0]) or (item[1][:1] == "{" and '"lora_alpha"' in item[1])]
+    return tuple(sorted(found))
 
 
-def _speaks(key: str, value: str) -> bool:
-    """Whether an entry may speak of a scale: by its key, or as a LoraConfig that was written as JSON under whatever key."""
-    if key in _KNOWN or (value[:1] == "{" and '"lora_alpha"' in value):
-        return True
-    return ("alpha" in key or "scal" in key) and _UNKNOWN.fullmatch(key) is not None
+@lru_cache(maxsize=4096)
+def _speaks(key: str) -> bool:
+    """Whether a key may speak of a scale. Files of one trainer share their keys."""
+    return key.lower() in _KNOWN or _UNKNOWN.fullmatch(key.lower()) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def _renamed(meaning: Meaning, names: Mapping[str, str]) -> tuple[Meaning, NDArr
         tuple(meaning.ranks[i] for i in order),
         meaning.scales[order],
         tuple((places[i], entry) for i, entry in meaning.alphas),
-        tuple((places[i], claim) for i, claim in meaning.claims),
+        meaning.claims and replace(meaning.claims, modules=np.array([places[i] for i in meaning.claims.modules.tolist()])),
     )
     return changed, np.array(order)
 
