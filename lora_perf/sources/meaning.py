@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -34,6 +34,11 @@ class Meaning:
     pairs: tuple[Pair, ...]
     _entries: Mapping[str, TensorEntry]
     _metadata: Mapping[str, str]
+
+    @property
+    def tensors(self) -> Collection[str]:
+        """The columns that are the tensors of the adapters."""
+        return self._entries.keys()
 
     def read(self, metadata: Mapping[str, str]) -> Reading:
         """What the columns mean as the tensors of a file with these metadata beside those of the schema.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,7 @@ def scales_of(meaning: Meaning, shards: Sequence[Shard], where: str) -> Tensor |
     """
     if not meaning.pairs:
         return None
-    names = [name for name in _statements(shards) if _is_stated(name, shards)]
+    names = [name for name in _statements(shards, meaning.tensors) if _is_stated(name, shards)]
     _check_ranks(meaning.pairs, [name for name in names if name.lower() in _RANKS], shards, where)
     n = sum(shard.rows for shard in shards)
     alphas = {pair.alpha: _alphas(pair.alpha, shards) for pair in meaning.pairs if pair.alpha is not None}
@@ -85,13 +85,14 @@ def _alphas(name: str, shards: Sequence[Shard]) -> Numbers:
     return values
 
 
-def _statements(shards: Sequence[Shard]) -> list[str]:
-    """The columns whose names are those of metadata that speak of a rank or a scale.
+def _statements(shards: Sequence[Shard], tensors: Collection[str]) -> list[str]:
+    """The columns whose names are those of metadata that speak of a rank or a scale, and not of tensors.
 
     Raises:
         LoraPerfError: a shard lacks one that others have.
     """
-    names = dict.fromkeys(name for shard in shards for name, _ in scale_entries(dict.fromkeys(shard.columns, "")))
+    others = [name for shard in shards for name in shard.columns if name not in tensors]
+    names = [name for name, _ in scale_entries(dict.fromkeys(others, ""))]
     for name in names:
         missing = [shard.where for shard in shards if name not in shard.columns]
         if missing:
@@ -100,7 +101,7 @@ def _statements(shards: Sequence[Shard]) -> list[str]:
                 found=f"none in {listed(missing, 3)}",
                 fix="make the shards agree",
             )
-    return list(names)
+    return names
 
 
 def _is_stated(name: str, shards: Sequence[Shard]) -> bool:

@@ -143,6 +143,23 @@ def test_alpha_columns_are_scales_as_in_files(tmp_path: Path) -> None:
     assert_same_updates(zoo, lora_perf.load(as_folder(tmp_path / "zoo", values)))
 
 
+def test_alphas_that_differ_from_row_to_row_are_used_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    n = 1500  # more than there may be statements for whole adapters
+    columns = {DOWN: nested(normal(n, 1, 2), ("list", "list")), UP: nested(normal(n, 2, 1), ("list", "list"))}
+    alphas = np.arange(1, n + 1, dtype="float32")
+    with caplog.at_level(logging.WARNING):
+        zoo = zoo_of(table_of({**columns, "unet.mid_block.attn1.to_q.alpha": pa.array(alphas)}))
+    assert zoo.scales is not None
+    assert_array_equal(zoo.scales[:, 0].numpy(), alphas)
+    assert caplog.text == ""
+
+
+def test_too_many_statements_for_whole_adapters_are_refused() -> None:
+    table = table_of({DOWN: lists(*[GOOD] * 1500), UP: lists(*[GOOD] * 1500), "alpha": pa.array(np.arange(1500.0))})
+    with pytest.raises(LoraPerfError, match="at most 1,000 different scales in the columns alpha; found more before row 1000"):
+        zoo_of(table)
+
+
 def test_alpha_columns_of_parquet_are_scales(tmp_path: Path) -> None:
     pq.write_table(as_table(kohya_with_alphas()), tmp_path / "zoo.parquet", row_group_size=3)
     zoo = lora_perf.load(tmp_path / "zoo.parquet")
