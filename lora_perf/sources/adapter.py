@@ -106,9 +106,10 @@ def meaning_of(header: Header, config: Mapping[str, Any] | None, unclear: str | 
             _check_dtype(pair.alpha, entries[pair.alpha].dtype, _ALPHAS | _FLOAT8)
         for name in filter(None, (pair.down_scale, pair.up_scale)):
             _check_dtype(name, entries[name].dtype, ("F32", "F16", "BF16"))
-    scales = np.array([1 / pair.rank if pair.scale is None else pair.scale for pair in pairs])
-    if not (np.abs(scales) <= np.finfo(np.float32).max).all():
-        pair = pairs[int(np.argmax(np.abs(scales)))]
+    scales = [1 / pair.rank if pair.scale is None else pair.scale for pair in pairs]
+    largest = max(map(abs, scales))
+    if largest > np.finfo(np.float32).max:
+        pair = pairs[list(map(abs, scales)).index(largest)]
         raise LoraPerfError(
             expected=f"a scale of {pair.module} that a float32 holds",
             found=f"{pair.scale:g}",
@@ -120,7 +121,7 @@ def meaning_of(header: Header, config: Mapping[str, Any] | None, unclear: str | 
         header.end - header.begin,
         tuple((pair.module, pair.up_shape[0], pair.down_shape[1]) for pair in pairs),
         tuple(pair.rank for pair in pairs),
-        scales,
+        np.array(scales),
         tuple((i, entries[pair.alpha]) for i, pair in enumerate(pairs) if pair.alpha is not None),
         _claims(reading, entries),
     )

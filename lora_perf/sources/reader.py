@@ -80,7 +80,7 @@ class Reader:
                 meaning = self._meaning(text, status.st_size, member.path)
                 check_size(status.st_size, begin + meaning.nbytes)
                 scales = read_scales(meaning, descriptor, begin)
-                problems = contradictions(meaning, scales)
+                problems = contradictions(meaning, scales) if meaning.claims else ()
             finally:
                 os.close(descriptor)
         except OSError as error:
