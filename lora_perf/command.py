@@ -38,8 +38,10 @@ def begin() -> None:
     if _started().partition(".")[0] not in _PACKAGES:
         return
     with suppress(OSError):
-        while os.open(os.devnull, os.O_RDWR) <= 2:  # a file that got the number of a closed stream would get its text
-            pass
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        while descriptor <= 2:  # a file that got the number of a closed stream would get its text
+            descriptor = os.open(os.devnull, os.O_RDWR)
+        os.close(descriptor)
     for number in _ENDINGS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _leave)
