@@ -108,7 +108,7 @@ def meaning_of(header: Header, config: Mapping[str, Any] | None, unclear: str | 
             _check_dtype(name, entries[name].dtype, ("F32", "F16", "BF16"))
     scales = [1 / pair.rank if pair.scale is None else pair.scale for pair in pairs]
     largest = max(map(abs, scales))
-    if largest > np.finfo(np.float32).max:
+    if largest > float(np.finfo(np.float32).max):
         pair = pairs[list(map(abs, scales)).index(largest)]
         raise LoraPerfError(
             expected=f"a scale of {pair.module} that a float32 holds",
