@@ -121,9 +121,16 @@ def _by_name(name: str, source: str | Path, label_column: str, split: str | None
         return open_hub(name, label_column, split, name)
     raise LoraPerfError(
         expected=f"a path, a Hub id, an embedded zoo ({listed(EMBEDDED)}) or a Hub alias ({listed(ALIASES)})",
-        found=f"{name!r}, which is none",
+        found=f"{name!r}, which is {'a link that leads nowhere' if _is_link(source) else 'none'}",
         fix="check the spelling of the path",
     )
+
+
+def _is_link(source: str | Path) -> bool:
+    try:
+        return os.path.islink(os.path.expanduser(source))
+    except ValueError:  # a name that no path can have
+        return False
 
 
 def _of_object(source: Any, label_column: str, split: str | None) -> Zoo:

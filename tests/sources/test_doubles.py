@@ -59,6 +59,12 @@ def test_loops_and_broken_links_of_other_files_are_no_matter(tmp_path: Path) -> 
     assert names(tmp_path) == FOUR
 
 
+def test_a_link_that_leads_nowhere_is_said(tmp_path: Path) -> None:
+    (tmp_path / "zoo").symlink_to("nowhere")
+    with pytest.raises(LoraPerfError, match=r"zoo', which is a link that leads nowhere; check the spelling"):
+        lora_perf.load(tmp_path / "zoo")
+
+
 @pytest.mark.parametrize("name", ["0 (1)", "0(2)", "0 - Copy", "0 copy", "Copy of 0", "0 - Copy (2)", "0 - Kopie"])
 def test_a_copy_of_an_adapter_is_refused(name: str, tmp_path: Path) -> None:
     zoo_folder(tmp_path)
