@@ -13,7 +13,6 @@ import fcntl
 import os
 import platform
 import re
-import secrets
 import shutil
 import stat
 import time
@@ -254,7 +253,7 @@ def _link(descriptor: int, path: Path) -> str | None:
 
 
 def _part_name(path: Path) -> str:
-    return str(path.parent / f".{path.name[:50]}.{secrets.token_hex(4)}.part")
+    return str(path.parent / f".{path.name[:50]}.{os.urandom(4).hex()}.part")
 
 
 def _synchronise(descriptor: int) -> None:

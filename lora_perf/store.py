@@ -249,7 +249,8 @@ def _checksum(metadata: Mapping[str, str], entries: Mapping[str, Any], small: Ma
     told = {name: value for name, value in metadata.items() if name != "checksum"}
     digest = xxhash.xxh3_128(json.dumps([told, entries], sort_keys=True).encode())
     for name in sorted(small):
-        digest.update(name.encode() + np.ascontiguousarray(small[name]).tobytes())
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(small[name]).data)
     return digest.hexdigest()
 
 

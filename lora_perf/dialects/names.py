@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lora_perf.dialects.kohya import dotted
 from lora_perf.names import XLABS, Factor, Side, alpha_base, parse_factor
@@ -36,6 +37,7 @@ class Part:
     known: bool = True
 
 
+@lru_cache(maxsize=1 << 12)  # the adapters of a zoo have the same names, more than once each
 def parse_part(name: str) -> Part | None:
     """The place of a factor of a LoRA by its tensor's name, or None for any other tensor."""
     factor = parse_factor(name)

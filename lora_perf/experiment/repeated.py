@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from lora_perf.errors import listed
@@ -50,14 +51,17 @@ def repeated(zoo: Zoo, split: Split) -> Repeated:
     """
     if split.resubstitution:
         return Repeated((), 0, ())
-    first: dict[bytes, int] = {}
-    for row in torch.cat([split.train, split.validation]).tolist():
-        first.setdefault(_key(zoo, row), row)
-    pairs = [(row, first[key]) for row in split.test.tolist() if (key := _key(zoo, row)) in first]
+    keys = _keys(zoo)
+    learned = torch.cat([split.train, split.validation]).tolist()
+    first = {keys[row]: row for row in reversed(learned)}
+    pairs = [(row, first[keys[row]]) for row in split.test.tolist() if keys[row] in first]
     other = sum(int(zoo.labels[row]) != int(zoo.labels[same]) for row, same in pairs)
     return Repeated(tuple(pairs), other, tuple((zoo.called(row), zoo.called(same)) for row, same in pairs))
 
 
-def _key(zoo: Zoo, row: int) -> bytes:
-    tables = [table[row].numpy().tobytes() for table in (zoo.scales, zoo.ranks) if table is not None]
-    return b"".join([zoo.row_hashes[row].tobytes(), *tables])
+def _keys(zoo: Zoo) -> list[bytes]:
+    """(n) the bytes of all that makes an adapter, its weights as their hash: those of the same adapters are equal."""
+    tables = [zoo.row_hashes, *(table.numpy() for table in (zoo.scales, zoo.ranks) if table is not None)]
+    together = np.concatenate([np.ascontiguousarray(table).view(np.uint8) for table in tables], axis=1)
+    keys: list[bytes] = together.view(f"V{together.shape[1]}")[:, 0].tolist()
+    return keys

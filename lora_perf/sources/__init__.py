@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from lora_perf import store
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.sources.finite import without_non_finite
 from lora_perf.sources.hub import ALIASES, is_hub_id, open_hub
 from lora_perf.sources.members import DEFAULT_COLUMN
-from lora_perf.sources.paths import Found, find, open_found
 from lora_perf.sources.splits import refuse_choices
 from lora_perf.zoo import Zoo
 from lora_perf.zoos import EMBEDDED
 
 if TYPE_CHECKING:
     from typing import TypeAlias
+
+    from lora_perf.sources.paths import Found
 
     Source: TypeAlias = str | Path | Zoo | Any  # Any: datasets.Dataset or DatasetDict, whose library is imported on use
 
@@ -55,7 +55,7 @@ def load(source: Source, *, label_column: str = DEFAULT_COLUMN, split: str | Non
         return open_located(found, label_column=label_column, split=split, skip_bad=skip_bad)
     else:
         zoo = _by_name(str(source), source, label_column, split)
-    return without_non_finite(zoo) if skip_bad else zoo
+    return _finite(zoo) if skip_bad else zoo
 
 
 def locate(source: str | Path, split: str | None = None) -> Found | None:
@@ -68,6 +68,8 @@ def locate(source: str | Path, split: str | None = None) -> Found | None:
     path = Path(os.path.expanduser(source))  # as it is where there is no such user
     if not name or name in EMBEDDED or name in ALIASES or not os.path.exists(path):  # False for a path that cannot be
         return None
+    from lora_perf.sources.paths import find  # with all readers of files, which embedded zoos do without
+
     return find(path, split)
 
 
@@ -77,8 +79,10 @@ def open_located(found: Found, *, label_column: str = DEFAULT_COLUMN, split: str
     Raises:
         LoraPerfError: as `load`.
     """
+    from lora_perf.sources.paths import open_found
+
     zoo = open_found(found, label_column, split, skip_bad)
-    return without_non_finite(zoo) if skip_bad else zoo
+    return _finite(zoo) if skip_bad else zoo
 
 
 def pack(
@@ -92,6 +96,12 @@ def pack(
     target = Path(os.path.expanduser(path))
     store.write(load(source, label_column=label_column, split=split, skip_bad=skip_bad), target)
     return target
+
+
+def _finite(zoo: Zoo) -> Zoo:
+    from lora_perf.sources.finite import without_non_finite
+
+    return without_non_finite(zoo)
 
 
 def _by_name(name: str, source: str | Path, label_column: str, split: str | None) -> Zoo:

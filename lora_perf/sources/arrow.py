@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
@@ -96,7 +97,7 @@ class ArrowRows(RowSource):
                 values = table[column]
                 chunks += nested_chunks(column, values, numbers[done : done + len(values)], shapes[column])
                 done += len(values)
-            bounds = tuple(np.cumsum([0, *(chunk.rows for chunk in chunks)]).tolist())
+            bounds = tuple(accumulate((chunk.rows for chunk in chunks), initial=0))
             by_bounds[bounds].append((layer, chunks))
         self._columns = [(np.asarray(bounds), columns) for bounds, columns in by_bounds.items()]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -64,6 +64,7 @@ def read_columns(schema: pa.Schema) -> Columns:
         raise LoraPerfError(
             expected="names of columns in UTF-8", found=str(error), fix="write or fetch the data set again"
         ) from None
+    stated: dict[str, bytes] = {}
     for field in schema:
         part = parse_part(field.name)
         if part is not None and part.dialect == MLX:
@@ -76,6 +77,8 @@ def read_columns(schema: pa.Schema) -> Columns:
             if not is_nested_float(field.type):
                 raise _no_floats(field)
             weights[field.name] = part
+            if (own := field.metadata) is not None and b"shape" in own:
+                stated[field.name] = own[b"shape"]
         elif parse_alpha(field.name) is not None:
             alphas.append(field.name)
         elif is_nested_float(field.type):
@@ -99,8 +102,9 @@ def read_columns(schema: pa.Schema) -> Columns:
         )
     if not weights:
         raise _no_weights(schema)
-    declared = _declared(schema, weights)
-    metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in (schema.metadata or {}).items()}
+    own_metadata = schema.metadata or {}
+    declared = _declared(own_metadata, weights, stated)
+    metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in own_metadata.items()}
     return Columns(weights, tuple(alphas), tuple(others), declared, dict(scale_entries(metadata)))
 
 
@@ -140,18 +144,19 @@ def _no_weights(schema: pa.Schema) -> LoraPerfError:
     )
 
 
-def _declared(schema: pa.Schema, names: Iterable[str]) -> dict[str, tuple[int | None, ...]]:
-    """The shapes that columns declare: `shape` of their own metadata, or those of Array2D to 5D of `datasets`."""
+def _declared(
+    metadata: Mapping[bytes, bytes], names: Iterable[str], stated: Mapping[str, bytes]
+) -> dict[str, tuple[int | None, ...]]:
+    """The shapes that columns declare: those `stated` as `shape` in their own metadata, or Array2D to 5D of `datasets`."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
         features = {}
     found = {}
     for name in names:
         try:
-            own = schema.field(name).metadata
-            if own is not None and b"shape" in own:
-                shape = json.loads(own[b"shape"])
+            if name in stated:
+                shape = json.loads(stated[name])
             elif str(features[name]["_type"]).startswith("Array"):
                 shape = features[name]["shape"]
             else:

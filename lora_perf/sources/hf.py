@@ -59,7 +59,7 @@ def _part(data: Any, where: str) -> Part:
     indices = None
     if data._indices is not None:  # the mapping that select, shuffle and train_test_split leave; no public name
         indices = data._indices.column(0).to_numpy().astype(np.int64)
-    features = data.features
+    features = data.info.features  # not `data.features`, a deep copy that takes longer than all else here
 
     def class_names(column: str) -> list[str] | None:
         feature = features.get(column)

@@ -34,6 +34,7 @@ class Meaning:
     pairs: tuple[Pair, ...]
     _entries: Mapping[str, TensorEntry]
     _metadata: Mapping[str, str]
+    _plain: Reading | None
 
     @property
     def tensors(self) -> Collection[str]:
@@ -54,6 +55,8 @@ class Meaning:
                     found=f"{value} in its column and {known} in the metadata of the table",
                     fix="remove the statement that is wrong",
                 )
+        if self._plain is not None and not (metadata or self._metadata):
+            return self._plain
         return read_names(self._entries, {**self._metadata, **metadata})
 
     def in_order(self, pairs: Iterable[Pair]) -> list[Pair]:
@@ -83,6 +86,7 @@ def _meaning(columns: Columns, shapes: dict[str, Shape], where: str) -> Meaning:
     entries = {name: TensorEntry("F32", shape) for name, shape in matrices.items()}
     entries |= {name: TensorEntry("F32", (1,)) for name in (*columns.alphas, *columns.others)}
     pairs: tuple[Pair, ...] = ()
+    reading: Reading | None = None
     if any(count > 1 for count in Counter((part.dialect, part.shared) for part in columns.weights.values()).values()):
         # What shapes and names mean depends on no metadata; those may be incomplete without the columns of each row.
         reading = read_names(entries)
@@ -109,7 +113,7 @@ def _meaning(columns: Columns, shapes: dict[str, Shape], where: str) -> Meaning:
         places[pair.down], places[pair.up] = (pair.module, "down"), (pair.module, "up")
         flat[pair.down], flat[pair.up] = pair.down_shape, pair.up_shape
     layout = Layout((f"{places[name][0]}.lora.{places[name][1]}.weight", flat[name]) for name in columns.weights)
-    meaning = Meaning(layout, tuple(columns.weights), pairs, entries, columns.metadata)
+    meaning = Meaning(layout, tuple(columns.weights), pairs, entries, columns.metadata, reading)
     return replace(meaning, pairs=tuple(meaning.in_order(pairs)))
 
 

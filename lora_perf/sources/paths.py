@@ -12,7 +12,6 @@ from typing import Any, Literal
 from lora_perf import store
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.sources.declared import refuse_logs, shards_of
-from lora_perf.sources.folder import open_folder
 from lora_perf.sources.identity import identity
 from lora_perf.sources.members import text_of
 from lora_perf.sources.metadata import read_object
@@ -136,6 +135,8 @@ def open_found(found: Found, label_column: str, split: str | None, skip_bad: boo
         files = [Path(found.folder, one) for one in found.files]
         root = None if found.path.is_file() else found.path
         return reader(files, label_column=label_column, name=found.name, root=root, parts=found.parts)
+    from lora_perf.sources.folder import open_folder
+
     refuse_split(split, f"the adapter files in {found.path}")
     zoo = open_folder(found.folder, found.tree, label_column=label_column, name=found.name, skip_bad=skip_bad)
     if zoo is None:
