@@ -124,8 +124,8 @@ def _enter(folder: str, waiting: list[str], tree: Tree, linked: list[str]) -> li
                         tree.links.add(path)
                 elif entry.is_dir():
                     (linked if entry.is_symlink() else waiting).append(path)
-                    if lower in TABLES:  # whoever reads it says what is wrong
-                        tree.tables.append(path)
+                    if lower in (PEFT_CONFIG, DESCRIPTION, *TABLES):  # whoever reads it says what is wrong
+                        _take_other(tree, inner, lower, path)
                 elif lower.endswith(PARQUET):
                     tree.parquet.append(path)
                     if entry.is_symlink():

@@ -16,17 +16,25 @@ from typing import Literal, TypeAlias
 import torch
 import tyro
 
-from tests.campaign import crowds, disks, kills, mutants, report
+from tests.campaign import crowds, disks, kills, report
 from tests.campaign.campaign import Trial, Verdict, carry_out
+from tests.campaign.inputs import changed_input
 from tests.campaign.outcomes import Outcome
 from tests.campaign.places import Place
 from tests.campaign.planted import FAULTS, Planted
+from tests.campaign.states import changed_behind_a_cache, changed_state
 from tests.campaign.workbench import Bench, build
+
+
+def _mutant(bench: Bench, place: Place) -> Outcome:
+    (kind,) = place.random.choices((changed_input, changed_state, changed_behind_a_cache), (50, 35, 15))
+    return kind(bench, place)
+
 
 Part: TypeAlias = Literal["kill", "mutant", "round", "disk"]
 RUNS: dict[str, Callable[[Bench, Place], Outcome]] = {
     "kill": kills.trial,
-    "mutant": mutants.trial,
+    "mutant": _mutant,
     "round": crowds.trial,
     "disk": disks.trial,
 }

@@ -99,7 +99,7 @@ def _tensor(path: Path, root: Path, random: Random) -> str:
     elif what == "zero":
         tensor.zero_()
     elif what == "transposed":
-        tensor = tensor.T.contiguous()
+        tensor = tensor.T.contiguous() if tensor.ndim == 2 else tensor
     elif what == "flat":
         tensor = tensor.flatten()
     elif what == "wider":

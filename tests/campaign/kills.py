@@ -32,7 +32,7 @@ def trial(bench: Bench, place: Place) -> Outcome:
             ended = place.start(["lora_perf.experiment", *command.arguments], "ended", kill=kill)
         else:
             ended = place.run(command.work, "ended", kill=kill, prepare=None if figures else without_figures)
-        _check_end(ended, kill, cold or (kill.seconds or 1) < 0.1)
+        _check_end(ended, kill, cold or kill.twice or (kill.seconds or 1) < 0.1)
         _check_whole(place, command)
     again = place.run(command.work, "again", prepare=None if figures else without_figures)
     try:
@@ -63,7 +63,8 @@ def _moment(command: Command, cold: bool, place: Place) -> Kill:
     number = random.choices((signal.SIGKILL, signal.SIGTERM, signal.SIGINT), (6, 2, 2))[0]
     events = command.cold_events if cold else command.events
     if cold or random.random() < 0.7:
-        return Kill(number, event=random.randint(2, events + 1), after=random.random() < 0.5)
+        twice = not cold and number != signal.SIGKILL and random.random() < 0.2
+        return Kill(number, event=random.randint(2, events + 1), after=random.random() < 0.5, twice=twice)
     return Kill(number, seconds=random.uniform(0, 1.1 * command.seconds))
 
 

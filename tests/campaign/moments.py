@@ -8,11 +8,13 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 from typing import Any
 
 _FILE_EVENTS = frozenset(
     ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.truncate", "os.utime")
 )
+_BETWEEN = 0.03  # seconds between two signals
 _LOCK_EVENTS = frozenset(("fcntl.flock", "fcntl.lockf"))
 
 
@@ -25,12 +27,22 @@ class Moment:
         event: before which of the events, counted from 1.
         after: right after that event instead.
         imports: count imports too, from the first one inside the package on.
+        twice: send it again a little later, as people press Ctrl-C.
     """
 
-    def __init__(self, folder: str, signal_number: int = 0, event: int = 0, *, after: bool = False, imports: bool = False):
+    def __init__(
+        self,
+        folder: str,
+        signal_number: int = 0,
+        event: int = 0,
+        *,
+        after: bool = False,
+        imports: bool = False,
+        twice: bool = False,
+    ) -> None:
         self.count = 0
         self._folder, self.signal, self._event = folder, signal_number, event
-        self._after, self._imports, self._inside = after, imports, False
+        self._after, self._imports, self._inside, self._twice = after, imports, False, twice
         self._process = os.getpid()
         sys.addaudithook(self._hear)
 
@@ -50,10 +62,14 @@ class Moment:
             if self._after:
                 sys.setprofile(self._send)
             else:
-                os.kill(self._process, self.signal)
+                self._send()
 
     def _send(self, *_: object) -> None:
         sys.setprofile(None)
+        if self._twice:
+            timer = threading.Timer(_BETWEEN, os.kill, (self._process, self.signal))
+            timer.daemon = True
+            timer.start()
         os.kill(self._process, self.signal)
 
     def _is_below(self, path: Any) -> bool:

@@ -122,7 +122,10 @@ def _other_content(path: Path, root: Path, random: Random) -> str:
 @mutation(weight=8)
 def _other_kind(path: Path, root: Path, random: Random) -> str:
     kind = random.choice(("a FIFO", "a socket", "a folder", "a full folder", "a loop of links", "a broken link", "a device"))
-    path.unlink()
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
     if kind == "a FIFO":
         os.mkfifo(path)
     elif kind == "a socket":
@@ -224,7 +227,7 @@ def _linked(path: Path, root: Path, random: Random) -> str:
 
 @mutation()
 def _folder_renamed(path: Path, root: Path, random: Random) -> str:
-    if path.parent == root:
+    if path.parent == root or not root.is_dir():
         raise NotHere
     place = path.parent.with_name(random.choice(("train", "test", "cat-like", "_temporary", ".hidden", "[/]", "CAT", "0")))
     if place.exists():

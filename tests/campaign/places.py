@@ -85,7 +85,7 @@ def _content(path: Path) -> Any:
         if path.suffix == ".csv":
             rows = list(csv.DictReader(io.StringIO(path.read_text())))
             return [{key: value for key, value in row.items() if not _is_volatile(key)} for row in rows]
-    except ValueError:
+    except (ValueError, RecursionError):
         return "damaged"
     return "there"
 
@@ -126,7 +126,7 @@ def compare(
     for path, content in expected.items():
         if path in found and found[path] != content and not ignore(path):
             raise Fault(
-                Outcome.DIFFERENT, f"{what}: {path} is not that of an undisturbed run: {_difference(found[path], content)}"
+                Outcome.DIFFERENT, f"{what}: {path} is not that of an undisturbed run: {difference(found[path], content)}"
             )
 
 
@@ -140,16 +140,16 @@ def is_earlier(path: str) -> bool:
     return path.startswith("out/earlier/")
 
 
-def _difference(found: Any, expected: Any, place: str = "") -> str:
+def difference(found: Any, expected: Any, place: str = "") -> str:
     """The first place where two contents differ."""
     if isinstance(found, dict) and isinstance(expected, dict):
         for key in {**found, **expected}:
             if found.get(key) != expected.get(key):
-                return _difference(found.get(key), expected.get(key), f"{place}.{key}")
+                return difference(found.get(key), expected.get(key), f"{place}.{key}")
     if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
         for i, (one, other) in enumerate(zip(found, expected, strict=True)):
             if one != other:
-                return _difference(one, other, f"{place}[{i}]")
+                return difference(one, other, f"{place}[{i}]")
     return f"{place} is {str(found)[:80]} where {str(expected)[:80]} is right"
 
 

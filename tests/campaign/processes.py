@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_perf import command
 from tests.campaign.moments import Moment
 from tests.campaign.outcomes import Ended
 
@@ -29,11 +30,12 @@ class Kill:
     seconds: float | None = None
     event: int = 0
     after: bool = False
+    twice: bool = False
 
     def __str__(self) -> str:
         if self.seconds is not None:
             return f"{self.signal.name} after {self.seconds:.3f} s"
-        return f"{self.signal.name} {'after' if self.after else 'before'} event {self.event}"
+        return f"{self.signal.name} {'twice ' * self.twice}{'after' if self.after else 'before'} event {self.event}"
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,15 @@ class Running:
     def wait(self, limit: float, kill: Kill | None = None) -> Ended:
         """How it ends; it is stopped at the limit."""
         begin = time.monotonic()
-        sent = kill is None or kill.seconds is None
-        while not (self.logs / "ready").exists() and time.monotonic() < begin + limit:
-            time.sleep(_POLL)
-        begin = time.monotonic()
+        ready = sent = False
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 break
+            if not ready and _text(self.logs / "ready"):
+                ready, begin = True, time.monotonic()
             passed = time.monotonic() - begin
-            if not sent and kill is not None and passed >= (kill.seconds or 0):
+            if ready and not sent and kill is not None and kill.seconds is not None and passed >= kill.seconds:
                 os.kill(self.pid, kill.signal)
                 sent = True
             if passed > limit:
@@ -103,7 +104,7 @@ def fork(
     status = 1
     try:
         _redirect(logs)
-        events = os.open(logs / "events", os.O_WRONLY | os.O_CREAT)
+        events, ready = (os.open(logs / name, os.O_WRONLY | os.O_CREAT) for name in ("events", "ready"))
         os.chdir(folder)
         if user is not None:
             os.setgroups([])
@@ -114,10 +115,10 @@ def fork(
         at_event = kill is not None and kill.seconds is None
         moment = None
         if kill is not None and at_event:
-            moment = Moment(str(folder), kill.signal, kill.event, after=kill.after)
+            moment = Moment(str(folder), kill.signal, kill.event, after=kill.after, twice=kill.twice)
         elif count:
             moment = Moment(str(folder))
-        os.close(os.open(logs / "ready", os.O_CREAT | os.O_WRONLY))
+        os.write(ready, b"ready")
         status = _outcome(work)
         if moment is not None:
             os.write(events, str(moment.count).encode())
@@ -129,8 +130,8 @@ def fork(
 
 def _redirect(logs: Path) -> None:
     """Standard streams as a program has them that was started with its output in files."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # as the package leaves them when it is imported
-        signal.signal(number, lambda number, _: os._exit(128 + number))
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, command._leave)  # as `python -m` has it once the package is imported
     for number, name in ((1, "out"), (2, "err")):
         file = os.open(logs / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, number)
@@ -179,6 +180,6 @@ def start(arguments: list[str], folder: Path, logs: Path, *, kill: Kill | None =
             stdout=out,
             stderr=err,
         )
-    (logs / "ready").touch()
+    (logs / "ready").write_text("ready")
     process.returncode = 0  # waited for by its number, as the forks are
     return Running(process.pid, logs)

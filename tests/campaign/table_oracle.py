@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,18 @@ import pyarrow.parquet as pq
 from tests.campaign.adapter_oracle import LABEL, Refused, Row, Rows, data_files, label
 from tests.sources.adapters import MODULES, names
 
-_SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
+_SHARD = re.compile(r"-(\d+)-of-(\d+)\.(parquet|arrow)$")
 _FACTORS = frozenset(name for module in MODULES for name in names(module, "diffusers"))
 
 
 def read_parquet(folder: Path) -> Rows:
     """What a folder of shards says: all of it, where it is one whole set."""
-    known = {path.resolve(): path for path in reversed(list(data_files(folder))) if path.suffix.lower() == ".parquet"}
+    known = {os.path.realpath(path): path for path in reversed(list(data_files(folder))) if path.suffix.lower() == ".parquet"}
     shards = sorted(known.values())  # a link to one of them is no other
+    shards = [path for path in shards if path.name.startswith("train")] or shards  # whose names say of what split they are
     if not shards:
         raise Refused("no shard")
-    numbered = [match for path in shards if (match := _SHARD.search(path.name))]
-    totals = {(path.parent, match[2]) for path in shards if (match := _SHARD.search(path.name))}
-    numbers = sorted(int(match[1]) for match in numbered)
-    if numbered and (len(totals) > 1 or len(numbered) < len(shards) or numbers != list(range(int(numbered[0][2])))):
-        raise Refused("no whole set of shards")
+    _refuse_part_of_a_set(shards)
     found: Rows = []
     for path in shards:
         try:
@@ -51,7 +49,21 @@ def read_parquet(folder: Path) -> Rows:
     return found
 
 
+def _refuse_part_of_a_set(shards: Sequence[Path]) -> None:
+    """Shards whose names say how many there are: all of them, once, and no others."""
+    numbered = [(path.parent, match) for path in shards if (match := _SHARD.search(path.name))]
+    totals = {(parent, match[2]) for parent, match in numbered}
+    numbers = sorted(int(match[1]) for _, match in numbered)
+    if numbered and (len(totals) > 1 or len(numbered) < len(shards) or numbers != list(range(int(numbered[0][1][2])))):
+        raise Refused("no whole set of shards")
+
+
 def read_saved(folder: Path) -> Rows:
+    """What `save_to_disk` left: as `datasets` reads it, or all its Arrow files where what describes them is gone."""
+    if not any(path.name == "state.json" for path in data_files(folder)):
+        shards = [path for path in data_files(folder) if path.suffix == ".arrow"]
+        _refuse_part_of_a_set(shards)
+        return [row for path in shards for row in _of_table(_stream(path))]
     try:
         data = datasets.load_from_disk(folder)
     except Exception as error:  # whatever a damaged folder makes datasets raise
@@ -64,6 +76,18 @@ def read_saved(folder: Path) -> Rows:
         return _of_table(data.data.table)
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise Refused(str(error)) from None
+
+
+def _stream(path: Path) -> pa.Table:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise Refused("no file")
+        with pa.ipc.open_stream(path.read_bytes()) as reader:
+            table = reader.read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        raise Refused(str(error)) from None
+    return table
 
 
 def read_feather(path: Path) -> Rows:

@@ -221,6 +221,15 @@ def test_a_pipe_in_the_place_of_a_description_makes_nobody_wait(name: str, tmp_p
         lora_perf.load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "cat/metadata.json", "cat/adapter_config.json"])
+def test_a_folder_in_the_place_of_a_description_is_no_silence(name: str, tmp_path: Path) -> None:
+    """What it would say, a scale or a class, is not known."""
+    save(tmp_path / "cat" / "adapter_model.safetensors", tensors(factors(), "peft"))
+    (tmp_path / name).mkdir()
+    with pytest.raises(LoraPerfError, match=r"a readable .*; found (a folder|no regular file|Is a directory)"):
+        lora_perf.load(tmp_path)
+
+
 def test_a_pipe_as_a_source_makes_nobody_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "zoo.parquet")
     with pytest.raises(LoraPerfError, match=r"found no file and no folder \(a pipe, a socket or a device\)"):

@@ -1,4 +1,4 @@
-"""One thing is changed in a zoo on disk or in a finished state: right numbers, or one line."""
+"""One thing is changed in a zoo on disk: the numbers that an oracle reads there, or one line."""
 
 from __future__ import annotations
 
@@ -16,41 +16,29 @@ from lora_perf.command import exit_status
 from lora_perf.experiment.__main__ import main as experiment
 from lora_perf.inspect.__main__ import main as inspect
 from lora_perf.layout import Module
+from lora_perf.terminal import warnings_to_stderr
 from tests.campaign.adapter_oracle import Refused
 from tests.campaign.contents import MUTATIONS
 from tests.campaign.forms import FORMS, Form
 from tests.campaign.mutations import Mutation, NotHere
 from tests.campaign.outcomes import Fault, Outcome
-from tests.campaign.places import Place, all_but, compare, copy, is_earlier, snapshot
+from tests.campaign.places import Place, all_but, compare, copy
 from tests.campaign.processes import NOBODY
-from tests.campaign.workbench import Bench, Command, arguments_of, without_figures
+from tests.campaign.workbench import Bench, arguments_of, without_figures
 from tests.sources.adapters import found_updates
 
 _TIMES = "experiment.log"
 _RESULTS = ("out/results.json", "out/results.csv")
 
 
-def trial(bench: Bench, place: Place) -> Outcome:
-    """Inputs and states in turn."""
-    return _state(bench, place) if place.random.random() < 0.4 else _input(bench, place)
-
-
-# Inputs
-
-
-def _input(bench: Bench, place: Place) -> Outcome:
+def changed_input(bench: Bench, place: Place) -> Outcome:
     random = place.random
-    form = random.choice(FORMS)
-    template = bench.forms[form.name]
-    path = place.folder / template.name
-    if form.is_file:
-        shutil.copy2(template, path)
-    else:
-        copy(template, path)
+    form = random.choices(FORMS, [3 if one.name == "packed file" else 1 for one in FORMS])[0]
+    path = source_in(bench, form, place)
     place.what = form.name
-    changes = _mutate(path, random, place)
+    changes = mutate(path, random, place)
     harmless = all(one.harmless for one in changes)
-    user = _owner(place, changes)
+    user = owner_of(place, changes)
     inspected = place.run(lambda: inspect([path.name]), "inspect", user=user).check(0, 1, 2, what="inspect")
     loaded = _load(path, place, user)
     if form.name == "packed file":
@@ -74,7 +62,18 @@ def _input(bench: Bench, place: Place) -> Outcome:
     return outcome
 
 
-def _mutate(path: Path, random: Random, place: Place) -> list[Mutation]:
+def source_in(bench: Bench, form: Form, place: Place) -> Path:
+    """A zoo of a form in the place of a trial."""
+    template = bench.forms[form.name]
+    path = place.folder / template.name
+    if form.is_file:
+        shutil.copy2(template, path)
+    else:
+        copy(template, path)
+    return path
+
+
+def mutate(path: Path, random: Random, place: Place) -> list[Mutation]:
     """Changes one thing, seldom two, below a path or the file itself."""
     done: list[Mutation] = []
     for _ in range(random.choices((1, 2), (6, 1))[0]):
@@ -94,7 +93,7 @@ def _mutate(path: Path, random: Random, place: Place) -> list[Mutation]:
     return done
 
 
-def _owner(place: Place, changes: list[Mutation]) -> int | None:
+def owner_of(place: Place, changes: list[Mutation]) -> int | None:
     """Another user, where this one may do everything and permissions were changed."""
     if os.getuid() != 0 or all(one.name != "no_permission" for one in changes):
         return None
@@ -124,7 +123,11 @@ def _load(path: Path, place: Place, user: int | None) -> dict[str, np.ndarray] |
         np.savez(target, labels=labels, updates=np.array(updates), norms=np.array(frobenius))
         return 0
 
-    ended = place.run(lambda: exit_status(work), "load", user=user)
+    def told() -> int:
+        with warnings_to_stderr():
+            return work()
+
+    ended = place.run(lambda: exit_status(told), "load", user=user)
     if ended.check(0, 2, what="load") == 2:
         return None
     with np.load(target) as found:
@@ -208,68 +211,3 @@ def _packed(bench: Bench, place: Place, path: Path, inspected: int, user: int | 
 def _said(place: Place, step: str) -> str:
     (path,) = place.logs.glob(f"* {step}/err")
     return path.read_text(errors="replace").strip()[-300:]
-
-
-# States
-
-
-def _state(bench: Bench, place: Place) -> Outcome:
-    """A finished state in which one file was changed, and mostly without its finished cells, so that caches are read."""
-    random = place.random
-    command = bench.commands[random.choice(("experiment", "from packed"))]
-    copy(bench.folder / "references" / command.name, place.folder)
-    place.what = f"state of {command.name}"
-    files = [path for path in sorted(place.folder.rglob("*")) if path.is_file() and path.name != _TIMES]
-    file = random.choice(files) if random.random() < 0.95 else place.folder / "out" / _TIMES
-    if file.parent.name != "cells" and random.random() < 0.7:
-        shutil.rmtree(place.folder / "out" / "cells")
-        place.what += " without cells"
-    before = file.relative_to(place.folder).as_posix()
-    change, said = _change(file, place.folder, random)
-    place.what += f"; {change.name} of {before}: {said}"
-    user = _owner(place, [change])
-    changed = snapshot(place.folder) if user is None else {}
-    ended = place.run(command.work, "again", user=user, prepare=without_figures)
-    status = ended.check(0, 2, what="the run on it")
-    _unlock(place.folder)
-    after = snapshot(place.folder)
-    left = [path for path in after if path not in {**changed, **command.reference} and not is_earlier(path) and user is None]
-    if left:
-        raise Fault(Outcome.LEFT, f"the run on it left {', '.join(sorted(left)[:5])}")
-    if status == 2:
-        if before.endswith((".safetensors", ".json")) and _is_content(change):
-            raise Fault(Outcome.STUCK, f"a damaged {before} is no reason to stop: {ended.lines[0]}")
-        return Outcome.REFUSED
-    _compare_state(place, command, changed, after)
-    return Outcome.RECOMPUTED if after.get(before) != changed.get(before) else Outcome.SAME
-
-
-def _is_content(change: Mutation) -> bool:
-    """Whether a change left a regular file in its place, only with another content."""
-    return change.name in ("flipped_bit", "truncated", "longer", "zeroed_block", "other_content", "json_value", "swapped")
-
-
-def _change(file: Path, root: Path, random: Random) -> tuple[Mutation, str]:
-    while True:
-        one = random.choices(MUTATIONS, [each.weight for each in MUTATIONS])[0]
-        if one.name in ("stray", "foreign", "nothing", "tensor", "column", "line_twice", "folder_renamed"):
-            continue
-        try:
-            return one, one.change(file, root, random)
-        except (NotHere, OSError, ValueError, struct.error):
-            continue
-
-
-def _compare_state(place: Place, command: Command, changed: dict[str, object], after: dict[str, object]) -> None:
-    """Raises Fault where results are not those of an undisturbed run, or another file is neither right nor as it was."""
-    for path, content in command.reference.items():
-        if path in _RESULTS or (path in after and after[path] not in (content, changed.get(path), "there")):
-            compare(place.folder, {path: content}, "the run on it", ignore=all_but(path))
-
-
-def _unlock(folder: Path) -> None:
-    for inner, folders, files in os.walk(folder):
-        for name in (".", *folders, *files):
-            path = os.path.join(inner, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o755)
