@@ -28,11 +28,12 @@ _BITS = {
     **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
 }
 _PICKLE = "a pickle (a file of torch.save under another name), which is never unpickled"
+_LFS = b"version https://git-lfs"
 # How other files begin that people find under this name. A safetensors file begins with a length, then "{".
 _BEGINNINGS = {
     b"PK\x03\x04": _PICKLE,
     **{bytes((0x80, protocol)): _PICKLE for protocol in range(2, 6)},
-    b"version https://git-lfs": "a pointer of Git LFS, not the file itself",
+    _LFS: "a pointer of Git LFS, not the file itself",
     b"\x1f\x8b": "a gzip archive",
     b"\x28\xb5\x2f\xfd": "a zstd archive",
     b"BZh": "a bzip2 archive",
@@ -49,7 +50,7 @@ _BEGINNINGS = {
     b"%PDF": "a PDF",
 }
 _CURES = {
-    b"version https://git-lfs": "fetch the content with `git lfs pull`, or with `hf download`",
+    _LFS: "fetch the content with `git lfs pull`, or with `hf download`",
     b"PK\x03\x04": "convert it with the program that wrote it, in an environment that you trust",
 }
 
@@ -158,6 +159,16 @@ def read_text(descriptor: int, size: int, guess: int = 1 << 15) -> bytes:
     if len(start) < 8 + length:
         raise HeaderError("the end of the file in its header")
     return start[8 : 8 + length]
+
+
+def refuse_page(data: bytes) -> None:
+    """
+    Raises:
+        HeaderError: a text that is meant as a table or a configuration is what stands in the place of a file that is elsewhere.
+    """
+    begin = data[:512].lstrip()
+    if begin.startswith(_LFS) or re.match(rb"<(!doctype html|html|head|body|\?xml)", begin, re.IGNORECASE):
+        _refuse_other_kind(begin)
 
 
 def _refuse_other_kind(start: bytes) -> None:

@@ -19,13 +19,13 @@ from lora_perf.headers import read_header
 from lora_perf.inspect.findings import FileFacts, Finding
 from lora_perf.sources.adapter import SIZES, layout_of
 from lora_perf.sources.agreeing import align
-from lora_perf.sources.classes import alike, declared, encode, members
+from lora_perf.sources.classes import alike, declared, encode, leave_others, members
 from lora_perf.sources.doubles import refuse_checkpoints
 from lora_perf.sources.folder import FolderRows, read_all
 from lora_perf.sources.members import Member, split_of
 from lora_perf.sources.metadata import read_object
 from lora_perf.sources.reader import WHOLE_ADAPTER, Opened
-from lora_perf.sources.tree import PEFT_CONFIG, Tree, parent
+from lora_perf.sources.tree import Tree, parent
 from lora_perf.zoo import SPLIT_NAMES, Zoo
 
 Modules = tuple[tuple[str, int, int], ...]
@@ -64,6 +64,8 @@ def open_files(
     problems: list[Finding] = []
     files = read_all(folder, tree, progress)
     bad = frozenset(path for path, one in files.items() if not isinstance(one, Opened))
+    if not single:
+        leave_others(folder, tree, label_column)
     found, split = _members(folder, tree, label_column, single, bad, problems)
     opened: list[Opened] = []
     for member in found:
@@ -164,7 +166,7 @@ def _config_kinds(folder: str, tree: Tree, path: str) -> tuple[str, ...]:
     if parent(path) not in tree.configs:
         return ()
     try:
-        config = read_object(os.path.join(folder, parent(path), PEFT_CONFIG))
+        config = read_object(os.path.join(folder, tree.configs[parent(path)]))
     except LoraPerfError:
         return ()
     return mlx_kinds(config) if is_mlx(config) else config_kinds(config)

@@ -119,9 +119,10 @@ def _adapter_files(found: Found, split: str | None) -> tuple[str, Tree, bool] | 
     path = os.path.abspath(found.path)
     if found.kind == "packed" and not read_if_own(path):
         folder, name = os.path.split(path)
-        configs = {""} if os.path.exists(os.path.join(folder, PEFT_CONFIG)) else set()
-        others = [other for other in os.listdir(folder) if other != name and other.lower().endswith(ADAPTER)]
-        return folder, Tree(adapters=[name], configs=configs, others={"": len(others)}), True
+        beside = sorted(os.listdir(folder))
+        configs = [other for other in beside if other.lower() == PEFT_CONFIG]
+        others = [other for other in beside if other != name and other.lower().endswith(ADAPTER)]
+        return folder, Tree(adapters=[name], configs={"": configs[-1]} if configs else {}, others={"": len(others)}), True
     if found.kind != "adapters":
         return None
     refuse_split(split, f"the adapter files in {found.path}")

@@ -54,8 +54,8 @@ def members(folder: str, tree: Tree, label_column: str, left: frozenset[str] = f
         return _of_tables(folder, {"": tables[""][0]}, {}, tree.adapters, label_column, left)
     if parts:
         chosen = {where: tables[where][0] for where in parts}
-        return _of_tables(folder, chosen, parts, tree.adapters, label_column, left)
-    if tree.described and not tree.described.isdisjoint(map(parent, paths)):
+        return _of_tables(folder, chosen, parts if len(parts) > 1 else {}, tree.adapters, label_column, left)
+    if tree.described and not tree.described.keys().isdisjoint(map(parent, paths)):
         return _of_descriptions(folder, tree, paths, label_column)
     return _of_folders(folder, paths, label_column, _own_folders(tree, paths))
 
@@ -63,7 +63,20 @@ def members(folder: str, tree: Tree, label_column: str, left: frozenset[str] = f
 def declared(tree: Tree, paths: Sequence[str]) -> bool:
     """Whether metadata name the adapters one by one, so that each is meant."""
     tables = any(parent(path) == "" or part_of(parent(path)) is not None for path in tree.tables)
-    return tables or (bool(tree.described) and not tree.described.isdisjoint(map(parent, paths)))
+    return tables or (bool(tree.described) and not tree.described.keys().isdisjoint(map(parent, paths)))
+
+
+def leave_others(folder: str, tree: Tree, label_column: str) -> None:
+    """Leaves each metadata.json alone that lies beside several adapters and names no label: it describes their folder."""
+    counts = Counter(map(parent, tree.adapters)) if tree.described else Counter[str]()
+    for inner, path in [item for item in tree.described.items() if counts[item[0]] > 1]:
+        try:
+            entries = read_object(os.path.join(folder, path))
+        except LoraPerfError:
+            continue  # whoever needs it says so
+        if entries.keys().isdisjoint(label_columns(label_column)):
+            del tree.described[inner]
+            tree.leave(f"{DESCRIPTION} beside several adapters and without a label", path)
 
 
 def encode(values: Sequence[str | int]) -> tuple[Tensor, list[str]]:
@@ -209,10 +222,15 @@ def _of_folders(folder: str, paths: Sequence[str], label_column: str, own: Set[s
     for count, what in ((0, "no sub-folder"), (2, "several sub-folders")):
         wrong = [path for path, parts in zip(paths, above, strict=True) if min(len(parts), 2) == count]
         if wrong:
+            if not count and any("/" in path for path in wrong):
+                what = "no folder of a class (their own folder is the adapter itself)"
+            common = os.path.commonpath([os.path.dirname(path) for path in paths])
+            nearer = f"give the path of {os.path.join(folder, common)} if its folders are the classes, " if common else ""
+            fix = "move them (class/adapter.safetensors), or write a metadata.csv with the columns file_name and label"
             raise LoraPerfError(
                 expected=f"the class of each adapter in {folder} as the name of its one sub-folder",
                 found=f"{what} above {len(wrong)} of {len(above)} ({listed(wrong, 3)})",
-                fix="move them (class/adapter.safetensors), or write a metadata.csv with the columns file_name and label",
+                fix=nearer * (count == 2) + fix,
             )
     names = dict.fromkeys(parts[0] for parts in above)
     if all(part_of(name) is not None for name in names):
@@ -250,7 +268,7 @@ def _own_folders(tree: Tree, paths: Sequence[str]) -> set[str]:
 def _class_folders(path: str, own: Set[str]) -> tuple[str, ...]:
     """The folders above an adapter, without the one that is the adapter."""
     *folders, name = path.split("/")
-    if name in OWN_FOLDER:
+    if name.lower() in OWN_FOLDER:
         return tuple(folders[:-1])
     # A single folder is the class; beside a part of a split the other one is.
     named = parent(path) in own and len(folders) > 1 and not (len(folders) == 2 and any(map(_is_part, folders)))

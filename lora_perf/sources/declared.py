@@ -19,7 +19,7 @@ from lora_perf.text import counted
 _DECLARED = re.compile(
     r"^(?P<stem>.*?)[-_.]?(?P<index>\d+)[-_]of[-_](?P<total>\d+)(?P<rest>.*)\.(?:parquet|arrow|feather|ipc)$", re.IGNORECASE
 )
-_SNAPSHOT = re.compile(r"(?:^|/)snapshots/([^/]+)/")
+_SNAPSHOT = re.compile(r"(?P<repository>(?:^|^.*/)snapshots)/(?P<name>[^/]+)/")
 _COLUMN = "split="  # how a partition names a split
 _log = logging.getLogger(__name__)
 
@@ -117,13 +117,17 @@ def refuse_logs(tree: Tree, folder: str) -> None:
 
 def refuse_snapshots(paths: Iterable[str], folder: str) -> None:
     """Refuses several snapshots of one repository in the cache of the Hub."""
-    snapshots = sorted({match[1] for path in paths if (match := _SNAPSHOT.search(path))})
-    if len(snapshots) > 1:
-        raise LoraPerfError(
-            expected=f"one snapshot in {folder}",
-            found=f"{len(snapshots)}, which are versions of the same rows: {listed(snapshots, 3)}",
-            fix="give the path of one of them (.../snapshots/NAME)",
-        )
+    snapshots: dict[str, set[str]] = {}
+    for path in paths:
+        if "snapshots/" in path and (match := _SNAPSHOT.match(path)):
+            snapshots.setdefault(match["repository"], set()).add(match["name"])
+    for where, names in snapshots.items():
+        if len(names) > 1:
+            raise LoraPerfError(
+                expected=f"one snapshot in {os.path.join(folder, where).removesuffix('/snapshots')}",
+                found=f"{len(names)}, which are versions of the same rows: {listed(sorted(names), 3)}",
+                fix="give the path of one of them (.../snapshots/NAME), or keep one",
+            )
 
 
 def _refuse_copies(paths: Sequence[str], folder: str) -> None:

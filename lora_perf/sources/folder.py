@@ -20,13 +20,13 @@ from lora_perf.headers import HeaderError, open_file
 from lora_perf.layout import Layout
 from lora_perf.sources.adapter import layout_of
 from lora_perf.sources.agreeing import agreeing
-from lora_perf.sources.classes import alike, declared, encode, members
+from lora_perf.sources.classes import alike, declared, encode, leave_others, members
 from lora_perf.sources.declared import refuse_snapshots
 from lora_perf.sources.doubles import refuse_checkpoints, same_copies
 from lora_perf.sources.members import Member, split_of, text_of
 from lora_perf.sources.plan import Plan
 from lora_perf.sources.reader import NoAdapterError, Opened, Reader
-from lora_perf.sources.tree import PEFT_CONFIG, Tree, by_parts, parent
+from lora_perf.sources.tree import Tree, by_parts, parent
 from lora_perf.zoo import FloatRows, RowSource, Skipped, Zoo
 
 _log = logging.getLogger(__name__)
@@ -62,11 +62,14 @@ def open_folder(folder: str, tree: Tree, *, label_column: str, name: str, skip_b
     files = _usable(folder, tree, refuse)
     if not files and not skipped:
         return None
+    leave_others(folder, tree, label_column)
     if not declared(tree, list(files)):
         refuse_checkpoints(list(files), folder)
-    found = members(folder, tree, label_column, frozenset(one.path for one in skipped))
-    for line in tree.told():
-        _log.warning("%s: %s", folder, line)
+    try:
+        found = members(folder, tree, label_column, frozenset(one.path for one in skipped))
+    finally:  # what is left alone may be why there is no class
+        for line in tree.told():
+            _log.warning("%s: %s", folder, line)
     opened = agreeing(list(_labelled(found, files, refuse)), folder, refuse)
     if not opened:
         raise LoraPerfError(
@@ -103,6 +106,7 @@ def read_all(folder: str, tree: Tree, progress: Callable[[int], object] | None =
     """
     reader = Reader(folder, tree)
     seen: dict[tuple[int, int], str] = {}
+    hard: list[str] = []
     found: dict[str, Opened | LoraPerfError] = {}
     # Links last, so that a file is known by its own name.
     for path in [*(path for path in tree.adapters if path not in tree.links), *sorted(tree.links & set(tree.adapters))]:
@@ -111,10 +115,12 @@ def read_all(folder: str, tree: Tree, progress: Callable[[int], object] | None =
             if path in tree.links and one.node in seen:
                 raise LoraPerfError(
                     expected=f"each adapter once in {folder}",
-                    found=f"{path}, a link to {seen[one.node]}",
+                    found=f"{path}, a link to {'the file of ' * (seen[one.node] in tree.links)}{seen[one.node]}",
                     fix="remove the link",
                 )
-            if path not in tree.links:
+            if one.node in seen:
+                hard.append(path)
+            else:
                 seen[one.node] = path
             found[path] = one
         except NoAdapterError as kind:
@@ -124,6 +130,8 @@ def read_all(folder: str, tree: Tree, progress: Callable[[int], object] | None =
         if progress is not None:
             progress(1)
     tree.adapters = [path for path in tree.adapters if path in found]
+    if hard:
+        _log.warning("%s: another name (a hard link) of an adapter that is read too: %s", folder, listed(hard, 3))
     for path, original in same_copies(folder, tree.adapters).items():
         if isinstance(found[path], Opened):
             found[path] = LoraPerfError(
@@ -137,10 +145,10 @@ def read_all(folder: str, tree: Tree, progress: Callable[[int], object] | None =
 
 def _leave_configs(tree: Tree) -> None:
     """Notes configurations above adapters that have none of their own: whose they are, nothing says."""
-    for inner in sorted(tree.configs.difference(map(parent, tree.adapters))):
+    for inner in sorted(tree.configs.keys() - set(map(parent, tree.adapters))):
         above = f"{inner}/" if inner else ""
         if any(path.startswith(above) and parent(path) not in tree.configs for path in tree.adapters):
-            tree.leave("configuration{s} beside no adapter", above + PEFT_CONFIG)
+            tree.leave("configuration{s} beside no adapter", tree.configs[inner])
 
 
 def _usable(folder: str, tree: Tree, refuse: Callable[[str, LoraPerfError], None]) -> dict[str, Opened]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.headers import HeaderError, open_file, reason
+from lora_perf.headers import HeaderError, open_file, reason, refuse_page
 from lora_perf.sources.tree import ADAPTER, parent
 from lora_perf.text import counted
 
@@ -144,13 +144,13 @@ class _Places:
             inner, _, name = path.rpartition("/")
             forms.setdefault(_plain(path), []).append(path)
             forms.setdefault(_plain(path[: -len(ADAPTER)]), []).append(path)
-            if inner and (name in OWN_FOLDER or beside[inner] == 1):
+            if inner and (name.lower() in OWN_FOLDER or beside[inner] == 1):
                 forms.setdefault(_plain(inner), []).append(path)
         return forms
 
 
 def _plain(path: str) -> str:
-    return unicodedata.normalize("NFC", path).casefold()
+    return unicodedata.normalize("NFC", path).casefold().strip()
 
 
 def read_text_file(path: str) -> str:
@@ -158,12 +158,13 @@ def read_text_file(path: str) -> str:
 
     Raises:
         OSError: it cannot be read.
-        HeaderError: it is no regular file.
+        HeaderError: it is no regular file, or a pointer or a page of the web in its place.
         UnicodeDecodeError: it is no text.
     """
     descriptor, _ = open_file(path)
     with os.fdopen(descriptor, "rb") as file:
         data = file.read()
+    refuse_page(data)
     # Spreadsheets begin a file with a byte order mark.
     return data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
 
@@ -178,15 +179,17 @@ def read_object(path: str) -> dict[str, Any]:
         entries = json.loads(read_text_file(path))
     except OSError as error:
         raise damaged(path, reason(error, path)) from None
-    except (ValueError, RecursionError) as error:  # a HeaderError is a ValueError too
+    except HeaderError as error:
+        raise damaged(path, str(error), error.fix) from None
+    except (ValueError, RecursionError) as error:
         raise damaged(path, str(error)) from None
     if not isinstance(entries, dict):
         raise damaged(path, f"a {type(entries).__name__}, no JSON object")
     return entries
 
 
-def damaged(path: str, found: str) -> LoraPerfError:
-    return LoraPerfError(expected=f"a readable {path}", found=found, fix="repair or remove it")
+def damaged(path: str, found: str, fix: str = "repair or remove it") -> LoraPerfError:
+    return LoraPerfError(expected=f"a readable {path}", found=found, fix=fix)
 
 
 def _csv(path: str) -> list[dict[str, Any]]:
@@ -194,10 +197,10 @@ def _csv(path: str) -> list[dict[str, Any]]:
     first = text.split("\n", 1)[0]
     delimiter = max(_DELIMITERS, key=first.count) if any(mark in first for mark in _DELIMITERS) else ","
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter, skipinitialspace=True)
         columns = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
-        rows = list(reader)
+        rows = [{name: _stripped(value) for name, value in row.items()} for row in reader]
     except csv.Error as error:
         raise damaged(path, str(error)) from None
     twice = [name for name, count in Counter(columns).items() if count > 1]
@@ -210,7 +213,13 @@ def _csv(path: str) -> list[dict[str, Any]]:
                 found=f"{len(columns) + len(row[None])}",
                 fix="put values that hold the delimiter in quotes",
             )
+    while rows and not any(rows[-1].values()):  # as spreadsheets leave them
+        rows.pop()
     return rows
+
+
+def _stripped(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
 
 
 def _jsonl(path: str) -> list[dict[str, Any]]:
@@ -228,5 +237,7 @@ def _text(path: str) -> str:
         return read_text_file(path)
     except OSError as error:
         raise damaged(path, reason(error, path)) from None
-    except (HeaderError, UnicodeDecodeError) as error:
+    except HeaderError as error:
+        raise damaged(path, str(error), error.fix) from None
+    except UnicodeDecodeError as error:
         raise damaged(path, str(error)) from None

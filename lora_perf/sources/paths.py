@@ -18,7 +18,7 @@ from lora_perf.sources.metadata import read_object
 from lora_perf.sources.openable import refuse_irregular, refuse_links, refuse_other_bytes
 from lora_perf.sources.splits import refuse_choices, refuse_part, refuse_split
 from lora_perf.sources.strays import WRITTEN_HERE, read_if_own
-from lora_perf.sources.tree import ADAPTER, PARQUET, PEFT_CONFIG, Tree, by_parts, parent, walk
+from lora_perf.sources.tree import ADAPTER, PARQUET, Tree, by_parts, parent, walk
 from lora_perf.text import counted
 from lora_perf.zoo import Zoo
 
@@ -164,9 +164,7 @@ def _file(path: Path) -> Found:
 
 def _of_adapters(tree: Tree) -> list[str]:
     """The files that adapters are read from, with those that say their scales and classes."""
-    configs = [f"{inner}/{PEFT_CONFIG}" if inner else PEFT_CONFIG for inner in tree.configs]
-    described = [f"{inner}/metadata.json" if inner else "metadata.json" for inner in tree.described]
-    return [*tree.adapters, *configs, *described, *tree.tables]
+    return [*tree.adapters, *tree.configs.values(), *tree.described.values(), *tree.tables]
 
 
 def _is_saved(tree: Tree, folder: str) -> bool:

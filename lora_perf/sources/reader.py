@@ -19,7 +19,7 @@ from lora_perf.sources.adapter import Meaning, contradictions, meaning_of, read_
 from lora_perf.sources.members import Member
 from lora_perf.sources.metadata import PEFT_WEIGHTS, read_object
 from lora_perf.sources.strays import WRITTEN_HERE, is_own
-from lora_perf.sources.tree import PEFT_CONFIG, Tree, parent
+from lora_perf.sources.tree import Tree, parent
 
 WHOLE_ADAPTER = "a whole adapter in one file"
 _SHARD = re.compile(r"-(\d{4,})-of-(\d{4,})\.safetensors$", re.IGNORECASE)
@@ -125,8 +125,8 @@ class Reader:
         inner, _, name = path.rpartition("/")
         if inner not in self._configs:
             return None, None
-        config = read_object(os.path.join(self._folder, inner, PEFT_CONFIG))
+        config = read_object(os.path.join(self._folder, self._configs[inner]))
         # A renamed file keeps its configuration; mlx-lm writes the checkpoints of a run side by side, with one for all.
-        if name == PEFT_WEIGHTS or self._neighbours[inner] == 1 or is_mlx(config):
+        if name.lower() == PEFT_WEIGHTS or self._neighbours[inner] == 1 or is_mlx(config):
             return config, None
         return None, f"{self._neighbours[inner]} adapters beside it, so that it is unclear whose it is"

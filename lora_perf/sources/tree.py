@@ -14,6 +14,7 @@ FEATHER = (".feather", ".ipc")
 PEFT_CONFIG = "adapter_config.json"
 DESCRIPTION = "metadata.json"
 TABLES = ("metadata.csv", "metadata.jsonl")
+_TABLES = (".tsv", ".xlsx", ".xls", ".ods", ".yaml", ".yml", ".txt", ".json5", ".jsonl.gz", ".csv.gz")
 SAVED = ("dataset_dict.json", "state.json", "dataset_info.json")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _UNFINISHED = (".part", ".partial", ".crdownload", ".incomplete", ".download", ".tmp", "~")
@@ -37,8 +38,8 @@ class Tree:
         parquet: parquet files.
         arrow: Arrow's own files, as `save_to_disk` writes them too.
         feather: the same under other endings.
-        configs: folders with an adapter_config.json ("" is the folder itself).
-        described: folders with a metadata.json.
+        configs: folders with an adapter_config.json ("" is the folder itself), each with the path of it.
+        described: folders with a metadata.json, likewise.
         tables: the metadata.csv and metadata.jsonl.
         saved: the descriptions that `save_to_disk` writes, and others of these names.
         logs: (path, kind) of logs that say which files of a table count.
@@ -52,8 +53,8 @@ class Tree:
     parquet: list[str] = field(default_factory=list)
     arrow: list[str] = field(default_factory=list)
     feather: list[str] = field(default_factory=list)
-    configs: set[str] = field(default_factory=set)
-    described: set[str] = field(default_factory=set)
+    configs: dict[str, str] = field(default_factory=dict)
+    described: dict[str, str] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
     logs: list[tuple[str, str]] = field(default_factory=list)
@@ -85,6 +86,7 @@ def walk(folder: str) -> Tree:
     tree = Tree()
     linked: list[str] = []
     entered = _enter(folder, [""], tree, linked)
+    linked.sort(key=by_parts)  # which of several links to one folder is followed depends on no file system
     seen: set[tuple[int, int]] = set()
     while linked:
         if not seen:
@@ -95,7 +97,11 @@ def walk(folder: str) -> Tree:
             tree.leave("link{s} to folders that are read already", inner)
             continue
         further = _enter(folder, [inner], tree, linked)
+        entered += further
         seen |= {_identity(os.path.join(folder, one)) for one in further}
+    named = [inner for inner in entered if inner.lower().endswith(ADAPTER)]
+    # Whoever opens a folder that has the name of an adapter and holds none says what is wrong.
+    tree.adapters += [inner for inner in named if not any(path.startswith(f"{inner}/") for path in tree.adapters)]
     for paths in (tree.adapters, tree.parquet, tree.arrow, tree.feather, tree.tables, tree.saved):
         paths.sort(key=by_parts)
     return tree
@@ -115,7 +121,7 @@ def _enter(folder: str, waiting: list[str], tree: Tree, linked: list[str]) -> li
                     _hidden(tree, entry, path)
                     continue
                 lower = name.lower()
-                if lower.endswith(ADAPTER):
+                if lower.endswith(ADAPTER) and not entry.is_dir(follow_symlinks=False):
                     if (match := SUSPECT.search(name)) and (kind := stray(match, entry.path)):
                         tree.leave(kind, path)
                         continue
@@ -148,9 +154,9 @@ def _hidden(tree: Tree, entry: os.DirEntry[str], path: str) -> None:
 
 def _take_other(tree: Tree, inner: str, lower: str, path: str) -> None:
     if lower == PEFT_CONFIG:
-        tree.configs.add(inner)
+        tree.configs[inner] = max(path, tree.configs.get(inner, path))
     elif lower == DESCRIPTION:
-        tree.described.add(inner)
+        tree.described[inner] = max(path, tree.described.get(inner, path))
     elif lower in TABLES:
         tree.tables.append(path)
     elif lower in SAVED:
@@ -164,6 +170,8 @@ def _take_other(tree: Tree, inner: str, lower: str, path: str) -> None:
     elif lower.endswith(_UNFINISHED):
         if ADAPTER in lower or PARQUET in lower:
             tree.leave("unfinished or older file{s}", path)
+    elif lower.startswith("metadata.") and lower.endswith(_TABLES):
+        tree.leave("table{s} of a kind that is not read (write metadata.csv)", path)
     elif lower.endswith(_ICEBERG) and inner.rpartition("/")[2] == "metadata":
         tree.logs.append((path, "Apache Iceberg"))
 

@@ -96,7 +96,8 @@ def test_adapters_without_a_sub_folder_are_refused(tmp_path: Path) -> None:
 
 def test_an_adapter_folder_alone_has_no_class(tmp_path: Path) -> None:
     adapters(tmp_path, "run/adapter_model.safetensors")
-    with pytest.raises(LoraPerfError, match=r"found no sub-folder above 1 of 1 \(run/adapter_model\.safetensors\)"):
+    message = r"found no folder of a class \(their own folder is the adapter itself\) above 1 of 1 \(run/adapter_model\.saf"
+    with pytest.raises(LoraPerfError, match=message):
         lora_perf.load(tmp_path)
     with pytest.raises(LoraPerfError, match=r"found no sub-folder above 1 of 1 \(adapter_model\.safetensors\)"):
         lora_perf.load(tmp_path / "run")
@@ -362,7 +363,12 @@ def test_the_tree_names_what_is_there_and_leaves_out_what_is_hidden(tmp_path: Pa
         (tmp_path / name).touch()
     tree = walk(str(tmp_path))
     assert tree.adapters == ["a/c.safetensors", "b.safetensors"]
-    assert (tree.parquet, tree.configs, tree.described, tree.pickles) == (["z.parquet"], {"a"}, {""}, 2)
+    assert (tree.parquet, tree.configs, tree.described, tree.pickles) == (
+        ["z.parquet"],
+        {"a": "a/adapter_config.json"},
+        {"": "metadata.json"},
+        2,
+    )
 
 
 def test_links_are_followed_and_end(tmp_path: Path) -> None:

@@ -1,0 +1,247 @@
+"""Folders as trainers, file managers, the Hub's cache and people leave them: read as they are meant, or told of."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import lora_perf
+from lora_perf.errors import LoraPerfError
+from lora_perf.inspect.survey import inspection
+from lora_perf.sources.doubles import copies_of
+from lora_perf.sources.parts import part_of
+from tests.sources.adapters import factors, save, tensors, zoo_folder
+
+FOUR = ["cat/0.safetensors", "cat/2.safetensors", "dog/1.safetensors", "dog/3.safetensors"]
+PEFT = "adapter_model.safetensors"
+CONFIG = json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4})
+
+
+def adapters(folder: Path, *paths: str, dialect: str = "diffusers") -> None:
+    for i, path in enumerate(paths):
+        save(folder / path, tensors(factors(i), dialect))
+
+
+def classes(folder: Path) -> dict[str, str]:
+    """The class of each adapter by its path."""
+    zoo = lora_perf.load(folder)
+    return dict(zip(zoo.names or [], [zoo.classes[label] for label in zoo.labels.tolist()], strict=True))
+
+
+# The cache of the Hub
+
+
+def test_snapshots_of_several_repositories_are_adapters_of_one_zoo(tmp_path: Path) -> None:
+    rows = ["file_name,label"]
+    for i, name in enumerate(("0a1b", "2c3d")):
+        path = f"models--user--lora{i}/snapshots/{name}/{PEFT}"
+        save(tmp_path / f"models--user--lora{i}/blobs/f00d", tensors(factors(i)))
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).symlink_to(tmp_path / f"models--user--lora{i}/blobs/f00d")
+        rows.append(f"{path},{i}")
+    (tmp_path / "metadata.csv").write_text("\n".join(rows))
+    assert list(classes(tmp_path).values()) == ["0", "1"]
+
+
+def test_two_snapshots_of_one_repository_among_several_are_named(tmp_path: Path) -> None:
+    for i, path in enumerate(("a/snapshots/1", "b/snapshots/2", "b/snapshots/3")):
+        save(tmp_path / path / PEFT, tensors(factors(i)))
+    with pytest.raises(LoraPerfError, match=r"one snapshot in .*/b; found 2, which are versions of the same rows: 2, 3;"):
+        lora_perf.load(tmp_path)
+
+
+# Links
+
+
+def test_two_links_to_one_file_elsewhere_are_refused(tmp_path: Path) -> None:
+    adapters(tmp_path / "store", "a.safetensors")
+    zoo_folder(tmp_path / "zoo")
+    for name in ("cat/x", "dog/x"):
+        (tmp_path / "zoo" / f"{name}.safetensors").symlink_to(tmp_path / "store" / "a.safetensors")
+    with pytest.raises(LoraPerfError, match=r"each adapter once in .*; found dog/x\.saf.*, a link to the file of cat/x\.safet"):
+        lora_perf.load(tmp_path / "zoo")
+    assert lora_perf.load(tmp_path / "zoo", skip_bad=True).names == sorted([*FOUR, "cat/x.safetensors"])
+
+
+def test_another_name_of_one_file_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    zoo_folder(tmp_path)
+    os.link(tmp_path / "cat" / "0.safetensors", tmp_path / "dog" / "0.safetensors")
+    with caplog.at_level(logging.WARNING):
+        assert len(lora_perf.load(tmp_path)) == 5
+    assert "another name (a hard link) of an adapter that is read too: dog/0.safetensors" in caplog.text
+
+
+def test_of_two_links_to_one_folder_the_first_by_name_is_the_class(tmp_path: Path) -> None:
+    adapters(tmp_path / "store", "a/a.safetensors", "b/b.safetensors")
+    (tmp_path / "zoo").mkdir()
+    for name, to in (("kat", "a"), ("dog", "b"), ("cat", "a"), ("Cat", "a")):
+        (tmp_path / "zoo" / name).symlink_to(tmp_path / "store" / to)
+    assert classes(tmp_path / "zoo") == {"Cat/a.safetensors": "Cat", "dog/b.safetensors": "dog"}
+
+
+# Copies
+
+
+@pytest.mark.parametrize(
+    "copy",
+    ["0 (copy)", "0 (another copy)", "0 (3rd copy)", "0 copy 2", "0 - Copia", "0_backup", "0 - bak", "0 2", "Copia di 0"],
+)
+def test_copies_have_the_names_of_many_programs(copy: str, tmp_path: Path) -> None:
+    zoo_folder(tmp_path)
+    shutil.copyfile(tmp_path / "cat" / "0.safetensors", tmp_path / "cat" / f"{copy}.safetensors")
+    with pytest.raises(LoraPerfError, match=r"a copy of cat/0\.safetensors with the same bytes; remove the copy"):
+        lora_perf.load(tmp_path)
+    assert lora_perf.load(tmp_path, skip_bad=True).names == FOUR
+
+
+@pytest.mark.parametrize("name", ["cat (1)", "cat - Copy", "Copy of cat"])
+def test_a_copied_class_folder_is_refused(name: str, tmp_path: Path) -> None:
+    zoo_folder(tmp_path)
+    shutil.copytree(tmp_path / "cat", tmp_path / name)
+    with pytest.raises(LoraPerfError, match=r"a copy of cat/0\.safetensors with the same bytes"):
+        lora_perf.load(tmp_path)
+    assert lora_perf.load(tmp_path, skip_bad=True).classes == ["cat", "dog"]
+
+
+def test_numbers_behind_a_space_are_names_where_bytes_differ(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    adapters(tmp_path, *(f"cat/{name}.safetensors" for name in ("style", "style 1", "style 2")))
+    with caplog.at_level(logging.WARNING):
+        assert len(lora_perf.load(tmp_path)) == 3
+    assert not caplog.text
+
+
+def test_values_of_columns_are_no_names_of_copies() -> None:
+    assert copies_of(["label=cat/0.parquet", "label=cat (1)/0.parquet"]) == {}
+
+
+# States of training
+
+
+@pytest.mark.parametrize("name", ["a-000002", "a-step00000500", "a_000000250", "a_epoch_3", "a-epoch10", "0000100_a"])
+def test_earlier_states_have_the_names_of_many_trainers(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    adapters(tmp_path, "cat/a.safetensors", f"cat/{name}.safetensors", "dog/000001.safetensors", "dog/b_000001.safetensors")
+    with caplog.at_level(logging.WARNING):
+        assert len(lora_perf.load(tmp_path)) == 4
+    assert f"earlier states of others, near copies: 1 adapter: cat/{name}.safetensors" in caplog.text
+
+
+def test_folders_of_several_adapters_are_classes_whatever_their_names(tmp_path: Path) -> None:
+    paths = [f"{part}/checkpoint-{k}/{i}.safetensors" for part in ("test", "train") for k in (1, 2) for i in range(2)]
+    adapters(tmp_path, *paths)
+    assert list(classes(tmp_path).values()) == ["checkpoint-1", "checkpoint-1", "checkpoint-2", "checkpoint-2"] * 2
+    assert lora_perf.load(tmp_path).split is not None
+
+
+# Names in any case, and folders that are called like files
+
+
+def test_a_configuration_counts_in_any_case(tmp_path: Path) -> None:
+    for i, name in enumerate(("cat", "dog")):
+        save(tmp_path / name / "run" / "Adapter_Model.SafeTensors", tensors(factors(i), "peft"))
+        (tmp_path / name / "run" / "Adapter_Config.JSON").write_text(CONFIG)
+    zoo = lora_perf.load(tmp_path)
+    assert zoo.classes == ["cat", "dog"]
+    assert zoo.scales is not None
+    assert torch.equal(zoo.scales, torch.full((2, 3), 2.0))
+    single = inspection(tmp_path / "cat" / "run" / "Adapter_Model.SafeTensors")
+    assert not single.problems
+    assert not any("taken as 1" in note.text for note in single.notes)
+
+
+def test_a_class_may_be_called_like_a_file(tmp_path: Path) -> None:
+    adapters(tmp_path, "v1.safetensors/a.safetensors", "v2.safetensors/b.safetensors")
+    assert classes(tmp_path) == {
+        "v1.safetensors/a.safetensors": "v1.safetensors",
+        "v2.safetensors/b.safetensors": "v2.safetensors",
+    }
+
+
+# Splits
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("train_set", 0), ("Training-Set", 0), ("traindata", 0), ("val_data", 1), ("testset", 2), ("hold-out", 2), ("heldout", 2)],
+)
+def test_parts_have_the_names_that_people_give(name: str, part: int) -> None:
+    assert part_of(name) == part
+
+
+@pytest.mark.parametrize("name", ["set", "data", "dataset", "trained", "contest", "test2", "cat_set", "devil", ""])
+def test_other_names_are_no_parts(name: str) -> None:
+    assert part_of(name) is None
+
+
+def test_a_table_in_the_only_part_is_no_split(tmp_path: Path) -> None:
+    adapters(tmp_path, "train/0.safetensors", "train/1.safetensors")
+    (tmp_path / "train" / "metadata.csv").write_text("file_name,label\n0.safetensors,cat\n1.safetensors,dog\n")
+    zoo = lora_perf.load(tmp_path)
+    assert (zoo.classes, zoo.labels.tolist(), zoo.split) == (["cat", "dog"], [0, 1], None)
+
+
+# What stands beside
+
+
+def test_a_description_of_a_folder_of_adapters_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    zoo_folder(tmp_path)
+    (tmp_path / "cat" / "metadata.json").write_text('{"name": "cats", "trainedWords": ["cat"]}')
+    with caplog.at_level(logging.WARNING):
+        assert list(classes(tmp_path).values()) == ["cat", "cat", "dog", "dog"]
+    assert "metadata.json beside several adapters and without a label left alone: cat/metadata.json" in caplog.text
+    assert not inspection(tmp_path).problems
+
+
+def test_a_description_with_a_label_beside_several_adapters_is_refused(tmp_path: Path) -> None:
+    zoo_folder(tmp_path)
+    (tmp_path / "cat" / "metadata.json").write_text('{"label": "lion"}')
+    with pytest.raises(LoraPerfError, match=r"one adapter beside .*/cat/metadata\.json; found several"):
+        lora_perf.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "dog/metadata.json", "dog/adapter_config.json"])
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", r"a pointer of Git LFS, .*; fetch .* `git lfs pull`"),
+        ("<!DOCTYPE html><html>Sign in</html>", r"an HTML page; fetch the file again: a server sent this"),
+    ],
+    ids=["pointer", "page"],
+)
+def test_what_stands_in_the_place_of_a_table_is_said(name: str, content: str, found: str, tmp_path: Path) -> None:
+    adapters(tmp_path, "cat/0.safetensors", "dog/1.safetensors", dialect="peft")
+    (tmp_path / name).write_text(content)
+    if name == "dog/metadata.json":
+        (tmp_path / "cat/metadata.json").write_text('{"label": "cat"}')
+    with pytest.raises(LoraPerfError, match=rf"a readable .*{name}.*; found {found}"):
+        lora_perf.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["metadata.tsv", "metadata.xlsx", "Metadata.YAML"])
+def test_tables_of_other_kinds_are_told_of(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    adapters(tmp_path, "0.safetensors", "1.safetensors")
+    (tmp_path / name).write_text("file_name\tlabel\n0.safetensors\tcat\n")
+    with caplog.at_level(logging.WARNING), pytest.raises(LoraPerfError, match="no sub-folder above 2 of 2"):
+        lora_perf.load(tmp_path)
+    assert f"1 table of a kind that is not read (write metadata.csv) left alone: {name}" in caplog.text
+
+
+def test_spaces_around_values_of_a_csv_are_no_part_of_them(tmp_path: Path) -> None:
+    adapters(tmp_path, "a.safetensors", " b.safetensors", "c.safetensors")
+    text = 'label, file_name\ncat, a.safetensors\n dog , b.safetensors \ncat, "c.safetensors"\n,\n,\n'
+    (tmp_path / "metadata.csv").write_text(text)
+    assert classes(tmp_path) == {" b.safetensors": "dog", "a.safetensors": "cat", "c.safetensors": "cat"}
+
+
+def test_the_folder_that_is_meant_is_named(tmp_path: Path) -> None:
+    adapters(tmp_path, "out/v1/cat/0.safetensors", "out/v1/dog/1.safetensors")
+    with pytest.raises(
+        LoraPerfError, match=r"several sub-folders above 2 of 2 .*; give the path of .*/out/v1 if its folders are"
+    ):
+        lora_perf.load(tmp_path)
+    assert len(classes(tmp_path / "out" / "v1")) == 2
