@@ -225,12 +225,13 @@ def _of_folders(folder: str, paths: Sequence[str], label_column: str, own: Set[s
             if not count and any("/" in path for path in wrong):
                 what = "no folder of a class (their own folder is the adapter itself)"
             common = os.path.commonpath([os.path.dirname(path) for path in paths])
-            nearer = f"give the path of {os.path.join(folder, common)} if its folders are the classes, " if common else ""
+            nearer = f"give the path of {os.path.join(folder, common)} if its folders are the classes, "
+            inside = bool(common) and common not in map(os.path.dirname, paths)
             fix = "move them (class/adapter.safetensors), or write a metadata.csv with the columns file_name and label"
             raise LoraPerfError(
                 expected=f"the class of each adapter in {folder} as the name of its one sub-folder",
                 found=f"{what} above {len(wrong)} of {len(above)} ({listed(wrong, 3)})",
-                fix=nearer * (count == 2) + fix,
+                fix=nearer * (count == 2 and inside) + fix,
             )
     names = dict.fromkeys(parts[0] for parts in above)
     if all(part_of(name) is not None for name in names):
