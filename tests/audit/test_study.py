@@ -51,7 +51,7 @@ def test_no_representation_of_the_update_moves_on_the_embedded_zoos(name: str) -
         assert largest < STILL / 100, (each.name, largest)
         assert each.movements["signs"].relative.largest == 0
         for drop in each.readings[0].drop.values():
-            assert abs(drop.mean) <= 0.005  # one test adapter of 200, where two classes are equally near
+            assert abs(drop.mean) <= 0.02  # four test adapters of 200: where two classes are equally near, rounding decides
 
 
 def test_mixed_ranks_and_scales_leave_representations_of_the_update_still() -> None:

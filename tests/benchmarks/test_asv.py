@@ -216,8 +216,8 @@ def test_the_suite_measures_the_installed_package_and_not_the_one_beside_it(tmp_
     (site / "lora_perf").mkdir(parents=True)
     (site / "lora_perf" / "__init__.py").write_text("")
     code = (
-        "import sys; sys.path.append(sys.argv[1]); import today; today.import_benchmarks(); import lora_perf, benchmarks.table;"
-        "print(today.installed(), today.differs(), lora_perf.__file__)"
+        "import sys; sys.path.insert(0, sys.argv[1]); import today; today.import_benchmarks();"
+        "import lora_perf, benchmarks.table; print(today.installed(), today.differs(), lora_perf.__file__)"
     )
     suite_folder = today.BENCHMARKS / "suite"
     environment = {**os.environ, "PYTHONPATH": str(suite_folder)}

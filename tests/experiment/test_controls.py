@@ -138,8 +138,7 @@ def test_the_plan_has_halves_and_shuffled_labels_of_representations_alone() -> N
 def test_shuffled_labels_lead_to_chance(experiment: Experiment) -> None:
     results = experiment(*PROBES, "--controls", "shuffled", "--layer-groups", "all", "--seed", "0")
     found = {(cell["classifier"], cell["shuffled"]): cell["accuracy"]["mean"] for cell in results["cells"]}
-    assert found["ridge", False] > 0.7
-    assert found["ridge", True] < 0.6
+    assert found["ridge", False] > 0.5 > found["ridge", True]  # 10 and 3 of 13: no rounding turns three answers
 
 
 def test_a_constant_rank_is_reported_as_no_information(experiment: Experiment, tmp_path: Path) -> None:

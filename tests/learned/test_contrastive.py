@@ -53,7 +53,7 @@ def test_the_loss_is_the_cross_entropy_of_finding_the_other_view() -> None:
 
 @pytest.mark.parametrize("rank", [1, 2])
 def test_embeddings_tell_apart_what_differs_in_the_update_alone(rank: int) -> None:
-    zoo = planted(300, rank)
+    zoo = planted(300, rank, noise=0.05)
     found = learn(zoo, "contrastive", train=TRAIN, dimensions=64).values
-    assert accuracy(zoo.rows, zoo.labels, TRAIN, TEST) < 0.6
-    assert accuracy(found, zoo.labels, TRAIN, TEST) > 0.9
+    assert accuracy(zoo.rows, zoo.labels, TRAIN, TEST) < 0.6  # 0.46: of the entries of factors, and no more with less noise
+    assert accuracy(found, zoo.labels, TRAIN, TEST) > 0.9  # 0.99 and more: no rounding of a fit turns ten of a hundred

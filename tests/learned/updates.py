@@ -22,7 +22,7 @@ def flattened(zoo: Zoo, rows: NDArray[np.float32] | None = None) -> NDArray[np.f
     return np.concatenate(found, axis=1)
 
 
-def planted(n: int = 120, rank: int = 1) -> Zoo:
+def planted(n: int = 120, rank: int = 1, noise: float = 0.2) -> Zoo:
     """Three classes of adapters that differ in dW alone: each factor pair stands in a random gauge, signs included."""
     rng = np.random.default_rng(0)
     labels = np.arange(n) % 3
@@ -31,7 +31,7 @@ def planted(n: int = 120, rank: int = 1) -> Zoo:
         shapes += [(f"{name}.lora.down.weight", (rank, 5)), (f"{name}.lora.up.weight", (6, rank))]
         up, down = rng.standard_normal((3, 6, rank)), rng.standard_normal((3, rank, 5))
         gauge = rng.standard_normal((n, rank, rank)) + np.sign(rng.standard_normal((n, 1, 1))) * np.eye(rank)
-        noisy = [side[labels] + 0.2 * rng.standard_normal((n, *side.shape[1:])) for side in (up, down)]
+        noisy = [side[labels] + noise * rng.standard_normal((n, *side.shape[1:])) for side in (up, down)]
         columns += [np.linalg.solve(gauge, noisy[1]).reshape(n, -1), (noisy[0] @ gauge).reshape(n, -1)]
     rows = torch.from_numpy(np.concatenate(columns, axis=1))
     return Zoo.from_rows(rows, Layout(shapes), torch.from_numpy(labels), ["a", "b", "c"])
