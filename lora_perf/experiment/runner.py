@@ -28,7 +28,7 @@ from lora_perf.experiment.results import Results
 from lora_perf.layout import Layer
 from lora_perf.probes import fit, refuse_too_many
 from lora_perf.profiling import StageClock
-from lora_perf.provenance import machine, versions
+from lora_perf.provenance import code_version, machine, versions
 from lora_perf.representations import REPRESENTATIONS
 from lora_perf.sources import load, locate, open_located
 from lora_perf.sources.members import text_of
@@ -42,7 +42,8 @@ from lora_perf.zoos import EMBEDDED
 def packed_path(config: ExperimentConfig, found: Found | None = None) -> Path | None:
     """Where `--preprocess-only` keeps the packed form of the data set; None where that is packed already.
 
-    What stands at a path is known by its files, their sizes and times, a Hub data set by its id.
+    What stands at a path is known by its files, their sizes and times, a Hub data set by its id; the code that reads them
+    counts too, since what it makes of a file may change.
 
     Args:
         found: what stands at the path of the data set, where that is known already.
@@ -51,6 +52,8 @@ def packed_path(config: ExperimentConfig, found: Found | None = None) -> Path | 
         return None
     found = locate(config.dataset) if found is None else found
     settings = [config.label_column, *["skip bad"] * config.skip_bad]
+    if found is None or found.kind != "packed":
+        settings.append(code_version("sources"))
     if found is None:
         key = xxhash.xxh3_128_hexdigest("|".join([config.dataset, *settings]).encode("utf-8", "surrogateescape"))
     elif found.kind == "packed":

@@ -11,8 +11,9 @@ import xxhash
 def identity(folder: str, files: Iterable[str], settings: Iterable[str]) -> str:
     """A hash of 32 digits of files and of the settings they are read with.
 
-    A file is known by its path in the folder, its size and the time of its last change. What it holds under these is not
-    looked at.
+    A file is known by its path in the folder, its size, the time of its last change, which programs may set as they like,
+    and that of its entry in the file system (ctime), which they may not: two folders that changed their names, or a link
+    that leads elsewhere since, are noticed though sizes and times agree. What a file holds is not looked at.
 
     Args:
         folder: whose own path counts too: what names the files of a folder names no others.
@@ -29,6 +30,6 @@ def identity(folder: str, files: Iterable[str], settings: Iterable[str]) -> str:
         except OSError:
             state = "away"
         else:
-            state = f"{status.st_size} {status.st_mtime_ns}"
+            state = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
         digest.update(b"\0\0" + os.fsencode(path) + b"\0" + state.encode())
     return digest.hexdigest()

@@ -72,6 +72,49 @@ def test_a_change_of_what_is_read_is_another_identity(change: Callable[[Path], N
     assert runner.packed_path(config(folder)) != before
 
 
+def aged(folder: Path) -> Path:
+    """A zoo whose files all have the time of the beginning, as archives set it."""
+    for path in zoo_folder(folder):
+        os.utime(path, ns=(0, 0))
+    return folder
+
+
+def test_folders_that_change_their_names_are_told_apart_though_times_agree(tmp_path: Path) -> None:
+    one, other = (aged(tmp_path / name) for name in ("one", "other"))
+    before = runner.packed_path(config(one))
+    one.rename(tmp_path / "old")
+    other.rename(one)
+    assert runner.packed_path(config(one)) != before
+
+
+def test_a_class_that_is_a_link_elsewhere_since_is_noticed_though_times_agree(tmp_path: Path) -> None:
+    stores = [aged(tmp_path / name) for name in ("one", "other")]
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo" / "cat").symlink_to(stores[0] / "cat")
+    before = runner.packed_path(config(tmp_path / "zoo"))
+    (tmp_path / "zoo" / "cat").unlink()
+    (tmp_path / "zoo" / "cat").symlink_to(stores[1] / "cat")
+    assert runner.packed_path(config(tmp_path / "zoo")) != before
+
+
+def test_a_file_that_keeps_its_size_and_time_with_another_content_is_noticed(tmp_path: Path) -> None:
+    folder = aged(tmp_path / "loras")
+    before = runner.packed_path(config(folder))
+    path = folder / "cat" / "0.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(0, 0))
+    assert runner.packed_path(config(folder)) != before
+
+
+def test_other_code_of_the_readers_is_another_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zoo_folder(tmp_path / "loras")
+    before = runner.packed_path(config(tmp_path / "loras"))
+    monkeypatch.setattr(runner, "code_version", lambda part: f"another {part}")
+    assert runner.packed_path(config(tmp_path / "loras")) != before
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "cat/preview.png", "results/results.json", ".hidden.safetensors", "_old/x.txt"])
 def test_what_is_not_read_is_no_part_of_the_identity(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "loras"
