@@ -22,6 +22,7 @@ Indices = NDArray[np.int64]
 _HELD_OUT = 0.3
 _TEST_OF_HELD_OUT = 0.67
 _TINY = 10  # so few adapters cannot be divided; such zoos only show that a program runs
+_MOST_SEED = 1 << 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +89,16 @@ def make_split(
         )
     train, validation, test = (torch.from_numpy(part) for part in parts)
     return Split(train, validation, test, kind)
+
+
+def refuse_seeds(seed: int, runs: int) -> None:
+    """Refuses seeds that NumPy, PyTorch or scikit-learn do not take.
+
+    Raises:
+        LoraPerfError: one of them is below 0 or beyond 32 bits.
+    """
+    if not 0 <= seed <= _MOST_SEED - runs:
+        raise LoraPerfError(expected=f"--seed from 0 to {_MOST_SEED - runs}", found=str(seed), fix="change --seed")
 
 
 def refuse_unlearnable(labels: Tensor, classes: Sequence[str], split: Split) -> None:

@@ -1,3 +1,5 @@
+from functools import partial
+
 import datasets
 import numpy as np
 import pytest
@@ -5,7 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lora_perf.audit.config import AuditConfig
 from lora_perf.errors import LoraPerfError
+from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.split import Split, absent_classes, make_split, refuse_unlearnable
 
 CLASSES = [f"class{c}" for c in range(10)]
@@ -145,3 +149,10 @@ def test_two_classes_and_two_test_adapters_are_enough():
     labels, split = torch.tensor([1, 0, 1, 1]), parts([0, 1], [2, 3])
     refuse_unlearnable(labels, CLASSES, split)
     assert absent_classes(labels, CLASSES, split.test) == ["class0"]
+
+
+@pytest.mark.parametrize("make", [ExperimentConfig, partial(AuditConfig, "digits")], ids=["experiment", "audit"])
+@pytest.mark.parametrize("seed", [-1, 1 << 32, 10**30])
+def test_seeds_that_a_library_does_not_take_are_refused(make, seed):
+    with pytest.raises(LoraPerfError, match=rf"--seed from 0 to {(1 << 32) - 10}; found {seed}; change --seed"):
+        make(seed=seed)

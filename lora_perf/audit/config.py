@@ -10,6 +10,7 @@ import tyro
 
 from lora_perf.errors import LoraPerfError
 from lora_perf.experiment.config import Classifier
+from lora_perf.split import refuse_seeds
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,4 @@ class AuditConfig:
                 raise LoraPerfError(expected=f"at least one name after --{name}", found="none", fix="name one")
         if self.num_runs < 1:
             raise LoraPerfError(expected="--num-runs of at least 1", found=str(self.num_runs), fix="change --num-runs")
+        refuse_seeds(self.seed, self.num_runs)

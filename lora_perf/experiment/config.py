@@ -10,7 +10,7 @@ import torch
 import tyro
 
 from lora_perf.errors import LoraPerfError
-from lora_perf.split import SplitMethod
+from lora_perf.split import SplitMethod, refuse_seeds
 from lora_perf.training import TrainingConfig
 
 TEN = (
@@ -108,6 +108,7 @@ class ExperimentConfig:
                 raise LoraPerfError(
                     expected=f"at least one name after --{name.replace('_', '-')}", found="none", fix="name one"
                 )
+        refuse_seeds(self.seed, self.num_runs)
         _ = self.training  # checks its numbers
 
     @property

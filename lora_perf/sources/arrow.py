@@ -18,6 +18,7 @@ from torch import Tensor
 from lora_perf.errors import LoraPerfError
 from lora_perf.layout import Layer
 from lora_perf.sources.columns import joined, read_columns
+from lora_perf.sources.identity import Opened
 from lora_perf.sources.labels import label_names, read_labels
 from lora_perf.sources.meaning import Meaning, Shape, meaning_of
 from lora_perf.sources.nested import NestedChunk
@@ -40,6 +41,7 @@ class Part:
         where: what it is called in messages, "" where it is the only one.
         class_names: of a column of ClassLabels.
         partitions: columns that stand in its path.
+        opened: the files that it is mapped from, None where it is in memory.
     """
 
     table: pa.Table
@@ -47,6 +49,7 @@ class Part:
     where: str = ""
     class_names: Callable[[str], list[str] | None] | None = None
     partitions: Mapping[str, str | None] = field(default_factory=dict)
+    opened: Opened | None = None
 
     @property
     def rows(self) -> int:
@@ -86,6 +89,7 @@ class ArrowRows(RowSource):
         layout = meaning.layout
         self.p = layout.p
         self.n = sum(part.rows for part in parts)
+        self._opened = [part.opened for part in parts if part.opened is not None]
         self._indices = _joined_indices(parts)
         total = sum(part.table.num_rows for part in parts)
         numbers = range(total) if self._indices is None else places(self._indices, total)
@@ -102,6 +106,8 @@ class ArrowRows(RowSource):
         self._columns = [(np.asarray(bounds), columns) for bounds, columns in by_bounds.items()]
 
     def read(self, start: int, stop: int, out: FloatRows) -> None:
+        for opened in self._opened:
+            opened.check()
         # This loop runs once a layer and block, so nothing stands in it that could stand outside.
         with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite, which representations refuse
             for bounds, columns in self._columns:
@@ -214,14 +220,15 @@ def zoo_of_parts(parts: Sequence[Part], *, label_column: str, name: str, split: 
         LoraPerfError: no row; tables that differ in their columns; what `read_columns`, `meaning_of`, `scales_of` and
             `read_labels` refuse.
     """
-    columns = joined([(part.where or name, read_columns(part.table.schema)) for part in parts])
-    filled = [part for part in parts if part.rows]
+    filled = [part for part in parts if part.rows]  # an empty table has the types of nothing, and is looked at alone
+    columns = joined([(part.where or name, read_columns(part.table.schema)) for part in filled or parts])
     if not filled:
         raise LoraPerfError(
             expected="at least one adapter", found=f"a data set without rows ({name})", fix="check its filter or split"
         )
-    weights = [{column: as_lists(part.table.column(column)) for column in columns.weights} for part in filled]
-    chosen = filled[0].indices
+    parts = filled
+    weights = [{column: as_lists(part.table.column(column)) for column in columns.weights} for part in parts]
+    chosen = parts[0].indices
     first = 0 if chosen is None else int(chosen[0])
     shapes = {
         column: nested_chunks(column, values.slice(first, 1), [0])[0].row_shape() for column, values in weights[0].items()
@@ -229,5 +236,5 @@ def zoo_of_parts(parts: Sequence[Part], *, label_column: str, name: str, split: 
     meaning = meaning_of(columns, shapes, name)
     shards = [part.shard() for part in parts]
     labels, classes = read_labels(shards, label_column)
-    rows = ArrowRows(filled, weights, meaning, shapes)
+    rows = ArrowRows(parts, weights, meaning, shapes)
     return Zoo(rows, meaning.layout, labels, classes, split=split, name=name, scales=scales_of(meaning, shards, name))

@@ -8,6 +8,7 @@ import numpy as np
 
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.sources.arrow import Part, zoo_of_parts
+from lora_perf.sources.identity import Opened
 from lora_perf.sources.splits import EVERY, chosen, no_split, refuse_part, refuse_slice, split_of_parts
 from lora_perf.zoo import Zoo
 
@@ -24,7 +25,7 @@ def zoo_of_data(data: Any, label_column: str, split: str | None, name: str) -> Z
     if isinstance(data, datasets.DatasetDict):
         taken = chosen(data, split, name)
         parts = [_part(data[key], key if len(taken) > 1 else "") for key, _ in taken]
-        own = split_of_parts([part.rows for part in parts], [number for _, number in taken])
+        own = split_of_parts([part.rows for part in parts], [number for _, number in taken], name)
         return zoo_of_parts(parts, label_column=label_column, name=name, split=own)
     part = _part(data, "")
     own_name = "train" if data.split is None else str(data.split)
@@ -65,7 +66,11 @@ def _part(data: Any, where: str) -> Part:
         feature = features.get(column)
         return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
 
-    return Part(data.data.table, indices, where, class_names)
+    try:
+        opened = Opened([file["filename"] for file in data.cache_files])
+    except OSError:
+        opened = None  # a file that was removed meanwhile stays mapped, and as it was
+    return Part(data.data.table, indices, where, class_names, opened=opened)
 
 
 def is_arrow(data: Any) -> bool:

@@ -10,6 +10,7 @@ import pyarrow.ipc
 
 from lora_perf.errors import LoraPerfError
 from lora_perf.sources.arrow import Part, zoo_of_parts
+from lora_perf.sources.identity import Opened
 from lora_perf.sources.partitions import in_path
 from lora_perf.sources.shards import names_of
 from lora_perf.sources.splits import split_of_parts
@@ -33,6 +34,7 @@ def open_ipc(
     found = []
     for path, where in zip(paths, names_of(paths), strict=True):
         try:
+            opened = Opened([path])  # before it is mapped
             table = _table(path)
             columns = table.schema.names
         except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:  # sizes in damaged files may be any
@@ -42,8 +44,8 @@ def open_ipc(
                 fix="write or fetch it again",
             ) from None
         above = in_path(path, root, label_column, columns)
-        found.append(Part(table, where=where if len(paths) > 1 else "", partitions=above))
-    split = None if parts is None else split_of_parts([part.rows for part in found], parts)
+        found.append(Part(table, where=where if len(paths) > 1 else "", partitions=above, opened=opened))
+    split = None if parts is None else split_of_parts([part.rows for part in found], parts, name)
     return zoo_of_parts(found, label_column=label_column, name=name, split=split)
 
 

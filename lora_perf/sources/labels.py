@@ -34,11 +34,12 @@ def read_labels(shards: Sequence[Shard], column: str) -> tuple[Tensor, list[str]
     """Labels (n,) int64 and class names of a column of texts, whole numbers or ClassLabels.
 
     Texts become classes in alphabetical order, numbers in numerical order. Texts and numbers count as such in whatever type
-    of Arrow they are stored, also where shards differ in it.
+    of Arrow they are stored, also where shards differ in it. ClassLabels keep their names and their order; those of shards
+    that number them in another way, or write them as texts, are the same classes by their names.
 
     Raises:
         LoraPerfError: no such column, a missing label (its row is named), another type than these, a ClassLabel out of range,
-            shards that differ in their kind of labels or in the names of their classes.
+            shards of which some hold names and others bare numbers.
     """
     for shard in shards:
         if column not in shard.columns:
@@ -55,28 +56,39 @@ def read_labels(shards: Sequence[Shard], column: str) -> tuple[Tensor, list[str]
         parts.append(_labels_of(shard, column, done))
         done += shard.rows
     parts = _partitions_as_numbers(filled, column, parts)
-    names = filled[0].class_names(column)
-    kind = _kind(parts[0].type)
-    for shard, part in zip(filled, parts, strict=True):
-        other = _kind(part.type)
-        if other != kind or shard.class_names(column) != names:
+    names = [shard.class_names(column) if _is_whole(part.type) else None for shard, part in zip(filled, parts, strict=True)]
+    if any(one != names[0] for one in names) or any(part.type != parts[0].type for part in parts):
+        return _by_name(filled, column, parts, names)
+    values = pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+    return _of_numbers(values, column, names[0]) if _is_whole(values.type) else _of_texts(values)
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_int64(kind))
+
+
+def _by_name(
+    shards: Sequence[Shard], column: str, parts: Sequence[pa.ChunkedArray], names: Sequence[list[str] | None]
+) -> tuple[Tensor, list[str]]:
+    """Labels of shards whose numbers mean different names, or that hold texts; the classes of ClassLabels come first."""
+    for shard, part, known in zip(shards, parts, names, strict=True):
+        if _is_whole(part.type) and known is None:
+            first = next(i for i, one in enumerate(parts) if one is not part and (names[i] or not _is_whole(one.type)))
             raise LoraPerfError(
-                expected=f"labels of one kind and the same classes in column {column!r} "
-                f"({filled[0].kind(column)} in {filled[0].where})",
-                found=f"mixed labels: {shard.kind(column)} in {shard.where}"
-                if other != kind
-                else f"other classes in {shard.where}",
+                expected=f"labels of one kind in column {column!r}",
+                found=f"mixed labels: names in {shards[first].where}, numbers without names in {shard.where}",
                 fix="write all labels as strings or all as integers",
             )
-    values = pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
-    return _of_texts(values) if kind == _TEXT else _of_numbers(values, column, names)
-
-
-_TEXT = "text"
-
-
-def _kind(kind: pa.DataType) -> str:
-    return _TEXT if pa.types.is_large_string(kind) else "whole numbers"
+    texts = []
+    done = 0
+    for shard, part, known in zip(shards, parts, names, strict=True):
+        if known is not None:
+            numbers, _ = _of_numbers(part, column, known, done)
+            part = pa.chunked_array([pa.array(known, pa.large_string()).take(pa.array(numbers.numpy()))])
+        texts.append(part)
+        done += shard.rows
+    values = pa.chunked_array([chunk for part in texts for chunk in part.chunks], pa.large_string())
+    return _of_texts(values, list(dict.fromkeys(name for known in names for name in known or ())))
 
 
 def _labels_of(shard: Shard, column: str, done: int) -> pa.ChunkedArray:
@@ -112,20 +124,20 @@ def _is_number(text: str | None) -> bool:
     return digits.isdecimal() and digits.isascii() and str(int(digits)) == digits and len(digits) < 19
 
 
-def _of_texts(values: pa.ChunkedArray) -> tuple[Tensor, list[str]]:
-    classes = sorted(pc.unique(values).to_pylist())
+def _of_texts(values: pa.ChunkedArray, known: Sequence[str] = ()) -> tuple[Tensor, list[str]]:
+    classes = [*known, *sorted(set(pc.unique(values).to_pylist()).difference(known))]
     places = pc.index_in(values, value_set=pa.array(classes, values.type))
     return torch.from_numpy(places.to_numpy().astype(np.int64)), classes
 
 
-def _of_numbers(values: pa.ChunkedArray, column: str, names: list[str] | None) -> tuple[Tensor, list[str]]:
+def _of_numbers(values: pa.ChunkedArray, column: str, names: list[str] | None, done: int = 0) -> tuple[Tensor, list[str]]:
     numbers = values.to_numpy().copy()
     if names is None:
         distinct, numbers = np.unique(numbers, return_inverse=True)
         return torch.from_numpy(numbers.astype(np.int64)), [str(number) for number in distinct.tolist()]
     outside = np.flatnonzero((numbers < 0) | (numbers >= len(names)))
     if len(outside):
-        raise _unusable(column, f"{numbers[outside[0]]} in row {outside[0]} of {len(names)} classes", _FIX)
+        raise _unusable(column, f"{numbers[outside[0]]} in row {done + outside[0]} of {len(names)} classes", _FIX)
     return torch.from_numpy(numbers), names
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from lora_perf.errors import LoraPerfError
 from lora_perf.sources.arrow import Indices, nested_chunks
 from lora_perf.sources.columns import Columns, joined, read_columns
+from lora_perf.sources.identity import State, rewritten, state_of
 from lora_perf.sources.labels import label_names, read_labels
 from lora_perf.sources.meaning import Meaning, Shape, meaning_of
 from lora_perf.sources.partitions import in_path
@@ -91,12 +91,8 @@ class ParquetRows(RowSource):
         numbers = range(int(self._bounds[group]), int(self._bounds[group + 1]))
         path = self._paths[index]
         try:
-            if _state(path) != self._states[index]:
-                raise LoraPerfError(
-                    expected=f"the parquet file that was opened at {path}",
-                    found="another one, written since",
-                    fix="load the data set again",
-                )
+            if state_of(path) != self._states[index]:
+                raise rewritten(path)
             with (
                 np.errstate(over="ignore"),  # a float64 beyond float32's range becomes infinite
                 pq.ParquetFile(path, metadata=self._metadata[index], memory_map=True) as file,
@@ -119,14 +115,6 @@ def _unreadable(path: Path, error: Exception) -> LoraPerfError:
     )
 
 
-State = tuple[int, int]  # size and time of the last change, in nanoseconds
-
-
-def _state(path: Path) -> State:
-    status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
-
-
 def open_parquet(
     paths: Sequence[Path], *, label_column: str, name: str, root: Path | None = None, parts: Sequence[int | None] | None = None
 ) -> Zoo:
@@ -143,20 +131,25 @@ def open_parquet(
     files, states, schemas = [], [], []
     for path in paths:
         try:
-            states.append(_state(path))
+            states.append(state_of(path))
             files.append(pq.ParquetFile(path, memory_map=True))
             schemas.append(files[-1].schema_arrow)
         except _DAMAGE as error:
             raise _unreadable(path, error) from None
-    wheres = names_of(paths)
-    columns = joined(
-        [(where, _columns(schema, where * (len(paths) > 1))) for where, schema in zip(wheres, schemas, strict=True)]
-    )
     counts = [file.metadata.num_rows for file in files]
     if not any(counts):
         raise LoraPerfError(
             expected="at least one adapter", found=f"parquet shards without rows ({name})", fix="check the folder"
         )
+    split = None if parts is None else split_of_parts(counts, parts, name)
+    wheres = names_of(paths)
+    columns = joined(
+        [
+            (where, _columns(schema, where * (len(paths) > 1)))
+            for where, schema, rows in zip(wheres, schemas, counts, strict=True)
+            if rows  # an empty table has the types of nothing
+        ]
+    )
     shards = [
         Shard(
             schema,
@@ -167,12 +160,12 @@ def open_parquet(
             partial(label_names, schema),
         )
         for schema, rows, file, path, where in zip(schemas, counts, files, paths, wheres, strict=True)
+        if rows
     ]
     labels, classes = read_labels(shards, label_column)
     shapes = _shapes(files, paths, list(columns.weights))
     meaning = meaning_of(columns, shapes, name)
     rows = ParquetRows(files, paths, states, meaning, [shapes[column] for column in meaning.columns])
-    split = None if parts is None else split_of_parts(counts, parts)
     return Zoo(rows, meaning.layout, labels, classes, split=split, name=name, scales=scales_of(meaning, shards, name))
 
 

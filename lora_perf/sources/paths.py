@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -190,11 +191,25 @@ def _saved(path: Path) -> Any:
     import datasets
 
     try:
-        return datasets.load_from_disk(str(path))
+        if not (path / "dataset_dict.json").is_file():
+            return _saved_part(path)
+        splits = json.loads((path / "dataset_dict.json").read_text("utf-8"))["splits"]
+        return datasets.DatasetDict({split: _saved_part(path / split) for split in splits})
     except Exception as error:  # datasets and pyarrow raise many kinds for a damaged folder
         raise no_zoo(
             path, f"a damaged save_to_disk folder ({type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]})"
         ) from None
+
+
+def _saved_part(path: Path) -> Any:
+    """A saved data set; one without rows has no file of Arrow, which `datasets` writes and cannot read."""
+    import datasets
+
+    state = path / "state.json"
+    if state.is_file() and json.loads(state.read_text("utf-8"))["_data_files"] == []:
+        features = datasets.DatasetInfo.from_directory(str(path)).features
+        return datasets.Dataset(features.arrow_schema.empty_table())
+    return datasets.load_from_disk(str(path))
 
 
 def _refuse_two(path: Path, tree: Tree, other: str, parquet: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -12,6 +13,8 @@ from lora_perf.sources.members import DEFAULT_COLUMN
 from lora_perf.sources.parts import part_of
 
 EVERY = "all"
+_USES = ("training", "validation", "testing")
+_log = logging.getLogger(__name__)
 
 
 def chosen(names: Iterable[str], split: str | None, where: str, *, alike: bool = False) -> list[tuple[str, int | None]]:
@@ -131,9 +134,13 @@ def refuse_choices(label_column: str, split: str | None, what: str) -> None:
         )
 
 
-def split_of_parts(counts: Sequence[int], numbers: Sequence[int | None]) -> Tensor | None:
-    """(n,) the part of each row, of parts of so many rows; None where a part has no number."""
+def split_of_parts(counts: Sequence[int], numbers: Sequence[int | None], where: str) -> Tensor | None:
+    """(n,) the part of each row, of parts of so many rows; None where a part has no number, or one alone has all rows."""
     known = [number for number in numbers if number is not None]
     if len(known) < len(numbers):
+        return None
+    filled = {number for number, count in zip(known, counts, strict=True) if count}
+    if len(filled) == 1:
+        _log.warning("%s: all rows are for %s, which is no split", where, _USES[filled.pop()])
         return None
     return torch.repeat_interleave(torch.tensor(known), torch.tensor(counts))

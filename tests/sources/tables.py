@@ -20,6 +20,15 @@ UP = "unet.mid_block.attn1.to_q.lora.up.weight"
 LABEL = "category_label"
 NESTED = pa.list_(pa.list_(pa.float32()))
 GOOD = [[1.0, 2.0], [3.0, 4.0]]
+# The forms in which Arrow stores texts.
+TEXTS = [
+    pa.string(),
+    pa.large_string(),
+    pa.string_view(),
+    pa.dictionary(pa.int8(), pa.string()),
+    pa.dictionary(pa.int64(), pa.large_string()),
+    pa.dictionary(pa.int8(), pa.string_view()),
+]
 
 Kind = Literal["list", "large", "fixed"]
 KINDS: tuple[Kind, ...] = ("list", "large", "fixed")
@@ -106,3 +115,19 @@ def adapters(n: int, seed: int = 0) -> pa.Table:
     """A table of nested lists: n adapters of a down (2, 3) and an up (4, 2)."""
     kinds = ("list", "list")
     return table_of({DOWN: nested(normal(n, 2, 3, seed=seed), kinds), UP: nested(normal(n, 4, 2, seed=seed + 1), kinds)})
+
+
+def labelled(*labels: Any, kind: pa.DataType | None = None) -> pa.Table:
+    return table_of({DOWN: lists(*[GOOD] * len(labels))}, pa.array(labels, kind))
+
+
+def as_kind(table: pa.Table, kind: pa.DataType) -> pa.Table:
+    """The table with its labels in another type; Arrow makes no dictionary of views itself."""
+    labels = table.column(LABEL).combine_chunks()
+    if pa.types.is_dictionary(kind):
+        made = labels.dictionary_encode()
+        indices, values = made.indices.cast(kind.index_type), made.dictionary.cast(kind.value_type)
+        labels = pa.DictionaryArray.from_arrays(indices, values)
+    else:
+        labels = labels.cast(kind)
+    return table.set_column(table.schema.get_field_index(LABEL), LABEL, labels)

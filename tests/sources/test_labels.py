@@ -14,25 +14,9 @@ from numpy.testing import assert_array_equal
 
 import lora_perf
 from lora_perf.errors import LoraPerfError
-from tests.sources.tables import DOWN, GOOD, LABEL, lists, table_of, zoo_of
+from tests.sources.tables import DOWN, GOOD, LABEL, TEXTS, as_kind, labelled, lists, table_of, zoo_of
 
 NAMES = ["zebra", "ant", "mole"]
-
-
-def labelled(*labels: Any, kind: pa.DataType | None = None) -> pa.Table:
-    return table_of({DOWN: lists(*[GOOD] * len(labels))}, pa.array(labels, kind))
-
-
-def as_kind(table: pa.Table, kind: pa.DataType) -> pa.Table:
-    """The table with its labels in another type; Arrow makes no dictionary of views itself."""
-    labels = table.column(LABEL).combine_chunks()
-    if pa.types.is_dictionary(kind):
-        made = labels.dictionary_encode()
-        indices, values = made.indices.cast(kind.index_type), made.dictionary.cast(kind.value_type)
-        labels = pa.DictionaryArray.from_arrays(indices, values)
-    else:
-        labels = labels.cast(kind)
-    return table.set_column(table.schema.get_field_index(LABEL), LABEL, labels)
 
 
 @pytest.fixture
@@ -45,16 +29,6 @@ def class_labels() -> Any:
 
 
 # Classes
-
-
-TEXTS = [
-    pa.string(),
-    pa.large_string(),
-    pa.string_view(),
-    pa.dictionary(pa.int8(), pa.string()),
-    pa.dictionary(pa.int64(), pa.large_string()),
-    pa.dictionary(pa.int8(), pa.string_view()),
-]
 
 
 @pytest.mark.parametrize("kind", TEXTS, ids=str)
@@ -228,40 +202,6 @@ def test_damaged_strings_are_refused_before_they_are_followed() -> None:
         zoo_of(table_of({DOWN: lists(GOOD, GOOD)}, labels))
 
 
-# Shards of one data set that several programs wrote
-
-
-def write(folder: Path, *tables: pa.Table) -> Path:
-    for i, table in enumerate(tables):
-        pq.write_table(table, folder / f"{i}.parquet")
-    return folder
-
-
-@pytest.mark.parametrize("first", TEXTS[:5], ids=str)
-@pytest.mark.parametrize("second", TEXTS[:5], ids=str)
-def test_texts_of_any_two_types_are_labels_of_one_zoo(first: pa.DataType, second: pa.DataType, tmp_path: Path) -> None:
-    zoo = lora_perf.load(write(tmp_path, as_kind(labelled("fox", "ant"), first), as_kind(labelled("bee", "ant"), second)))
-    assert (zoo.classes, zoo.labels.tolist()) == (["ant", "bee", "fox"], [2, 0, 1, 0])
-
-
-@pytest.mark.parametrize("kind", [pa.int8(), pa.int32(), pa.uint64(), pa.bool_()], ids=str)
-def test_numbers_of_two_types_are_labels_of_one_zoo(kind: pa.DataType, tmp_path: Path) -> None:
-    zoo = lora_perf.load(write(tmp_path, labelled(1, 9, kind=pa.int64()), as_kind(labelled(1, 0), kind)))
-    assert (zoo.classes, zoo.labels.tolist()) == (["0", "1", "9"], [1, 2, 1, 0])
-
-
-def test_a_shard_whose_labels_are_all_missing_is_named(tmp_path: Path) -> None:
-    folder = write(tmp_path, labelled("a", "b"), labelled(None, None))
-    with pytest.raises(LoraPerfError, match=r"column 'category_label' of 1\.parquet; found 2 missing, the first in row 2;"):
-        lora_perf.load(folder)
-
-
-def test_a_shard_without_rows_says_nothing_of_labels(tmp_path: Path) -> None:
-    empty = labelled("a", "b").slice(0, 0)
-    empty = empty.set_column(empty.schema.get_field_index(LABEL), LABEL, pa.nulls(0))
-    assert lora_perf.load(write(tmp_path, labelled("b", "a"), empty)).labels.tolist() == [1, 0]
-
-
 def test_a_null_in_a_dictionary_is_a_missing_label() -> None:
     labels = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0], pa.int8()), pa.array(["a", None]))
     with pytest.raises(LoraPerfError, match="found 1 missing, the first in row 1;"):
@@ -278,5 +218,6 @@ def test_a_label_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     table = labelled("a", "b").append_column(LABEL, pa.array(["c", "d"]))
     with pytest.raises(LoraPerfError, match="one column 'category_label'; found 2 of this name; rename or remove the others"):
         zoo_of(table)
+    pq.write_table(table, tmp_path / "zoo.parquet")
     with pytest.raises(LoraPerfError, match="found 2 of this name"):
-        lora_perf.load(write(tmp_path, table))
+        lora_perf.load(tmp_path)

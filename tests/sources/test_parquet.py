@@ -232,16 +232,7 @@ def test_a_weight_column_of_another_type_in_a_later_shard_is_named(tmp_path: Pat
 def test_labels_of_mixed_types_are_refused(tmp_path: Path) -> None:
     pq.write_table(table_of({DOWN: lists(GOOD)}, ["a"]), tmp_path / "a.parquet")
     pq.write_table(table_of({DOWN: lists(GOOD)}, [1]), tmp_path / "b.parquet")
-    with pytest.raises(LoraPerfError, match=r"\(string in a\.parquet\); found mixed labels: int64 in b\.parquet"):
-        lora_perf.load(tmp_path)
-
-
-def test_shards_that_number_their_classes_otherwise_are_refused(tmp_path: Path) -> None:
-    weights = datasets.List(datasets.List(datasets.Value("float32")))
-    for shard, names in (("a", ["cat", "dog"]), ("b", ["dog", "cat"])):
-        features = datasets.Features({DOWN: weights, LABEL: datasets.ClassLabel(names=names)})
-        datasets.Dataset.from_dict({DOWN: [GOOD], LABEL: [0]}, features=features).to_parquet(tmp_path / f"{shard}.parquet")
-    with pytest.raises(LoraPerfError, match=r"the same classes in column 'category_label' .* other classes in b\.parquet"):
+    with pytest.raises(LoraPerfError, match=r"found mixed labels: names in a\.parquet, numbers without names in b\.parquet"):
         lora_perf.load(tmp_path)
 
 
@@ -302,7 +293,7 @@ def test_a_file_that_was_written_since_it_was_opened_is_refused(tmp_path: Path) 
     zoo = lora_perf.load(path)
     pq.write_table(adapters(4, seed=9), path)
     with pytest.raises(
-        LoraPerfError, match=r"the parquet file that was opened at .*zoo\.parquet; found another one, written since; load"
+        LoraPerfError, match=r"the table that was opened at .*zoo\.parquet; found another one, written since; load"
     ):
         _ = zoo.rows
 
