@@ -60,7 +60,7 @@ def _part(factor: Factor) -> Part:
         parent, _, leaf = path.rpartition(".")
         kind, _, number = leaf.rpartition("_lora")
         module = f"{parent}.{_STREAMS[number]}.{kind}" if parent else f"{_STREAMS[number]}.{kind}"
-    elif dialect == "diffusers-new" and path != stem:
+    elif dialect == "diffusers-new" and (path != stem or f".{_PEFT}" in stem):  # a wrapper of PyTorch's may stand before
         dialect = "peft"
     return Part(dialect, factor.shared, path, canonical(module), factor.side, known)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lora_perf.dialects.kinds import EXPERTS, kinds, refuse
 from lora_perf.dialects.leftovers import EXTRAS, is_part
-from lora_perf.dialects.names import Part, canonical, parse_alpha, parse_part, settle
+from lora_perf.dialects.names import Part, parse_alpha, parse_part, settle
 from lora_perf.dialects.scaling import Scaling
 from lora_perf.dialects.schema import Claim, Pair, Reading, TensorEntry
 from lora_perf.dialects.shapes import check_alpha, flat_shapes
@@ -166,7 +166,7 @@ def _factor_scale(name: str, entries: Mapping[str, TensorEntry]) -> str | None:
 
 def _multiplies(name: str, stems: set[str]) -> bool:
     """Whether a tensor looks like a number that the update of a module is multiplied with."""
-    return any(name.endswith(ending) and canonical(name.removesuffix(ending)) in stems for ending in _MULTIPLIERS)
+    return any(name.endswith(ending) and parse_alpha(name.removesuffix(ending) + ".alpha") in stems for ending in _MULTIPLIERS)
 
 
 def _by_module(found: Iterable[tuple[str, str]], what: str) -> dict[str, str]:

@@ -167,7 +167,7 @@ def read_statements(metadata: Mapping[str, str]) -> Statements:
     for key, text in found.items():
         config = None if key in _KNOWN else _json(text)
         if isinstance(config, Mapping) and "lora_alpha" in config:
-            others.append(read_recipe(config, f"{key} of the metadata"))
+            others.append(_of_training(config, key) or read_recipe(config, f"{key} of the metadata"))
         elif key not in _KNOWN:
             unknown.append(key)
     if _PER_MODULE in found:
@@ -179,6 +179,15 @@ def read_statements(metadata: Mapping[str, str]) -> Statements:
     if unknown:
         problems.append(f"entries of the metadata that speak of a scale and count for nothing: {listed(unknown, 3)}")
     return Statements(read_metadata(metadata), tuple(others), _kohya(found, problems), () if others else ranks, tuple(problems))
+
+
+def _of_training(config: Mapping[str, Any], entry: str) -> Plain | None:
+    """The alpha in the settings of a trainer, which name the rank otherwise than a LoraConfig; None for anything else."""
+    alpha = config["lora_alpha"]
+    ranks = tuple((f"{key} of {entry}", config[key]) for key in _RANKS if key != "r" and isinstance(config.get(key), int))
+    if not ranks or "r" in config or not isinstance(alpha, int | float) or not isfinite(alpha):
+        return None
+    return Plain(f"lora_alpha of {entry} in the metadata", float(alpha), ranks, any(config.get(key) is True for key in _RSLORA))
 
 
 def _number(key: str, found: Mapping[str, str], problems: list[str]) -> float | None:

@@ -238,3 +238,17 @@ def test_a_file_of_single_sides_is_refused() -> None:
 def test_two_pairs_for_one_module_are_refused(header: Header) -> None:
     with pytest.raises(LoraPerfError, match=r"expected one pair of factors for the module .*; found two: "):
         read_names(header)
+
+
+@pytest.mark.parametrize("ending", ["scale", "scaling", "scalar"])
+@pytest.mark.parametrize("prefix", ["", "base_model.model.", "module.base_model.model."])
+def test_a_number_beside_the_factors_of_a_module_is_an_unread_part(ending: str, prefix: str) -> None:
+    header = pair(f"{prefix}a.q.lora_A.weight", f"{prefix}a.q.lora_B.weight") | {f"{prefix}a.q.{ending}": entry(1)}
+    assert read_names(header).unsupported == (f"{prefix}a.q.{ending}",)
+    assert read_names(header | {f"{prefix}norm.{ending}": entry(1)}).other == (f"{prefix}norm.{ending}",)
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod."])
+def test_a_wrapper_of_torch_before_that_of_peft_is_no_other_dialect(wrapper: str) -> None:
+    header = pair(f"{wrapper}base_model.model.a.q.lora_A.weight", f"{wrapper}base_model.model.a.q.lora_B.weight")
+    assert read_names(header).notes == ("no adapter_config.json: scale taken as 1 for 1 of 1 modules",)

@@ -52,6 +52,20 @@ def test_a_config_in_a_key_says_what_the_same_config_beside_the_file_does(rank: 
     assert found == scale(peft("a", rank=rank), {}, config) == alpha / rank
 
 
+@pytest.mark.parametrize("rank", ["lora_rank", "lora_r", "network_dim"])
+def test_the_settings_of_a_trainer_state_alpha_and_rank(rank: str) -> None:
+    written = {"ot_config": json.dumps({"peft_type": "LORA", rank: 4, "lora_alpha": 2.0, "target_modules": ["a"]})}
+    assert scale(diffusers("a", rank=4), written) == 0.5
+    with pytest.raises(LoraPerfError, match=rf"rank 4 for a, by {rank} of ot_config in the metadata; found rank 8 in the file"):
+        scale(diffusers("a", rank=8), written)
+
+
+def test_the_settings_of_a_trainer_agree_with_its_alphas() -> None:
+    written = {"ot_config": json.dumps({"lora_rank": 4, "lora_alpha": 2.0})}
+    (found,) = read_names(kohya(STEM), written).pairs
+    assert (found.alpha, [(claim.scale, claim.binding) for claim in found.claims]) == (f"{STEM}.alpha", [(0.5, True)])
+
+
 def test_alphas_by_module_are_found_whatever_their_wrapper() -> None:
     metadata = {"network_alphas": json.dumps({"diffusion_model.blocks.0.q.alpha": 2.0})}
     assert scale(pair("transformer.blocks.0.q.lora_A.weight", "transformer.blocks.0.q.lora_B.weight"), metadata) == 0.5
