@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _SANITY_CHECK = "sanity_check_dataset"  # the folder that the original's command names
 _ENDING = re.compile(r"\.(safetensors|parquet|arrow|feather|ipc|json|jsonl|csv|txt|bin|pt|zip|tar|gz)$", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
@@ -119,6 +120,12 @@ def _by_name(name: str, source: str | Path, label_column: str, split: str | None
         refuse_choices(label_column, split, "the synthetic zoo that stands in for it")
         _log.warning("no folder %s here: a synthetic zoo of the same form stands in for it", name)
         return synthetic.generate(synthetic.SyntheticConfig(Path(name), preset="sanity-check"))
+    if _ADDRESS.match(name):
+        raise LoraPerfError(
+            expected="a path, or a data set of the Hub by its id",
+            found=f"the address {name}",
+            fix="give the id alone (OWNER/NAME), or fetch the files and give the path of their folder",
+        )
     if isinstance(source, str) and is_hub_id(name):
         if os.path.isdir(os.path.dirname(name)) or _ENDING.search(name):
             raise LoraPerfError(

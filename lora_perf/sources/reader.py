@@ -18,7 +18,7 @@ from lora_perf.headers import HeaderError, bad_file, check_size, open_file, pars
 from lora_perf.sources.adapter import Meaning, contradictions, meaning_of, read_scales
 from lora_perf.sources.members import Member
 from lora_perf.sources.metadata import PEFT_WEIGHTS, read_object
-from lora_perf.sources.strays import WRITTEN_HERE, is_own
+from lora_perf.sources.strays import kind_of
 from lora_perf.sources.tree import Tree, parent
 
 WHOLE_ADAPTER = "a whole adapter in one file"
@@ -110,8 +110,8 @@ class Reader:
         key = rest, stated, None if config is None else repr(config), unclear
         if key not in self._known:
             header = parse_header(text, size)
-            if is_own(header):
-                raise NoAdapterError(WRITTEN_HERE)
+            if kind := kind_of(header):
+                raise NoAdapterError(kind)
             if not header.entries:
                 raise HeaderError(
                     "no tensor (DeepSpeed's ZeRO-3 leaves such files where weights are not gathered)",

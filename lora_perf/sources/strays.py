@@ -17,6 +17,9 @@ SUSPECT = re.compile(
     r"|(?P<state>^(?:optimizer|scheduler|random_states|rng_state|ema)(?:[-_.].*)?\.safetensors$)",
     re.IGNORECASE,
 )
+# What programs call the tensors of textual inversions, and those of an optimiser's state.
+_EMBEDDING = re.compile(r"emb_params|clip_[lg]|t5(?:xxl)?|string_to_param\.\*|<[^<>]*>")
+_STATE = re.compile(r"(?:^|[._])(?:exp_avg(?:_sq)?|momentum_buffer)$")
 _FACTOR = re.compile(r"lora|lycoris|hada|lokr|oft|alpha|dora|[-_.](?:down|up)\b", re.IGNORECASE)
 
 
@@ -34,6 +37,17 @@ def stray(match: re.Match[str], path: str) -> str | None:
         return "file{s} of training states"
     if match["embedding"] and not any(_FACTOR.search(tensor) for tensor in header.entries):
         return "file{s} of embeddings"
+    return None
+
+
+def kind_of(header: Header) -> str | None:
+    """What a file is by its tensors where it is no adapter, whatever its name (see `Tree.left`); None for all others."""
+    if is_own(header):
+        return WRITTEN_HERE
+    if header.entries and all(map(_EMBEDDING.fullmatch, header.entries)):
+        return "file{s} of embeddings"
+    if any(map(_STATE.search, header.entries)):
+        return "file{s} of training states"
     return None
 
 

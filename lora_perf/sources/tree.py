@@ -17,6 +17,7 @@ TABLES = ("metadata.csv", "metadata.jsonl")
 _TABLES = (".tsv", ".xlsx", ".xls", ".ods", ".yaml", ".yml", ".txt", ".json5", ".jsonl.gz", ".csv.gz")
 SAVED = ("dataset_dict.json", "state.json", "dataset_info.json")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 _UNFINISHED = (".part", ".partial", ".crdownload", ".incomplete", ".download", ".tmp", "~")
 # Tools keep their own files in these; to speak of them each time would hide what matters.
 _TOOLS = frozenset(
@@ -170,6 +171,8 @@ def _take_other(tree: Tree, inner: str, lower: str, path: str) -> None:
     elif lower.endswith(_UNFINISHED):
         if ADAPTER in lower or PARQUET in lower:
             tree.leave("unfinished or older file{s}", path)
+    elif lower.endswith(_ARCHIVES):
+        tree.leave("archive{s}", path)
     elif lower.startswith("metadata.") and lower.endswith(_TABLES):
         tree.leave("table{s} of a kind that is not read (write metadata.csv)", path)
     elif lower.endswith(_ICEBERG) and inner.rpartition("/")[2] == "metadata":

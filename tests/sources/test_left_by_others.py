@@ -245,3 +245,29 @@ def test_the_folder_that_is_meant_is_named(tmp_path: Path) -> None:
     ):
         lora_perf.load(tmp_path)
     assert len(classes(tmp_path / "out" / "v1")) == 2
+
+
+@pytest.mark.parametrize(
+    ("tensors_of", "kind"),
+    [
+        (("emb_params",), "embeddings"),
+        (("clip_l", "clip_g"), "embeddings"),
+        (("<cat-toy>",), "embeddings"),
+        (("state.0.exp_avg", "state.0.exp_avg_sq"), "training states"),
+    ],
+)
+def test_what_is_no_adapter_by_its_tensors_is_left_alone_whatever_its_name(
+    tensors_of: tuple[str, ...], kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    zoo_folder(tmp_path)
+    save(tmp_path / "cat" / "style-TI.safetensors", {name: torch.zeros(2, 3) for name in tensors_of})
+    with caplog.at_level(logging.WARNING):
+        assert len(lora_perf.load(tmp_path)) == 4
+    assert f"1 file of {kind} left alone: cat/style-TI.safetensors" in caplog.text
+
+
+def test_archives_are_told_of(tmp_path: Path) -> None:
+    (tmp_path / "loras.ZIP").touch()
+    (tmp_path / "more.tar.gz").touch()
+    with pytest.raises(LoraPerfError, match=r"2 archives left alone: loras\.ZIP, more\.tar\.gz"):
+        lora_perf.load(tmp_path)

@@ -265,3 +265,11 @@ def test_a_truncated_packed_file_is_refused(data: Any, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(LoraPerfError, match="truncated or damaged"):
         lora_perf.load(path)
+
+
+@pytest.mark.parametrize("address", ["https://huggingface.co/datasets/a/b", "hf://datasets/a/b", "s3://bucket/loras"])
+def test_an_address_is_no_path(address: str) -> None:
+    with pytest.raises(
+        LoraPerfError, match=rf"found the address {address}; give the id alone \(OWNER/NAME\), or fetch the files"
+    ):
+        lora_perf.load(address)
