@@ -187,10 +187,11 @@ class Layout:
     def group_names(self) -> tuple[str, ...]:
         """The groups worth offering: those named in `group`, attention kinds, projections and blocks."""
         names = ["all"]
-        names += [name for name, kind in _CONVENTIONS.items() if any(kind in layer.path for layer in self.layers)]
+        paths = [layer.path for layer in self.layers]
+        names += [name for name, kind in _CONVENTIONS.items() if any(kind in path for path in paths)]
         names += [side for side in ("down", "up") if any(layer.side == side for layer in self.layers)]
-        projections = {".".join(layer.path[-2:]): None for layer in self.layers}
-        blocks = {layer.path[0]: None for layer in self.layers if len(layer.path) > 2}
+        projections = {".".join(path[-2:]): None for path in paths}
+        blocks = {path[0]: None for path in paths if len(path) > 2}
         return tuple(dict.fromkeys([*names, *projections, *blocks]))
 
     def choose(self, layers: Sequence[Layer] | None) -> tuple[Layer, ...]:

@@ -185,9 +185,10 @@ def cell_from_json(
         _require(all(map(_is_count, (run.best_epoch, run.epochs))) and _is_number(run.seconds), "no epochs or no seconds")
         _require(isinstance(run.setting, dict), "no setting")
         for curve in run.curves.values():
-            _require(all(type(value) is float for value in curve), "a curve of something else than numbers")
+            _require(set(map(type, curve)) <= {float}, "a curve of something else than numbers")
         _require(len(run.predictions) == len(truth), "predictions of other adapters")
-        _require(all(_is_count(value) and value < n_classes for value in run.predictions), "predictions of no class")
+        _require(set(map(type, run.predictions)) == {int}, "predictions of no class")
+        _require(0 <= min(run.predictions) and max(run.predictions) < n_classes, "predictions of no class")
         confusion = np.zeros((n_classes, n_classes), np.int64)
         np.add.at(confusion, (truth, np.asarray(run.predictions)), 1)
         _require(run.confusion == confusion.tolist(), "a confusion matrix of other predictions")

@@ -52,8 +52,8 @@ def repeated(zoo: Zoo, split: Split) -> Repeated:
     if split.resubstitution:
         return Repeated((), 0, ())
     keys = _keys(zoo)
-    learned = torch.cat([split.train, split.validation]).tolist()
-    first = {keys[row]: row for row in reversed(learned)}
+    learned = torch.cat([split.train, split.validation]).tolist()[::-1]  # so that of equal ones the first stays
+    first = dict(zip(map(keys.__getitem__, learned), learned, strict=True))
     pairs = [(row, first[keys[row]]) for row in split.test.tolist() if keys[row] in first]
     other = sum(int(zoo.labels[row]) != int(zoo.labels[same]) for row, same in pairs)
     return Repeated(tuple(pairs), other, tuple((zoo.called(row), zoo.called(same)) for row, same in pairs))
