@@ -188,7 +188,7 @@ def cell_from_json(
             _require(set(map(type, curve)) <= {float}, "a curve of something else than numbers")
         _require(len(run.predictions) == len(truth), "predictions of other adapters")
         _require(set(map(type, run.predictions)) == {int}, "predictions of no class")
-        _require(0 <= min(run.predictions) and max(run.predictions) < n_classes, "predictions of no class")
+        _require(min(run.predictions) >= 0 and max(run.predictions) < n_classes, "predictions of no class")
         confusion = np.zeros((n_classes, n_classes), np.int64)
         np.add.at(confusion, (truth, np.asarray(run.predictions)), 1)
         _require(run.confusion == confusion.tolist(), "a confusion matrix of other predictions")
