@@ -20,6 +20,7 @@ from torch import Tensor
 from tests.sources.adapters import DIALECTS, MODULES, names
 
 LABEL = "category_label"
+_CONFIG = "adapter_config.json"
 OWN_FOLDER = frozenset(("adapter_model.safetensors", "pytorch_lora_weights.safetensors"))
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -80,7 +81,7 @@ def _labels(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
     found = {}
     for path in files:
         above = path.relative_to(folder).parts[:-1]
-        above = above[:-1] if path.name in OWN_FOLDER else above
+        above = above[:-1] if path.name in OWN_FOLDER or os.path.lexists(path.with_name(_CONFIG)) else above
         if len(above) != 1:
             raise Refused(f"{path} is in no class")
         found[path] = above[0]
@@ -187,8 +188,10 @@ def _scale(
             return float(metadata["lora_alpha"]) / rank
         except ValueError:
             raise Refused("alpha") from None
-    config = path.parent / "adapter_config.json"
-    if path.name == "adapter_model.safetensors" and os.path.lexists(config):
+    config = path.with_name(_CONFIG)
+    if os.path.lexists(config):
+        if sum(one.name.lower().endswith(".safetensors") for one in data_files(path.parent)) > 1:
+            raise Refused("one description of several adapters")
         said = _json(config)
         if (
             not all(type(said.get(name)) in (int, float) and said[name] > 0 for name in ("r", "lora_alpha"))

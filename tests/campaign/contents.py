@@ -194,7 +194,6 @@ _STRAYS: dict[str, bytes] = {
     ".gitattributes": b"*.safetensors filter=lfs\n",
     "optimizer.pt": b"\x80\x04.",
     "._00.safetensors": b"\0\5\x16\7",
-    "_delta_log/00000000000000000000.json": b"{}\n",
     "_temporary/0/part-0.parquet": b"PAR1",
     ".ipynb_checkpoints/00-checkpoint.safetensors": b"",
 }
@@ -210,24 +209,21 @@ def _stray(path: Path, root: Path, random: Random) -> str:
     return name
 
 
+_FOREIGN = ["state.json", "dataset_dict.json", "log.parquet", "adapter_config.json", "metadata.csv", "x_emb.safetensors"]
+_FOREIGN += ["results", "_delta_log"]
+
+
 @mutation(weight=5)
 def _foreign(path: Path, root: Path, random: Random) -> str:
     """A file that says something, but not what is meant."""
     if not root.is_dir():
         raise NotHere
-    what = random.choice(
-        (
-            "state.json",
-            "dataset_dict.json",
-            "log.parquet",
-            "adapter_config.json",
-            "metadata.csv",
-            "x_emb.safetensors",
-            "results",
-        )
-    )
+    what = random.choice(_FOREIGN)
     place = root / what
-    if what == "log.parquet":
+    if what == "_delta_log":
+        place.mkdir()
+        (place / "00000000000000000000.json").write_text("{}\n")
+    elif what == "log.parquet":
         pq.write_table(pa.table({"step": [1, 2], "loss": [0.5, 0.4]}), place)
     elif what == "x_emb.safetensors":
         save_file({"clip_l": torch.ones(2, 4)}, path.with_name(what))

@@ -146,7 +146,7 @@ def _oracle(form: Form, path: Path, place: Place, user: int | None) -> dict[str,
         try:
             rows = form.read(path)
         except Refused as error:
-            print(error)
+            print(repr(str(error)))
             return 2
         np.savez(target, labels=np.array([row.label for row in rows]), updates=np.array([row.update for row in rows]))
         return 0

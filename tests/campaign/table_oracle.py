@@ -125,7 +125,7 @@ def _of_table(table: pa.Table, hive: str | None = None) -> Rows:
 
 
 def _values(table: pa.Table, name: str) -> list[Any]:
-    if name not in table.column_names:
-        raise Refused(f"no column {name}")
+    if table.column_names.count(name) != 1:
+        raise Refused(f"no column {name}, or several")
     values: list[Any] = table.column(name).to_pylist()
     return values
