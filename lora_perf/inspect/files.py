@@ -19,11 +19,12 @@ from lora_perf.headers import read_header
 from lora_perf.inspect.findings import FileFacts, Finding
 from lora_perf.sources.adapter import SIZES, layout_of
 from lora_perf.sources.agreeing import align
-from lora_perf.sources.classes import alike, declared, encode, leave_others, members
+from lora_perf.sources.classes import alike, declared, encode, members
 from lora_perf.sources.doubles import refuse_checkpoints
 from lora_perf.sources.folder import FolderRows, read_all
 from lora_perf.sources.members import Member, split_of
 from lora_perf.sources.metadata import read_object
+from lora_perf.sources.others import leave_others
 from lora_perf.sources.reader import WHOLE_ADAPTER, Opened
 from lora_perf.sources.tree import Tree, parent
 from lora_perf.zoo import SPLIT_NAMES, Zoo

@@ -66,19 +66,6 @@ def declared(tree: Tree, paths: Sequence[str]) -> bool:
     return tables or (bool(tree.described) and not tree.described.keys().isdisjoint(map(parent, paths)))
 
 
-def leave_others(folder: str, tree: Tree, label_column: str) -> None:
-    """Leaves each metadata.json alone that lies beside several adapters and names no label: it describes their folder."""
-    counts = Counter(map(parent, tree.adapters)) if tree.described else Counter[str]()
-    for inner, path in [item for item in tree.described.items() if counts[item[0]] > 1]:
-        try:
-            entries = read_object(os.path.join(folder, path))
-        except LoraPerfError:
-            continue  # whoever needs it says so
-        if entries.keys().isdisjoint(label_columns(label_column)):
-            del tree.described[inner]
-            tree.leave(f"{DESCRIPTION} beside several adapters and without a label", path)
-
-
 def encode(values: Sequence[str | int]) -> tuple[Tensor, list[str]]:
     """Class indices (n,) and class names: in numerical order where all are numbers, if only as text, else alphabetical.
 

@@ -20,10 +20,11 @@ from lora_perf.headers import HeaderError, open_file
 from lora_perf.layout import Layout
 from lora_perf.sources.adapter import layout_of
 from lora_perf.sources.agreeing import agreeing
-from lora_perf.sources.classes import alike, declared, encode, leave_others, members
+from lora_perf.sources.classes import alike, declared, encode, members
 from lora_perf.sources.declared import refuse_snapshots
 from lora_perf.sources.doubles import refuse_checkpoints, same_copies
 from lora_perf.sources.members import Member, split_of, text_of
+from lora_perf.sources.others import leave_others
 from lora_perf.sources.plan import Plan
 from lora_perf.sources.reader import NoAdapterError, Opened, Reader
 from lora_perf.sources.tree import Tree, by_parts, parent

@@ -57,7 +57,7 @@ def rows_of(table: str, paths: Sequence[str], left: frozenset[str] = frozenset()
         LoraPerfError: a damaged table, or one without rows or a column of the files; a file outside the folder, twice or of
             several meanings; an adapter without a row.
     """
-    entries = _csv(table) if table.lower().endswith(".csv") else _jsonl(table)
+    entries = entries_of(table)
     if not entries:
         raise LoraPerfError(expected=f"a row for each adapter in {table}", found="no row", fix="fill the table or remove it")
     column = next((name for name in FILE_COLUMNS if name in entries[0]), None)
@@ -77,6 +77,15 @@ def rows_of(table: str, paths: Sequence[str], left: frozenset[str] = frozenset()
         found[path] = Row(path, known, row, place)
     _refuse_missing(table, [path for path in paths if path not in found and path not in left], len(paths), found, column)
     return list(found.values())
+
+
+def entries_of(table: str) -> list[dict[str, Any]]:
+    """The rows of a table as they are written.
+
+    Raises:
+        LoraPerfError: it is damaged.
+    """
+    return _csv(table) if table.lower().endswith(".csv") else _jsonl(table)
 
 
 def _refuse_missing(table: str, missing: Sequence[str], total: int, found: dict[str, Row], column: str) -> None:

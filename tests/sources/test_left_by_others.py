@@ -222,6 +222,28 @@ def test_what_stands_in_the_place_of_a_table_is_said(name: str, content: str, fo
         lora_perf.load(tmp_path)
 
 
+CAPTIONS = '{"file_name": "0.png", "text": "a cat"}\n{"file_name": "1.jpg", "text": "a dog"}\n'
+
+
+@pytest.mark.parametrize("where", ["", "train", "test/images"])
+def test_captions_of_images_are_no_classes(where: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    zoo_folder(tmp_path)
+    (tmp_path / where).mkdir(parents=True, exist_ok=True)
+    (tmp_path / where / "metadata.jsonl").write_text(CAPTIONS)
+    with caplog.at_level(logging.WARNING):
+        assert list(classes(tmp_path).values()) == ["cat", "cat", "dog", "dog"]
+    assert "left alone: " in caplog.text
+    assert "metadata.jsonl" in caplog.text
+    assert not inspection(tmp_path).problems
+
+
+def test_rows_of_images_with_labels_are_refused(tmp_path: Path) -> None:
+    zoo_folder(tmp_path)
+    (tmp_path / "metadata.csv").write_text("file_name,label\n0.png,cat\n1.png,dog\n")
+    with pytest.raises(LoraPerfError, match=r"a row in .* for every adapter; found none for 4 of 4"):
+        lora_perf.load(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["metadata.tsv", "metadata.xlsx", "Metadata.YAML"])
 def test_tables_of_other_kinds_are_told_of(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     adapters(tmp_path, "0.safetensors", "1.safetensors")
