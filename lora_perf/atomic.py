@@ -184,13 +184,16 @@ def _claimed(path: Path) -> int:
 
 
 def _refuse_impossible(path: Path) -> None:
-    """Raises what would otherwise be found out only when all is written."""
+    """Raises what would otherwise be found out only when all is written; a name that many programs use is not taken away."""
     try:
         status = os.lstat(path)
+        leads_to = os.stat(path).st_mode if stat.S_ISLNK(status.st_mode) else stat.S_IFREG
     except FileNotFoundError:
         return
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode) or not (stat.S_ISREG(leads_to) or stat.S_ISDIR(leads_to)):
+        raise OSError(errno.EEXIST, "a device, or a link to a device or a pipe", str(path))
 
 
 def _open_part(path: Path) -> tuple[int, str | None]:

@@ -42,6 +42,12 @@ def begin() -> None:
         while descriptor <= 2:  # a file that got the number of a closed stream would get its text
             descriptor = os.open(os.devnull, os.O_RDWR)
         os.close(descriptor)
+    try:
+        os.getcwd()
+    except OSError:  # libraries that PyTorch loads do not say what they miss
+        error = LoraPerfError(expected="a working folder", found="one that was removed", fix="change to another folder")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
     for number in _ENDINGS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _leave)

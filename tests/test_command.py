@@ -20,6 +20,7 @@ from lora_perf.command import (
     Terminated,
     _leave,
     _started,
+    begin,
     exit_status,
     refuse_lost_output,
 )
@@ -88,6 +89,19 @@ def test_a_handler_of_the_callers_own_stays(monkeypatch: pytest.MonkeyPatch) -> 
     finally:
         signal.signal(signal.SIGTERM, before)
     assert got == [signal.SIGTERM]
+
+
+def test_a_command_without_a_working_folder_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.setattr("lora_perf.command._started", lambda: "lora_perf.inspect")
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SystemExit, match=f"^{USER_ERROR}$"):
+        begin()
+    told = "error: expected a working folder; found one that was removed; change to another folder\n"
+    assert capsys.readouterr().err == told
 
 
 def test_a_command_in_another_thread_works_without_signals() -> None:

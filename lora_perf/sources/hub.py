@@ -6,11 +6,12 @@ import logging
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from lora_perf.errors import LoraPerfError
+from lora_perf.errors import LoraPerfError, listed
 from lora_perf.sources.refusals import DATA_SET, is_choice, refusal
 from lora_perf.sources.splits import EVERY
 from lora_perf.zoo import Zoo
@@ -26,6 +27,8 @@ ALIASES = {
 _ID = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
 # A Hub that is there answers sooner; where it does not, the cache is asked before one waits longer for it.
 _SOON, _PATIENT = 1.0, 10.0
+_NEWEST = "main"  # the revision where none is asked for
+_SHORT = 7  # digits of a commit that stand for it
 _log = logging.getLogger(__name__)
 
 
@@ -81,7 +84,7 @@ def fetch(target: Target, split: str | None) -> Any:
     A Hub that does not answer within a second, or refuses, is not asked again where the data set is in the cache.
 
     Raises:
-        LoraPerfError: the data set cannot be had.
+        LoraPerfError: the data set cannot be had, or of the revision that is asked for only another one.
     """
     import datasets
 
@@ -109,9 +112,32 @@ def fetch(target: Target, split: str | None) -> Any:
             if trouble is None:
                 return _online(load, target.repository)
         raise refusal(target.repository, trouble or error) from None
+    if target.revision not in (None, _NEWEST):
+        _refuse_other_revision(target, data, trouble)
     if trouble is not None:
         _log.warning("%s is taken from the local cache, since the Hub cannot be asked: %s", target.repository, _line(trouble))
     return data
+
+
+def _refuse_other_revision(target: Target, data: Any, trouble: Exception | None) -> None:
+    """Raises where the local cache gave another commit than the one that is asked for: `datasets` does not look at it there."""
+    from huggingface_hub import constants, errors
+
+    if isinstance(trouble, errors.RevisionNotFoundError):
+        raise refusal(target.repository, trouble)
+    wanted = str(target.revision)
+    reference = Path(constants.HF_HUB_CACHE, f"datasets--{target.repository.replace('/', '--')}", "refs", wanted)
+    with suppress(OSError, ValueError):  # a branch or a tag that was fetched once
+        wanted = reference.read_text("ascii").strip()
+    files = data.cache_files
+    parts = files.values() if isinstance(files, dict) else [files]
+    commits = {Path(file["filename"]).parent.name for part in parts for file in part}
+    if not commits or any(one != wanted and not (len(wanted) >= _SHORT and one.startswith(wanted)) for one in commits):
+        raise LoraPerfError(
+            expected=f"{target.repository} at revision {target.revision}",
+            found=f"commit {listed(sorted(commits)) or 'unknown'} in the local cache, and the Hub cannot be asked for another",
+            fix="leave the revision out to take that one, or load it once where the Hub can be asked",
+        )
 
 
 def _online(load: Any, repository: str) -> Any:

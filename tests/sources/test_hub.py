@@ -128,6 +128,27 @@ def test_a_cached_data_set_opens_in_offline_mode(cache: Path, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("revision", ["main", "a" * 40, "a" * 7, "v1"])
+def test_a_revision_that_is_cached_opens(revision: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached(cache, REPOSITORY, {"train": adapters(5), "test": adapters(3)})
+    reference = tmp_path / "files" / f"datasets--{REPOSITORY.replace('/', '--')}" / "refs" / "v1"
+    reference.parent.mkdir(parents=True)
+    reference.write_text("a" * 40)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "files"))
+    assert_rows(lora_perf.load(f"{REPOSITORY}@{revision}", split="train"), python_rows(adapters(5)))
+    assert len(lora_perf.load(f"{REPOSITORY}@{revision}")) == 8
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("revision", ["b" * 40, "b" * 7, "a", "v2", "../refs"])
+@pytest.mark.parametrize("split", [None, "train"])
+def test_another_revision_is_not_taken_for_the_one_that_is_asked_for(revision: str, split: str | None, cache: Path) -> None:
+    cached(cache, REPOSITORY, {"train": adapters(5)})
+    with pytest.raises(LoraPerfError, match=rf"at revision {revision}; found commit a{{40}} in the local cache, and the Hub"):
+        lora_perf.load(f"{REPOSITORY}@{revision}", split=split)
+
+
+@pytest.mark.usefixtures("offline")
 def test_the_splits_of_the_hub_are_the_split_of_the_zoo(cache: Path) -> None:
     cached(cache, REPOSITORY, {"train": adapters(5), "test": adapters(3, seed=2)})
     zoo = lora_perf.load(REPOSITORY)

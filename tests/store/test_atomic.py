@@ -87,6 +87,17 @@ def test_a_pipe_or_a_link_in_the_place_is_replaced_and_makes_nobody_wait(tmp_pat
     assert (tmp_path / "target").read_bytes() == b"kept"
 
 
+def test_the_name_of_a_device_is_not_taken_away(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for target in ("/dev/null", tmp_path / "pipe"):
+        link = tmp_path / "link"
+        link.symlink_to(target)
+        with pytest.raises(LoraPerfError, match="found a device, or a link to a device or a pipe"), replacing(link):
+            pytest.fail("the body ran")
+        assert link.is_symlink()
+        link.unlink()
+
+
 def test_a_folder_in_the_place_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(LoraPerfError, match="found Is a directory"), replacing(tmp_path / "taken"):
