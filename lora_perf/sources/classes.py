@@ -224,7 +224,8 @@ def _of_folders(folder: str, paths: Sequence[str], label_column: str, own: Set[s
     if all(part_of(name) is not None for name in names):
         raise LoraPerfError(
             expected=f"classes in {folder}",
-            found=f"the folders {listed(names)}, which name parts of a split, and no class below them",
+            found=f"the folders {listed(names)}, which name parts of a split, and no class below them"
+            + ", since the folder of each adapter there is the adapter itself" * any(path.count("/") > 1 for path in paths),
             fix="move the adapters to part/class/adapter.safetensors, or write a metadata.csv with file_name, label and split",
         )
     return [Member(path, text_of(parts[0])) for path, parts in zip(paths, above, strict=True)]

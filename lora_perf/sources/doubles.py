@@ -31,6 +31,7 @@ _COPIES = (
     re.compile(r"^(?P<name>.+?) ?\(\d+\)$"),
     re.compile(rf"^(?P<name>.+?)[ _-]+(?:{_WORD}|{'|'.join(_OTHERS)})(?:[ _-]?\(?\d+\)?)?$", re.IGNORECASE),
     re.compile(rf"^(?P<name>.+?) ?\([^()]*{_WORD}[^()]*\)$", re.IGNORECASE),
+    re.compile(r"^(?P<name>.+?)\.sync-conflict-[^/]+$", re.IGNORECASE),
     re.compile(rf"^{_WORD}(?:[ _]\(?\d+\)?)?[ _]+(?:of|von|de|di)[ _]+(?P<name>.+)$", re.IGNORECASE),
 )
 # Finder calls a second copy so; people number what is theirs in the same way, which the bytes tell.
@@ -48,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 def copies_of(paths: Sequence[str]) -> dict[str, str]:
     """The files that by their names, or by that of a folder above, are copies of another that is there, each with the other."""
-    marks = [")", *_WORDS, *_OTHERS]
+    marks = [")", "sync-conflict", *_WORDS, *_OTHERS]
     every = "/".join(paths).lower()  # looked through at once, since most folders hold no copy
     marks = [mark for mark in marks if mark in every]
     suspects = [path for path in paths if any(mark in path.lower() for mark in marks)] if marks else []

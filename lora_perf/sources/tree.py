@@ -23,6 +23,10 @@ _UNFINISHED = (".part", ".partial", ".crdownload", ".incomplete", ".download", "
 _TOOLS = frozenset(
     {".cache", ".git", ".github", ".huggingface", ".ipynb_checkpoints", ".locks", ".no_exist", ".vscode", ".idea"}
 )
+# Where systems keep what was deleted, and what they know of files.
+_SYSTEM = frozenset(
+    ("$recycle.bin", "recycler", "#recycle", "@recycle", "@eadir", "#snapshot", "lost+found", "system volume information")
+)
 # Tables of which a log, not the folder, says which files count.
 _LOGS = {"_delta_log": "Delta Lake", "_spark_metadata": "Spark's streams", ".hoodie": "Apache Hudi"}
 _ICEBERG = ".metadata.json"
@@ -129,6 +133,8 @@ def _enter(folder: str, waiting: list[str], tree: Tree, linked: list[str]) -> li
                     tree.adapters.append(path)
                     if entry.is_symlink():
                         tree.links.add(path)
+                elif lower in _SYSTEM:
+                    tree.leave("folder{s} of the system", path)
                 elif entry.is_dir():
                     (linked if entry.is_symlink() else waiting).append(path)
                     if lower in (PEFT_CONFIG, DESCRIPTION, *TABLES):  # whoever reads it says what is wrong

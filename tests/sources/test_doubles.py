@@ -11,9 +11,15 @@ import pytest
 import lora_perf
 from lora_perf.errors import LoraPerfError
 from lora_perf.inspect.survey import inspection
+from lora_perf.sources.doubles import copies_of
 from tests.sources.adapters import factors, save, tensors, zoo_folder
 
 FOUR = ["cat/0.safetensors", "cat/2.safetensors", "dog/1.safetensors", "dog/3.safetensors"]
+
+
+def adapters(folder: Path, *paths: str) -> None:
+    for i, path in enumerate(paths):
+        save(folder / path, tensors(factors(i)))
 
 
 def names(folder: Path, *, skip_bad: bool = False) -> list[str]:
@@ -143,3 +149,65 @@ def test_two_snapshots_of_adapters_are_refused(tmp_path: Path) -> None:
         save(tmp_path / "snapshots" / name / "cat" / "a.safetensors", tensors(factors(i)))
     with pytest.raises(LoraPerfError, match=r"one snapshot in .*; found 2, which are versions of the same rows: 0a1b, 2c3d"):
         lora_perf.load(tmp_path)
+
+
+# Names of many programs
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        "0 (copy)",
+        "0 (another copy)",
+        "0 (3rd copy)",
+        "0 copy 2",
+        "0 - Copia",
+        "0_backup",
+        "0 - bak",
+        "0 2",
+        "Copia di 0",
+        "0.sync-conflict-2026-AB",
+    ],
+)
+def test_copies_have_the_names_of_many_programs(copy: str, tmp_path: Path) -> None:
+    zoo_folder(tmp_path)
+    shutil.copyfile(tmp_path / "cat" / "0.safetensors", tmp_path / "cat" / f"{copy}.safetensors")
+    with pytest.raises(LoraPerfError, match=r"a copy of cat/0\.safetensors with the same bytes; remove the copy"):
+        lora_perf.load(tmp_path)
+    assert lora_perf.load(tmp_path, skip_bad=True).names == FOUR
+
+
+@pytest.mark.parametrize("name", ["cat (1)", "cat - Copy", "Copy of cat"])
+def test_a_copied_class_folder_is_refused(name: str, tmp_path: Path) -> None:
+    zoo_folder(tmp_path)
+    shutil.copytree(tmp_path / "cat", tmp_path / name)
+    with pytest.raises(LoraPerfError, match=r"a copy of cat/0\.safetensors with the same bytes"):
+        lora_perf.load(tmp_path)
+    assert lora_perf.load(tmp_path, skip_bad=True).classes == ["cat", "dog"]
+
+
+def test_numbers_behind_a_space_are_names_where_bytes_differ(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    adapters(tmp_path, *(f"cat/{name}.safetensors" for name in ("style", "style 1", "style 2")))
+    with caplog.at_level(logging.WARNING):
+        assert len(lora_perf.load(tmp_path)) == 3
+    assert not caplog.text
+
+
+def test_values_of_columns_are_no_names_of_copies() -> None:
+    assert copies_of(["label=cat/0.parquet", "label=cat (1)/0.parquet"]) == {}
+
+
+@pytest.mark.parametrize("name", ["a-000002", "a-step00000500", "a_000000250", "a_epoch_3", "a-epoch10", "0000100_a"])
+def test_earlier_states_have_the_names_of_many_trainers(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    adapters(tmp_path, "cat/a.safetensors", f"cat/{name}.safetensors", "dog/000001.safetensors", "dog/b_000001.safetensors")
+    with caplog.at_level(logging.WARNING):
+        assert len(lora_perf.load(tmp_path)) == 4
+    assert f"earlier states of others, near copies: 1 adapter: cat/{name}.safetensors" in caplog.text
+
+
+def test_folders_of_several_adapters_are_classes_whatever_their_names(tmp_path: Path) -> None:
+    paths = [f"{part}/checkpoint-{k}/{i}.safetensors" for part in ("test", "train") for k in (1, 2) for i in range(2)]
+    adapters(tmp_path, *paths)
+    zoo = lora_perf.load(tmp_path)
+    assert (zoo.classes, zoo.labels.tolist()) == (["checkpoint-1", "checkpoint-2"], [0, 0, 1, 1] * 2)
+    assert zoo.split is not None

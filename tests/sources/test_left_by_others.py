@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ import torch
 import lora_perf
 from lora_perf.errors import LoraPerfError
 from lora_perf.inspect.survey import inspection
-from lora_perf.sources.doubles import copies_of
 from lora_perf.sources.parts import part_of
 from tests.sources.adapters import factors, save, tensors, zoo_folder
 
@@ -83,59 +81,6 @@ def test_of_two_links_to_one_folder_the_first_by_name_is_the_class(tmp_path: Pat
     for name, to in (("kat", "a"), ("dog", "b"), ("cat", "a"), ("Cat", "a")):
         (tmp_path / "zoo" / name).symlink_to(tmp_path / "store" / to)
     assert classes(tmp_path / "zoo") == {"Cat/a.safetensors": "Cat", "dog/b.safetensors": "dog"}
-
-
-# Copies
-
-
-@pytest.mark.parametrize(
-    "copy",
-    ["0 (copy)", "0 (another copy)", "0 (3rd copy)", "0 copy 2", "0 - Copia", "0_backup", "0 - bak", "0 2", "Copia di 0"],
-)
-def test_copies_have_the_names_of_many_programs(copy: str, tmp_path: Path) -> None:
-    zoo_folder(tmp_path)
-    shutil.copyfile(tmp_path / "cat" / "0.safetensors", tmp_path / "cat" / f"{copy}.safetensors")
-    with pytest.raises(LoraPerfError, match=r"a copy of cat/0\.safetensors with the same bytes; remove the copy"):
-        lora_perf.load(tmp_path)
-    assert lora_perf.load(tmp_path, skip_bad=True).names == FOUR
-
-
-@pytest.mark.parametrize("name", ["cat (1)", "cat - Copy", "Copy of cat"])
-def test_a_copied_class_folder_is_refused(name: str, tmp_path: Path) -> None:
-    zoo_folder(tmp_path)
-    shutil.copytree(tmp_path / "cat", tmp_path / name)
-    with pytest.raises(LoraPerfError, match=r"a copy of cat/0\.safetensors with the same bytes"):
-        lora_perf.load(tmp_path)
-    assert lora_perf.load(tmp_path, skip_bad=True).classes == ["cat", "dog"]
-
-
-def test_numbers_behind_a_space_are_names_where_bytes_differ(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    adapters(tmp_path, *(f"cat/{name}.safetensors" for name in ("style", "style 1", "style 2")))
-    with caplog.at_level(logging.WARNING):
-        assert len(lora_perf.load(tmp_path)) == 3
-    assert not caplog.text
-
-
-def test_values_of_columns_are_no_names_of_copies() -> None:
-    assert copies_of(["label=cat/0.parquet", "label=cat (1)/0.parquet"]) == {}
-
-
-# States of training
-
-
-@pytest.mark.parametrize("name", ["a-000002", "a-step00000500", "a_000000250", "a_epoch_3", "a-epoch10", "0000100_a"])
-def test_earlier_states_have_the_names_of_many_trainers(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    adapters(tmp_path, "cat/a.safetensors", f"cat/{name}.safetensors", "dog/000001.safetensors", "dog/b_000001.safetensors")
-    with caplog.at_level(logging.WARNING):
-        assert len(lora_perf.load(tmp_path)) == 4
-    assert f"earlier states of others, near copies: 1 adapter: cat/{name}.safetensors" in caplog.text
-
-
-def test_folders_of_several_adapters_are_classes_whatever_their_names(tmp_path: Path) -> None:
-    paths = [f"{part}/checkpoint-{k}/{i}.safetensors" for part in ("test", "train") for k in (1, 2) for i in range(2)]
-    adapters(tmp_path, *paths)
-    assert list(classes(tmp_path).values()) == ["checkpoint-1", "checkpoint-1", "checkpoint-2", "checkpoint-2"] * 2
-    assert lora_perf.load(tmp_path).split is not None
 
 
 # Names in any case, and folders that are called like files
@@ -242,6 +187,15 @@ def test_rows_of_images_with_labels_are_refused(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("file_name,label\n0.png,cat\n1.png,dog\n")
     with pytest.raises(LoraPerfError, match=r"a row in .* for every adapter; found none for 4 of 4"):
         lora_perf.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["$RECYCLE.BIN", "@eaDir", "#recycle", "System Volume Information"])
+def test_folders_of_systems_are_no_classes(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    zoo_folder(tmp_path)
+    adapters(tmp_path, f"{name}/old.safetensors")
+    with caplog.at_level(logging.WARNING):
+        assert lora_perf.load(tmp_path).classes == ["cat", "dog"]
+    assert f"1 folder of the system left alone: {name}" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["metadata.tsv", "metadata.xlsx", "Metadata.YAML"])

@@ -80,6 +80,14 @@ def test_parts_without_classes_are_refused(names: tuple[str, ...], tmp_path: Pat
     assert [problem.kind for problem in inspection(tmp_path).problems] == ["labels"]
 
 
+def test_folders_that_are_adapters_are_no_classes_below_parts(tmp_path: Path) -> None:
+    adapters(tmp_path, "train/cat/adapter_model.safetensors", "test/cat/adapter_model.safetensors")
+    with pytest.raises(
+        LoraPerfError, match=r"no class below them, since the folder of each adapter there is the adapter itself"
+    ):
+        lora_perf.load(tmp_path)
+
+
 def test_parts_beside_classes_are_refused(tmp_path: Path) -> None:
     adapters(tmp_path, "train/cat/0.safetensors", "test/cat/1.safetensors", "dog/2.safetensors")
     with pytest.raises(LoraPerfError, match=r"several sub-folders above 2 of 3 \(test/cat/1\.safetensors, train/cat/0\.saf"):
