@@ -190,9 +190,13 @@ def test_a_text_encoder_beside_the_unet_keeps_its_own_scale(unet: Any, tmp_path:
     encoder = CLIPTextModelWithProjection(
         CLIPTextConfig(vocab_size=8, hidden_size=4, intermediate_size=6, num_hidden_layers=1, num_attention_heads=2)
     ).double()
-    encoder.add_adapter(
-        peft.LoraConfig(r=2, lora_alpha=7, target_modules=["q_proj", "out_proj", "fc1"], init_lora_weights=False)
-    )
+    config = peft.LoraConfig(r=2, lora_alpha=7, target_modules=["q_proj", "out_proj", "fc1"], init_lora_weights=False)
+    try:
+        encoder.add_adapter(config)
+    except ValueError as error:
+        if "version of PEFT" not in str(error):
+            raise
+        pytest.skip(f"this transformers refuses this PEFT: {error}")  # transformers 5.24 asks for one that is not released
     StableDiffusionPipeline.save_lora_weights(
         tmp_path,
         unet_lora_layers=convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(unet)),
