@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lora_perf.errors import LoraPerfError, listed
-from lora_perf.sources.doubles import copies_of
+from lora_perf.sources.doubles import copies_of, same_copies
 from lora_perf.sources.parts import part_of
 from lora_perf.sources.splits import chosen, refuse_part
 from lora_perf.sources.tree import Tree, by_parts, parent
@@ -131,7 +131,7 @@ def refuse_snapshots(paths: Iterable[str], folder: str) -> None:
 
 
 def _refuse_copies(paths: Sequence[str], folder: str) -> None:
-    for path, beside in copies_of(paths).items():
+    for path, beside in (copies_of(paths) or same_copies(folder, paths)).items():
         raise LoraPerfError(
             expected=f"each shard once in {folder}",
             found=f"{path}, by its name a copy of {beside}",

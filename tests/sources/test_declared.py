@@ -226,3 +226,13 @@ def test_a_name_that_arrow_cannot_open_is_said(whole: bool, tmp_path: Path) -> N
     os.rename(tmp_path / "a.parquet", path)
     with pytest.raises(LoraPerfError, match=r"paths in UTF-8, since Arrow opens no others; found .*caf.*\.parquet; rename"):
         lora_perf.load(tmp_path if whole else os.fsdecode(path))
+
+
+def test_a_numbered_table_of_the_same_bytes_is_a_copy(tmp_path: Path) -> None:
+    write(tmp_path, "part.parquet", "part 2.parquet")
+    assert_rows(lora_perf.load(tmp_path), rows_of(2, 1))  # "part 2" stands first
+    (tmp_path / "part 3.parquet").write_bytes((tmp_path / "part.parquet").read_bytes())
+    with pytest.raises(
+        LoraPerfError, match=r"each shard once in .*; found part 3\.parquet, by its name a copy of part\.parquet"
+    ):
+        lora_perf.load(tmp_path)
