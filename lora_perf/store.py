@@ -99,9 +99,16 @@ def write(zoo: Zoo, path: Path) -> None:
 class _File:
     """A file that is open to be read, for as long as somebody has it."""
 
-    def __init__(self, descriptor: int, path: str) -> None:
+    def __init__(self, descriptor: int, path: str, status: os.stat_result) -> None:
         self.descriptor = descriptor
         self.path = path
+        self.state = status.st_size, status.st_mtime_ns
+
+    def check(self) -> None:
+        """Raises DamagedError where the file itself was written to; one that took its name is another one."""
+        status = os.fstat(self.descriptor)
+        if (status.st_size, status.st_mtime_ns) != self.state:
+            raise _rewritten(self.path, "another content, written since")
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:  # modules may be gone when the interpreter ends
         close(self.descriptor)
@@ -131,15 +138,15 @@ class MappedRows(RowSource):
         self._file = file
 
     def __reduce__(self) -> tuple[Any, ...]:
-        status = os.fstat(self._file.descriptor)
-        state = status.st_size, status.st_mtime_ns
-        return _open_again, (os.path.abspath(self._file.path), state, self._offset, self.n, self.p)
+        return _open_again, (os.path.abspath(self._file.path), self._file.state, self._offset, self.n, self.p)
 
     def read(self, start: int, stop: int, out: FloatRows) -> None:
+        self._file.check()
         place = self._offset + 4 * self.p * start
         self._file.read_into(out.data.cast("B"), place, f"rows {start} to {stop}")
 
     def matrix(self) -> FloatRows:
+        self._file.check()  # what lies beyond the end of a file that was cut must not be touched
         if sys.platform == "linux":
             mapping = mmap.mmap(
                 self._file.descriptor, 0, flags=mmap.MAP_PRIVATE | _MAP_NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
@@ -157,15 +164,15 @@ def _open_again(path: str, state: tuple[int, int], offset: int, n: int, p: int) 
     """
     try:
         descriptor, status = open_file(path)
-        file = _File(descriptor, path)
-        if (status.st_size, status.st_mtime_ns) == state:
+        file = _File(descriptor, path, status)
+        if file.state == state:
             return MappedRows(file, offset, n, p)
         found = "another one, written since"
     except OSError as error:
         found = reason(error, path)
     except HeaderError as error:
         found = str(error)
-    raise LoraPerfError(expected=f"the packed zoo that was opened at {path}", found=found, fix="load it again")
+    raise _rewritten(path, found)
 
 
 def open_packed(path: Path) -> Zoo:
@@ -178,7 +185,7 @@ def open_packed(path: Path) -> Zoo:
     """
     try:
         descriptor, status = open_file(path)
-        file = _File(descriptor, str(path))
+        file = _File(descriptor, str(path), status)
         return _zoo_of(file, parse_header(read_text(descriptor, status.st_size), status.st_size), path)
     except OSError as error:
         raise bad_file(path, reason(error, path)) from None
@@ -252,6 +259,10 @@ def _checksum(metadata: Mapping[str, str], entries: Mapping[str, Any], small: Ma
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(small[name]).data)
     return digest.hexdigest()
+
+
+def _rewritten(path: str, found: str) -> DamagedError:
+    return DamagedError(expected=f"the packed zoo that was opened at {path}", found=found, fix="load it again")
 
 
 def _damaged(path: Path, found: str) -> DamagedError:

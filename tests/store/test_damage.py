@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from lora_perf.errors import LoraPerfError
 from lora_perf.headers import read_header
 from lora_perf.store import open_packed, verify, write
+from lora_perf.zoo import Zoo
 from tests.store.files import MakeZoo, change, join, parts, with_tables
 
 
@@ -175,8 +176,19 @@ def test_rows_at_any_byte_are_read(random_zoo: MakeZoo, packed: Path) -> None:
         assert verify(packed) == random_zoo(split=True).fingerprint
 
 
-def test_a_file_cut_while_it_is_open_is_reported(packed: Path) -> None:
+@pytest.mark.parametrize(
+    "read", [lambda zoo: zoo.rows, lambda zoo: list(zoo.blocks()), lambda zoo: zoo.fingerprint], ids=["rows", "blocks", "hash"]
+)
+@pytest.mark.parametrize("how", ["cut", "emptied", "written over"])
+def test_a_file_that_is_written_to_while_it_is_open_is_not_read(how: str, read: Callable[[Zoo], object], packed: Path) -> None:
     zoo = open_packed(packed)
-    os.truncate(packed, packed.stat().st_size - 200)
-    with pytest.raises(LoraPerfError, match=rf"expected rows \d to 7 in {re.escape(str(packed))}; found the end of the file"):
-        list(zoo.blocks())
+    content = packed.read_bytes()
+    with packed.open("r+b") as file:
+        if how == "written over":
+            file.write(content[:-4] + b"\0\0\0\0")
+        else:
+            file.truncate(len(content) - 200 if how == "cut" else 0)
+    os.utime(packed, ns=(0, 0))  # whatever the clock of the file system can tell apart
+    told = rf"the packed zoo that was opened at {re.escape(str(packed))}; found another content, written since; load it again"
+    with pytest.raises(LoraPerfError, match=told):
+        read(zoo)
