@@ -19,7 +19,7 @@ from lora_perf.errors import LoraPerfError
 from lora_perf.layout import Layer
 from lora_perf.sources.columns import joined, read_columns
 from lora_perf.sources.identity import Opened
-from lora_perf.sources.labels import label_names, read_labels
+from lora_perf.sources.labels import label_names, read_labels, split_of_column
 from lora_perf.sources.meaning import Meaning, Shape, meaning_of
 from lora_perf.sources.nested import NestedChunk
 from lora_perf.sources.scales import scales_of
@@ -236,5 +236,6 @@ def zoo_of_parts(parts: Sequence[Part], *, label_column: str, name: str, split: 
     meaning = meaning_of(columns, shapes, name)
     shards = [part.shard() for part in parts]
     labels, classes = read_labels(shards, label_column)
+    split = split_of_column(shards, label_column, name) if split is None else split
     rows = ArrowRows(parts, weights, meaning, shapes)
     return Zoo(rows, meaning.layout, labels, classes, split=split, name=name, scales=scales_of(meaning, shards, name))

@@ -20,6 +20,8 @@ from lora_perf.sources.nested import is_nested_float
 
 # What a number beside the factors of a module is called that may multiply them.
 _MULTIPLIERS = frozenset({"scale", "scaling", "scalar"})
+# Entries in which libraries keep the names and types of the columns, also of those that are called after a scale.
+_OF_LIBRARIES = frozenset({b"huggingface", b"pandas", b"org.apache.spark.sql.parquet.row.metadata"})
 _BITS = {16: "bfloat16 or float16 kept as their bits", 8: "quantised or 8-bit weights"}
 
 
@@ -31,6 +33,7 @@ class Columns:
         weights: of the factors, in the order of the table, with what each name means.
         alphas: `<module>.alpha`.
         others: columns of numbers, by their names of something that multiplies a module.
+        left: other columns of lists of numbers, which are no part of the adapters.
         declared: the shape of one value of a weight column, where the schema declares one; None for an axis of any length.
         metadata: the schema's own entries that may state a rank or a scale.
     """
@@ -38,6 +41,7 @@ class Columns:
     weights: dict[str, Part]
     alphas: tuple[str, ...]
     others: tuple[str, ...]
+    left: tuple[str, ...]
     declared: dict[str, tuple[int | None, ...]]
     metadata: dict[str, str]
 
@@ -104,8 +108,12 @@ def read_columns(schema: pa.Schema) -> Columns:
         raise _no_weights(schema)
     own_metadata = schema.metadata or {}
     declared = _declared(own_metadata, weights, stated)
-    metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in own_metadata.items()}
-    return Columns(weights, tuple(alphas), tuple(others), declared, dict(scale_entries(metadata)))
+    metadata = {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in own_metadata.items()
+        if key not in _OF_LIBRARIES
+    }
+    return Columns(weights, tuple(alphas), tuple(others), tuple(left), declared, dict(scale_entries(metadata)))
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -13,7 +13,10 @@ from torch import Tensor
 
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.sources.columns import is_weight
+from lora_perf.sources.members import SPLIT_COLUMN
+from lora_perf.sources.parts import part_of
 from lora_perf.sources.shards import Shard
+from lora_perf.sources.splits import split_of_parts
 
 _FIX = "label these adapters or leave them out"
 
@@ -146,3 +149,28 @@ def _unusable(column: str, found: str, fix: str, shard: Shard | None = None) -> 
     return LoraPerfError(
         expected=f"one string, integer or ClassLabel per adapter in column {column!r}{place}", found=found, fix=fix
     )
+
+
+def split_of_column(shards: Sequence[Shard], label_column: str, where: str) -> Tensor | None:
+    """(n,) the part of each row by a column `split` of texts, as tables of adapter files have one; None where there is none.
+
+    Raises:
+        LoraPerfError: some of its values are parts, and others are none.
+    """
+    if label_column == SPLIT_COLUMN or not all(SPLIT_COLUMN in shard.schema.names for shard in shards):
+        return None
+    columns = [shard.column(SPLIT_COLUMN) for shard in shards]
+    if not all(pa.types.is_large_string(column.type) for column in columns):
+        return None
+    values = [value for column in columns for value in column.to_pylist()]
+    parts = {value: None if value is None else part_of(value.strip()) for value in values}
+    strange = [value for value, part in parts.items() if part is None]
+    if len(strange) == len(parts):
+        return None  # of another meaning
+    if strange:
+        raise LoraPerfError(
+            expected=f"train, validation or test in every row of column {SPLIT_COLUMN!r} of {where}",
+            found=f"{strange[0]!r} in row {values.index(strange[0])}",
+            fix="write one of these, or rename the column if it is no split",
+        )
+    return split_of_parts([1] * len(values), [parts[value] for value in values], where)

@@ -14,6 +14,7 @@ from lora_perf.dialects.schema import Pair, Reading
 from lora_perf.errors import LoraPerfError, listed
 from lora_perf.layout import Layout
 from lora_perf.sources.columns import Columns
+from lora_perf.text import counted
 
 Shape = tuple[int, ...]
 _log = logging.getLogger(__name__)
@@ -114,6 +115,9 @@ def _meaning(columns: Columns, shapes: dict[str, Shape], where: str) -> Meaning:
         flat[pair.down], flat[pair.up] = pair.down_shape, pair.up_shape
     layout = Layout((f"{places[name][0]}.lora.{places[name][1]}.weight", flat[name]) for name in columns.weights)
     meaning = Meaning(layout, tuple(columns.weights), pairs, entries, columns.metadata, reading)
+    if columns.left:
+        count, left = counted(len(columns.left), "column"), listed(columns.left, 3)
+        _log.warning("%s: %s of numbers left alone, since they are no factors: %s", where, count, left)
     return replace(meaning, pairs=tuple(meaning.in_order(pairs)))
 
 

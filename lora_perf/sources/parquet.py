@@ -16,7 +16,7 @@ from lora_perf.errors import LoraPerfError
 from lora_perf.sources.arrow import Indices, nested_chunks
 from lora_perf.sources.columns import Columns, joined, read_columns
 from lora_perf.sources.identity import State, rewritten, state_of
-from lora_perf.sources.labels import label_names, read_labels
+from lora_perf.sources.labels import label_names, read_labels, split_of_column
 from lora_perf.sources.meaning import Meaning, Shape, meaning_of
 from lora_perf.sources.partitions import in_path
 from lora_perf.sources.scales import scales_of
@@ -163,6 +163,7 @@ def open_parquet(
         if rows
     ]
     labels, classes = read_labels(shards, label_column)
+    split = split_of_column(shards, label_column, name) if split is None else split
     shapes = _shapes(files, paths, list(columns.weights))
     meaning = meaning_of(columns, shapes, name)
     rows = ParquetRows(files, paths, states, meaning, [shapes[column] for column in meaning.columns])

@@ -116,7 +116,7 @@ def refuse_part(split: str | None, where: str) -> None:
     """
     if split not in (None, EVERY, "train"):
         refuse_slice(str(split), where)
-        raise no_split(where, str(split), ["train: it is a single table without a split"])
+        raise no_split(where, str(split), ["train: a single table is taken whole, with its column split as Zoo.split"])
 
 
 def refuse_choices(label_column: str, split: str | None, what: str) -> None:

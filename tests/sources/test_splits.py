@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -139,3 +140,37 @@ def test_an_object_of_arrow_that_is_no_table_is_named() -> None:
 
     with pytest.raises(LoraPerfError, match=r"a table with a column for each factor; found a Int64Array that is none"):
         lora_perf.load(pa.array([1, 2]))
+
+
+# A column of the table
+
+
+def with_split(*parts: str | None) -> pa.Table:
+    return adapters(len(parts)).append_column("split", pa.array(parts, pa.string()))
+
+
+def test_a_column_split_is_the_split(tmp_path: Path) -> None:
+    table = with_split("train", "Test", "valid", "train")
+    pq.write_table(table, tmp_path / "zoo.parquet")
+    for source in (table, datasets.Dataset(table), tmp_path / "zoo.parquet", tmp_path):
+        found = lora_perf.load(source).split
+        assert found is not None
+        assert found.tolist() == [0, 2, 1, 0]
+
+
+@pytest.mark.parametrize("parts", [("train", "train"), ("a", "b"), (None, None)])
+def test_a_column_split_of_one_part_or_another_meaning_is_none(parts: tuple[str | None, ...]) -> None:
+    assert lora_perf.load(with_split(*parts)).split is None
+
+
+@pytest.mark.parametrize(("strange", "told"), [("later", "'later' in row 1"), (None, "None in row 1")])
+def test_a_column_split_that_is_one_in_some_rows_only_is_refused(strange: str | None, told: str) -> None:
+    with pytest.raises(LoraPerfError, match=f"in every row of column 'split' of Table; found {told}; write one of these"):
+        lora_perf.load(with_split("train", strange, "test"))
+
+
+def test_a_split_that_was_chosen_counts_before_the_column() -> None:
+    data = datasets.Dataset(with_split("test", "test"))
+    zoo = lora_perf.load(datasets.DatasetDict(train=data, test=data))
+    assert zoo.split is not None
+    assert zoo.split.tolist() == [0, 0, 2, 2]
