@@ -229,8 +229,10 @@ def test_a_kohya_file_means_what_diffusers_makes_of_it(unet: Any) -> None:
 
 
 def test_the_old_names_that_diffusers_makes_of_a_kohya_file_mean_the_same(unet: Any) -> None:
-    from diffusers import StableDiffusionPipeline
+    from diffusers import StableDiffusionPipeline, __version__
 
+    if tuple(map(int, __version__.split(".")[:2])) < (0, 42):
+        pytest.skip(f"diffusers {__version__} makes unet.conv.in of conv_in (0.37 does, 0.42 does not)")
     unet.delete_adapters("default")
     maps = {name: module for name, module in unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
     torch.manual_seed(1)
@@ -288,6 +290,7 @@ def test_an_embedding_of_peft_is_the_map_of_one_hot_rows(tmp_path: Path) -> None
     assert_same(found, expected)
 
 
+@pytest.mark.filterwarnings("ignore:Unsupported layer type")  # of PEFT before 0.21
 @pytest.mark.parametrize("parameters", [["experts.gate_up_proj"], ["experts.gate_up_proj", "experts.down_proj"]], ids=len)
 def test_experts_of_peft_are_refused_without_their_configuration(parameters: list[str], tmp_path: Path) -> None:
     if "target_parameters" not in peft.LoraConfig.__dataclass_fields__:

@@ -46,7 +46,10 @@ def test_list_views_in_any_order_are_the_values_of_python(array: pa.Array, data:
 
 def test_list_views_in_parquet_are_read(tmp_path: Path) -> None:
     table = table_of({DOWN: pa.array(normal(N, 2, 5).tolist(), VIEW), UP: nested(normal(N, 4, 2), ("list", "list"))})
-    pq.write_table(table, tmp_path / "zoo.parquet", row_group_size=3)
+    try:
+        pq.write_table(table, tmp_path / "zoo.parquet", row_group_size=3)
+    except pa.ArrowNotImplementedError as error:
+        pytest.skip(f"pyarrow {pa.__version__} writes no such file: {error}")
     assert_rows(lora_perf.load(tmp_path / "zoo.parquet"), python_rows(table))
 
 
