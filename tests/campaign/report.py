@@ -53,13 +53,18 @@ def _page(verdicts: list[Verdict], facts: dict[str, object], seconds: float) -> 
         "- **kill**: packing, representing, an experiment and its continuation, ended by SIGKILL, SIGTERM or SIGINT before or "
         "right after one of their file events (and imports, where started anew), or after a random time; some twice. The next "
         "run in the folder must leave, file by file, what an undisturbed run leaves: numbers without their times, features and "
-        "packed rows to the byte, and no other file. Ctrl-C ends with 130, SIGTERM with 143, each with one line.",
-        "- **mutant**: a zoo in one of its forms, or a finished state, with one thing changed: bits, lengths, names, places, "
-        "JSON values, kinds of files, permissions, numbers, shapes. A slow reader of our own (safetensors, pyarrow, csv, json) "
-        "says what the input means; the program gives the same or refuses with one line. Changed caches, cells and packed "
-        "files must be noticed.",
+        "packed rows to the byte, and no other file. Ctrl-C ends with 130, SIGTERM with 143, each with one line, or without a "
+        "word while the libraries are still imported.",
+        "- **mutant**: a zoo in one of its forms, or a finished state, or a zoo that was packed into a cache before, with one "
+        "thing changed: bits, lengths, names, places, JSON values, kinds of files, permissions, numbers, shapes. A slow reader "
+        "of our own (safetensors, pyarrow, csv, json) says what the input means; the program gives the same or refuses with "
+        "one line. Changed caches, cells and packed files must be noticed.",
         "- **round**: four processes at once in one folder: each is right, or refused with one line.",
         "- **disk**: a full disk, /dev/full, a closed or broken stdout, a folder that another user may not write.",
+        "",
+        "Most processes are forks of one that has imported everything, with one thread; the zoos are small. Files are whole "
+        "after a crash of the process; a crash of the machine is not tried. That a changed bit of raw weights is another "
+        "adapter nobody can know: there the numbers follow the file. `--planted` plants faults and finds them.",
         "",
         f"## Faults: {len(faults)}",
         "",
