@@ -129,7 +129,7 @@ def test_streams_are_refused(data: Any) -> None:
             lora_perf.load(source)
 
 
-@pytest.mark.parametrize("source", [3, {"a": 1}, [1], object()], ids=str)
+@pytest.mark.parametrize("source", [3, {"a": 1}, [1], slice(3)], ids=str)
 def test_other_objects_are_named(source: Any) -> None:
     with pytest.raises(LoraPerfError, match=f"found a {type(source).__name__}; load or convert it first"):
         lora_perf.load(source)
