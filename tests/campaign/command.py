@@ -22,7 +22,7 @@ from tests.campaign.inputs import changed_input
 from tests.campaign.outcomes import Outcome
 from tests.campaign.places import Place
 from tests.campaign.planted import FAULTS, Planted
-from tests.campaign.states import changed_behind_a_cache, changed_state
+from tests.campaign.states import changed_behind_a_cache, changed_cache, changed_state
 from tests.campaign.workbench import Bench, build
 
 
@@ -37,6 +37,7 @@ RUNS: dict[str, Callable[[Bench, Place], Outcome]] = {
     "mutant": _mutant,
     "round": crowds.trial,
     "disk": disks.trial,
+    "cache": changed_cache,  # a kind of mutants, for a planted fault
 }
 _BATCH, _SHORT = 8, 8.0  # trials with a planted fault at a time, and seconds of their steps
 _QUICK = {"kill": 6, "mutant": 16, "round": 2, "disk": 4}

@@ -89,7 +89,7 @@ def temporary_files_left() -> None:
     replace_everywhere(atomic.replacing, replacing)
 
 
-@_fault("mutant", 400, Outcome.DIFFERENT)
+@_fault("cache", 96, Outcome.DIFFERENT)
 def caches_taken_as_they_are() -> None:
     """A changed value of a cached feature is taken for a computed one."""
 
