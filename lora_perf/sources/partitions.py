@@ -15,6 +15,8 @@ def partitions(path: PurePath) -> dict[str, str | None]:
     >>> partitions(PurePath("split=train/label=big%20cat/part-0.parquet"))
     {'split': 'train', 'label': 'big cat'}
     """
+    if "=" not in str(path):  # opening costs the same however deep a folder lies
+        return {}
     pairs = (folder.partition("=") for folder in path.parts[:-1])
     return {unquote(key): None if value == _MISSING else unquote(value) for key, equals, value in pairs if equals and key}
 
