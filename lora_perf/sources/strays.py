@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 
-from lora_perf.headers import Header, HeaderError, open_file, parse_header, read_text
+from lora_perf.errors import LoraPerfError
+from lora_perf.headers import Header, read_header
 
 OWN = "lora_perf "  # how the metadata entry "format" of every file that this package writes begins
 WRITTEN_HERE = "file{s} that this package wrote"
@@ -64,10 +64,6 @@ def read_if_own(path: str) -> bool:
 
 def _header(path: str) -> Header | None:
     try:
-        descriptor, status = open_file(path)
-        try:
-            return parse_header(read_text(descriptor, status.st_size), status.st_size)
-        finally:
-            os.close(descriptor)
-    except (OSError, HeaderError):
+        return read_header(path)
+    except LoraPerfError:
         return None

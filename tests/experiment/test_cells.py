@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.probes import Probed
 from lora_perf.split import make_split
 from tests.experiment.conftest import small_zoo
+from tests.store.files import change
 
 CONFIG = ExperimentConfig(num_runs=2)
 ZOO = small_zoo()
@@ -136,25 +136,12 @@ WRONG: list[tuple[tuple[Any, ...], Any]] = [
 ]
 
 
-def changed(record: Any, keys: tuple[Any, ...], value: Any) -> Any:
-    """The record with one value replaced, or removed where the value is Ellipsis."""
-    record = copy.deepcopy(record)
-    inner = record
-    for key in keys[:-1]:
-        inner = inner[key]
-    if value is ...:
-        del inner[keys[-1]]
-    else:
-        inner[keys[-1]] = value
-    return record
-
-
 @pytest.mark.parametrize(("keys", "value"), WRONG, ids=str)
 def test_a_record_that_is_no_result_of_the_cell_counts_as_none(
     keys: tuple[Any, ...], value: Any, checkpoints: Checkpoints, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, key = checkpoints.path(CELL, LAYERS), checkpoints.key(CELL, LAYERS)
-    write_record(path, key, changed(asdict(result()), keys, value))
+    write_record(path, key, change(asdict(result()), keys, value))
     assert checkpoints.load(CELL, LAYERS) is None
     (told,) = caplog.records
     assert (told.levelno, str(path) in told.getMessage()) == (logging.WARNING, True)
@@ -172,7 +159,7 @@ def test_no_change_by_hand_makes_a_reader_crash(value: Any) -> None:
     record = asdict(result())
     for keys in places(record):
         with suppress(KeyError, TypeError, ValueError, AttributeError):  # those that `Checkpoints.load` takes for no cell
-            found = cell_from_json(changed(record, keys, value), CELL, CONFIG.seeds, TRUTH, 3)
+            found = cell_from_json(change(record, keys, value), CELL, CONFIG.seeds, TRUTH, 3)
             assert np.array_equal(found.correct(TRUTH), result().correct(TRUTH))
 
 
