@@ -10,6 +10,7 @@ import torch
 
 from lora_perf.errors import listed
 from lora_perf.split import Split
+from lora_perf.text import counted
 from lora_perf.zoo import Zoo
 
 _SHOWN = 20  # pairs that the results name; their number is told whole
@@ -35,8 +36,8 @@ class Repeated:
     def __str__(self) -> str:
         """One line for people, of names as they are."""
         shown = listed((" = ".join(pair) for pair in self.names), 3)
-        count = f"{len(self.pairs):,} test adapter{'s' * (len(self.pairs) != 1)}"
         labels = f", {self.other_class:,} under another class" * bool(self.other_class)
+        count = counted(len(self.pairs), "test adapter")
         return f"{count} of the same weights as one of train or validation{labels}: {shown}; accuracies count them"
 
     def plain(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from lora_perf.sources.metadata import read_object
 from lora_perf.sources.others import leave_others
 from lora_perf.sources.reader import WHOLE_ADAPTER, Opened
 from lora_perf.sources.tree import Tree, parent
+from lora_perf.text import counted
 from lora_perf.zoo import SPLIT_NAMES, Zoo
 
 Modules = tuple[tuple[str, int, int], ...]
@@ -225,7 +226,7 @@ def _notes(tree: Tree, opened: list[Opened], classes: Iterable[str]) -> Iterable
     if twins := alike(sorted(set(classes))):
         yield Finding("classes", f"nearly the same name: {listed(twins, 3)}")
     if tree.pickles:
-        yield Finding("pickles", f"{_count(tree.pickles)} such as .bin and .pt left alone: nothing is unpickled")
+        yield Finding("pickles", f"{counted(tree.pickles, 'file')} such as .bin and .pt left alone: nothing is unpickled")
     told: dict[str, list[str]] = {}
     for one in opened:
         reading = one.meaning.reading
@@ -236,8 +237,4 @@ def _notes(tree: Tree, opened: list[Opened], classes: Iterable[str]) -> Iterable
         if reading.unknown:
             told.setdefault(f"modules of unknown dotted names: {listed(reading.unknown, 3)}", []).append(one.member.path)
     for note, paths in told.items():
-        yield Finding("headers", f"{_count(len(paths))}: {note}", tuple(paths))
-
-
-def _count(number: int) -> str:
-    return f"{number:,} file{'s' * (number != 1)}"
+        yield Finding("headers", f"{counted(len(paths), 'file')}: {note}", tuple(paths))

@@ -15,6 +15,7 @@ from lora_perf.inspect.findings import FileFacts, Finding, InitialA, Inspection,
 from lora_perf.inspect.initial import cosines_of_downs, initial_a
 from lora_perf.inspect.repeats import Repeat, repeats_of
 from lora_perf.layout import Module
+from lora_perf.text import counted
 from lora_perf.zoo import SPLIT_NAMES, Zoo
 
 Progress = Callable[[str, int, int], object]
@@ -91,7 +92,7 @@ class Gathering:
         few = sorted(name for name, count in classes.items() if count < _FEW)
         notes = list(self.notes)
         if few:
-            classes_of_few = f"{len(few):,} class{'es' * (len(few) != 1)} of fewer than {_FEW} adapters"
+            classes_of_few = f"{counted(len(few), 'class', 'classes')} of fewer than {_FEW} adapters"
             notes.append(Finding("classes", f"{classes_of_few}, too few for one in each part of a split: {listed(few, 3)}"))
         return Inspection(
             name=self._name,
@@ -123,7 +124,7 @@ class Gathering:
             some = [one for one in self._repeats if one.kind == kind]
             if not some:
                 continue
-            text = f"{_count(len(some))} {title}"
+            text = f"{counted(len(some), 'adapter')} {title}"
             if kind == "near":
                 text += f" (cosine of at least {self._near:g})"
             text += f": {listed((f'{one.adapter} = {one.of}' for one in some), 3)}"
@@ -137,10 +138,6 @@ def kind_of(module: Module) -> str:
     """The last two components of a module's name; three where the last is a number, as in attn1.to_out.0."""
     path = module.up.path
     return ".".join(path[-3:] if path[-1].isdecimal() else path[-2:])
-
-
-def _count(number: int) -> str:
-    return f"{number:,} adapter{'s' * (number != 1)}"
 
 
 def _row(zoo: Zoo, i: int) -> Tensor:
@@ -184,7 +181,7 @@ def _without_update(zoo: Zoo, content: Content, names: Sequence[str]) -> Iterabl
             cause = "every product s B A is 0"
         causes.setdefault(cause, []).append(names[i])
     for cause, found in causes.items():
-        yield Finding("zero", f"{_count(len(found))} with dW = 0, since {cause}: {listed(found, 3)}", tuple(found))
+        yield Finding("zero", f"{counted(len(found), 'adapter')} with dW = 0, since {cause}: {listed(found, 3)}", tuple(found))
 
 
 def _without_some_updates(zoo: Zoo, content: Content, names: Sequence[str]) -> Iterable[Finding]:
@@ -194,7 +191,8 @@ def _without_some_updates(zoo: Zoo, content: Content, names: Sequence[str]) -> I
     if bool(some.any()):
         modules = [zoo.layout.modules[j].name for j in torch.nonzero(zero[some].any(dim=0))[:, 0].tolist()]
         found = tuple(names[i] for i in torch.nonzero(some)[:, 0].tolist())
-        text = f"{_count(len(found))} with dW = 0 in some modules: {listed(found, 3)}; the modules: {listed(modules, 3)}"
+        count = counted(len(found), "adapter")
+        text = f"{count} with dW = 0 in some modules: {listed(found, 3)}; the modules: {listed(modules, 3)}"
         yield Finding("zero modules", text, found)
 
 

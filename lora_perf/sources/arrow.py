@@ -203,16 +203,6 @@ def as_lists(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def zoo_of_table(
-    table: pa.Table, *, indices: Indices | None, label_column: str, name: str, class_names: list[str] | None = None
-) -> Zoo:
-    """The zoo of one Arrow table, its rows in the order of `indices` where those are given.
-
-    `class_names` are those of integer labels, where they have any.
-    """
-    return zoo_of_parts([Part(table, indices, class_names=lambda _: class_names)], label_column=label_column, name=name)
-
-
 def zoo_of_parts(parts: Sequence[Part], *, label_column: str, name: str, split: Tensor | None = None) -> Zoo:
     """The zoo of the rows of some tables, one after the other.
 

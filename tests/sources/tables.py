@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from lora_perf.sources.arrow import zoo_of_table
+from lora_perf.sources.arrow import Part, zoo_of_parts
 from lora_perf.sources.labels import label_names
 from lora_perf.zoo import Zoo
 
@@ -91,7 +91,8 @@ def table_of(columns: dict[str, Any], labels: Any = None) -> pa.Table:
 
 def zoo_of(table: pa.Table, indices: Sequence[int] | None = None) -> Zoo:
     chosen = None if indices is None else np.asarray(indices, np.int64)
-    return zoo_of_table(table, indices=chosen, label_column=LABEL, name="table", class_names=label_names(table.schema, LABEL))
+    part = Part(table, chosen, class_names=lambda column: label_names(table.schema, column))
+    return zoo_of_parts([part], label_column=LABEL, name="table")
 
 
 def python_rows(data: Any, columns: Sequence[str] = ()) -> NDArray[np.float32]:
