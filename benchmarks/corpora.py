@@ -20,7 +20,7 @@ from pathlib import Path
 import xxhash
 
 ROOT = Path(__file__).parent.parent
-_SOURCES = ("lora_perf/zoos/synthetic.py", "lora_perf/zoos/files.py", "lora_perf/store.py", "benchmarks/float16.py")
+_SOURCES = ("lora_perf/zoos/synthetic.py", "lora_perf/zoos/files.py", "lora_perf/io/store.py", "benchmarks/float16.py")
 
 # Adapters of 99,648 parameters: 398.6 kB a row in float32.
 SCALES = {

@@ -15,7 +15,7 @@ import torch
 from benchmarks import corpora, measure
 from benchmarks.measure import Spread
 from benchmarks.workloads import TABLE, Case
-from lora_perf import provenance
+from lora_perf.core import provenance
 
 # A path that takes longer than this is timed in fewer rounds, so that a report takes minutes.
 _PATIENCE_SECONDS = 10.0

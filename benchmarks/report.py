@@ -17,11 +17,11 @@ from benchmarks.budget import Promise, budget
 from benchmarks.measure import digits
 from benchmarks.record import Record, circumstances, growth, memory, plain, record
 from benchmarks.workloads import TABLE
-from lora_perf import terminal
-from lora_perf.command import exit_status
-from lora_perf.errors import LoraPerfError
-from lora_perf.store import replacing
-from lora_perf.terminal import say
+from lora_perf.command import terminal
+from lora_perf.command.status import exit_status
+from lora_perf.command.terminal import say
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.io.store import replacing
 
 _SIZES = {"small": (16, 32, 64), "medium": (100, 1_000, 10_000)}
 _MEMORY = ("load_nested", "load_array2d", "load_parquet", "load_folder", "stream_nested", "pack_nested", "represent_streamed")

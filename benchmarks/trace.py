@@ -17,8 +17,8 @@ from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 
 from benchmarks.workloads import TABLE
-from lora_perf.command import exit_status
-from lora_perf.errors import LoraPerfError, listed
+from lora_perf.command.status import exit_status
+from lora_perf.core.errors import LoraPerfError, listed
 
 _OPERATORS = 10
 

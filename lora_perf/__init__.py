@@ -8,15 +8,23 @@ Axes have one letter everywhere: n adapters, p parameters of one adapter, r rank
 f features, s runs, b rows of a batch or block, c classes.
 """
 
-from lora_perf.command import begin
+from lora_perf.command.status import begin
 
 begin()  # before torch is imported, which takes seconds
 
-from lora_perf.errors import LoraPerfError
-from lora_perf.represent import represent
+import sys
+
+from lora_perf import zoos as zoos  # which names its zoos
+from lora_perf.core import errors, layout, zoo
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.zoo import Zoo
+from lora_perf.io import load, pack
 from lora_perf.representations import REPRESENTATIONS
-from lora_perf.sources import load, pack
-from lora_perf.zoo import Zoo
+from lora_perf.representations.streaming import represent
 
 __version__ = "0.1.0"
 __all__ = ["REPRESENTATIONS", "LoraPerfError", "Zoo", "load", "pack", "represent"]
+
+# Where these stood before there were rooms: scripts and pickled zoos of users name them so.
+for _module in (errors, layout, zoo):
+    sys.modules[f"{__name__}.{_module.__name__.rpartition('.')[2]}"] = _module

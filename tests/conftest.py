@@ -12,8 +12,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from lora_perf.layout import Layout
-from lora_perf.zoo import Zoo
+from lora_perf.core.layout import Layout
+from lora_perf.core.zoo import Zoo
 
 # Shared machines pause for longer than any deadline for one example.
 settings.register_profile("lora_perf", deadline=None)

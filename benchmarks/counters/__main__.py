@@ -19,8 +19,8 @@ from rich.table import Table
 
 from benchmarks import budgets, counters
 from benchmarks.workloads import TABLE
-from lora_perf.command import exit_status
-from lora_perf.errors import LoraPerfError, listed
+from lora_perf.command.status import exit_status
+from lora_perf.core.errors import LoraPerfError, listed
 
 SCALE = "small"
 Counts = dict[str, dict[str, int]]

@@ -14,7 +14,7 @@ import torch
 from benchmarks.counters import arrays
 from benchmarks.counters.operators import Operators, Seen
 from benchmarks.counters.quiet import in_new_threads, quiet
-from lora_perf import zoo
+from lora_perf.core import zoo
 
 
 def count_memory(call: Callable[[], Any], *, before: Callable[[], Any] | None = None) -> dict[str, int]:

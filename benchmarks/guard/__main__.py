@@ -15,8 +15,8 @@ from rich.console import Console
 from benchmarks.corpora import ROOT
 from benchmarks.guard.check import Check
 from benchmarks.guard.rule import Rule
-from lora_perf.command import exit_status
-from lora_perf.errors import LoraPerfError
+from lora_perf.command.status import exit_status
+from lora_perf.core.errors import LoraPerfError
 
 _BAD, _TERMINATED = 1, 143
 _NULL_RUNS = 200

@@ -18,7 +18,7 @@ from rich.table import Table
 from benchmarks.guard import trees
 from benchmarks.guard.compare import Bench, Finding, Verdict, compare
 from benchmarks.guard.rule import Rule
-from lora_perf.errors import LoraPerfError, listed
+from lora_perf.core.errors import LoraPerfError, listed
 
 _SCALES = """
 import json

@@ -8,7 +8,7 @@ A mutant is a file `mutants/NAME.toml`:
     workloads = ["load_nested"]
 
     [[edits]]
-    file = "lora_perf/zoo.py"
+    file = "lora_perf/core/zoo.py"
     find = "return rows"
     replace = "return rows.clone()"
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.guard.trees import PACKAGE
-from lora_perf.errors import LoraPerfError, listed
+from lora_perf.core.errors import LoraPerfError, listed
 
 FOLDER = Path(__file__).parent / "mutants"
 _KEYS = {"name", "what", "stage", "workloads", "edits"}

@@ -26,7 +26,7 @@ from benchmarks.guard.journal import Entry, Journal, sources_key
 from benchmarks.guard.mutants import Mutant
 from benchmarks.guard.rule import Interval, Rule
 from benchmarks.guard.workers import WorkerError
-from lora_perf.errors import LoraPerfError, listed
+from lora_perf.core.errors import LoraPerfError, listed
 
 # A turn of null runs keeps its workers for some runs, or for a time after the first: long enough that starting them is not
 # the most of it, short enough that many start.

@@ -12,7 +12,7 @@ from benchmarks.guard.compare import Verdict
 from benchmarks.guard.journal import Entry
 from benchmarks.guard.rule import CONFIDENCE, Rule
 from benchmarks.record import circumstances
-from lora_perf.store import replacing
+from lora_perf.io.store import replacing
 
 LOADS = {"idle": "nothing else", "busy": "a process that multiplies matrices on one core, 0.2 s of 0.25 s"}
 _LARGE, _SMALL = 1.15, 1.05  # slowdowns of the first must all be found; those below the second are the counters' alone

@@ -36,7 +36,7 @@ def _check_parts(parts: baselines.Parts, n: int) -> None:
 @workload("preparing", "small", "medium", baselines=("sklearn",))
 def split_stratified(scale: str) -> Case:
     """Row indices of the three parts, each class in proportion."""
-    from lora_perf.split import Split, make_split
+    from lora_perf.core.split import Split, make_split
 
     n = _ADAPTERS[scale]
     labels = _labels(n)
@@ -69,7 +69,7 @@ def split_original(scale: str) -> Case:
     """The very rows of the original recipe."""
     import datasets
 
-    from lora_perf.split import Split, make_split
+    from lora_perf.core.split import Split, make_split
 
     n = _ADAPTERS[scale]
     labels = _labels(n)
@@ -103,7 +103,7 @@ def split_original(scale: str) -> Case:
 @workload("preparing", "small", "medium", baselines=("sklearn",))
 def standardise(scale: str) -> Case:
     """The train rows standardised by their own statistics, constant columns left out."""
-    from lora_perf.standardise import Standardiser
+    from lora_perf.classifiers.standardise import Standardiser
 
     n, f = 1_000, _FEATURES[scale]
     rng = np.random.default_rng(1)
@@ -142,7 +142,7 @@ def standardise(scale: str) -> Case:
 @workload("preparing", "small", "medium", baselines=("sklearn",))
 def score_metrics(scale: str) -> Case:
     """Accuracy, macro F1, precision, recall and confusions of ten runs, and the interval of their accuracy."""
-    from lora_perf.metrics import Estimate, Scores, accuracy, score
+    from lora_perf.classifiers.metrics import Estimate, Scores, accuracy, score
 
     rng = np.random.default_rng(2)
     truth = rng.integers(_CLASSES, size=_PREDICTIONS)

@@ -7,6 +7,7 @@ import numpy as np
 import lora_perf
 from benchmarks import corpora
 from benchmarks.table import Case, workload
+from lora_perf.core.features import Features
 
 _NAMES = ("stats", "matrix_norms")
 _PIECE = 500  # adapters of which the check holds copies in memory
@@ -19,7 +20,7 @@ def represent_streamed(scale: str) -> Case:
     path = corpora.path("packed", n)
     zoo = lora_perf.load(path)
 
-    def check(found: dict[str, lora_perf.features.Features]) -> None:
+    def check(found: dict[str, Features]) -> None:
         for start in range(0, n, _PIECE):
             rows = slice(start, start + _PIECE)
             piece = lora_perf.Zoo.from_rows(zoo.rows[rows].clone(), zoo.layout, zoo.labels[rows], zoo.classes)

@@ -14,7 +14,7 @@ from benchmarks import baselines
 from benchmarks.table import Baseline, Case, workload
 
 if TYPE_CHECKING:
-    from lora_perf.classifier import TrainedRuns
+    from lora_perf.classifiers.perceptron.runs import TrainedRuns
 
 _ADAPTERS, _FEATURES, _CLASSES = 1_000, 1_000, 10
 _EPOCHS, _BATCH = 5, 64
@@ -34,8 +34,8 @@ def _data(signal: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _case(scale: str, runs: int, *, stacked: bool = False) -> Case:
-    from lora_perf.classifier import TrainingConfig, train
-    from lora_perf.split import make_split
+    from lora_perf.classifiers.perceptron.runs import TrainingConfig, train
+    from lora_perf.core.split import make_split
 
     values, labels = _data(_SIGNAL[scale])
     split = make_split(labels, [str(c) for c in range(_CLASSES)], method="stratified")

@@ -13,9 +13,9 @@ import lora_perf
 from benchmarks import baselines, corpora
 from benchmarks.stages.representing import zoo_in_memory
 from benchmarks.table import Baseline, Case, workload
-from lora_perf.features import Features
-from lora_perf.layout import Layout
-from lora_perf.representations.fixed import FixedVectors
+from lora_perf.core.features import Features
+from lora_perf.core.layout import Layout
+from lora_perf.representations.updates.fixed import FixedVectors
 
 Array = NDArray[np.float64]
 UPDATES = ("dw_spectrum", "dw_norms", "dw_energy", "dw_sketch", "dw_canonical", "layer_coupling")

@@ -12,16 +12,16 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from lora_perf import store, terminal
 from lora_perf.audit import pages
 from lora_perf.audit.config import AuditConfig
 from lora_perf.audit.figure import drawn
 from lora_perf.audit.study import Audit, audit
-from lora_perf.command import exit_status
+from lora_perf.command import terminal
+from lora_perf.command.status import exit_status
+from lora_perf.command.terminal import say, warnings_to_stderr
 from lora_perf.experiment.runner import check_writable
+from lora_perf.io import load, store
 from lora_perf.report.canvas import remove_figures, write_figure
-from lora_perf.sources import load
-from lora_perf.terminal import say, warnings_to_stderr
 
 
 def main(arguments: list[str] | None = None) -> int:

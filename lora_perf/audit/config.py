@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lora_perf.errors import LoraPerfError
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.split import refuse_seeds
 from lora_perf.experiment.config import Classifier
-from lora_perf.split import refuse_seeds
 
 
 @dataclass(frozen=True)

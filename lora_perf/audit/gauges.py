@@ -14,7 +14,7 @@ import torch
 import xxhash
 from torch import Tensor
 
-from lora_perf.layout import Layout, Module
+from lora_perf.core.layout import Layout, Module
 
 # G has singular values within a factor of 10 of each other: far from 1, yet B G and G^-1 A keep float32's precision.
 CONDITION = 10.0

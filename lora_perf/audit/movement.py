@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lora_perf.standardise import ConstantFeaturesError, Standardiser
+from lora_perf.classifiers.standardise import ConstantFeaturesError, Standardiser
 
 _CHUNK_NBYTES = 64 << 20  # of float64 differences at a time
 

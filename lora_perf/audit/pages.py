@@ -7,13 +7,13 @@ from itertools import product
 from rich import box
 from rich.table import Table
 
-from lora_perf import terminal
 from lora_perf.audit.gauges import GAUGES
 from lora_perf.audit.movement import Extent, Movement, short
 from lora_perf.audit.study import STILL, Audit, Audited
-from lora_perf.experiment.console import TINY_WARNING, format_p, left_out
-from lora_perf.text import LONGEST, counted, printable
-from lora_perf.text import markdown as markdown_text
+from lora_perf.command import terminal
+from lora_perf.core.text import LONGEST, counted, printable
+from lora_perf.core.text import markdown as markdown_text
+from lora_perf.report.wording import TINY_WARNING, format_p, left_out
 
 NOTE = (
     "Intervals (95 %) and p hold for new test adapters (for mlp: and new seeds); drops are paired by test adapter, p is not "

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lora_perf.audit.gauges import GAUGES, Gauge, regauged
-from lora_perf.layout import Layer
-from lora_perf.zoo import FloatRows, RowSource, Zoo
+from lora_perf.core.layout import Layer
+from lora_perf.core.zoo import FloatRows, RowSource, Zoo
 
 _BATCH = 256  # adapters: modules of so many, in float64, are some megabytes
 

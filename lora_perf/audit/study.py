@@ -14,19 +14,20 @@ from lora_perf.audit.config import AuditConfig
 from lora_perf.audit.gauges import GAUGES
 from lora_perf.audit.movement import Extent, Movement, Ruler, extent, short
 from lora_perf.audit.rows import rounding, with_gauges
-from lora_perf.classifier import train
-from lora_perf.errors import LoraPerfError, listed
-from lora_perf.experiment.catalogue import ANY_RANK, MODULE_NUMBERS, count, expand
-from lora_perf.features import Features
-from lora_perf.layout import Layer
-from lora_perf.learned import LEARNED, learn
-from lora_perf.metrics import Estimate, PairedDifference, accuracy, paired_difference
-from lora_perf.probes import coordinates, fit, refuse_too_many
-from lora_perf.provenance import machine, versions
-from lora_perf.represent import represent
-from lora_perf.split import Split, make_split, refuse_unlearnable
-from lora_perf.standardise import ConstantFeaturesError
-from lora_perf.zoo import Zoo
+from lora_perf.classifiers.metrics import Estimate, PairedDifference, accuracy, paired_difference
+from lora_perf.classifiers.perceptron.runs import train
+from lora_perf.classifiers.probes import coordinates, fit, refuse_too_many
+from lora_perf.classifiers.standardise import ConstantFeaturesError
+from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.features import Features
+from lora_perf.core.layout import Layer
+from lora_perf.core.provenance import machine, versions
+from lora_perf.core.split import Split, make_split, refuse_unlearnable
+from lora_perf.core.zoo import Zoo
+from lora_perf.representations.catalogue import ANY_RANK, count, expand
+from lora_perf.representations.controls import MODULE_NUMBERS
+from lora_perf.representations.learned import LEARNED, learn
+from lora_perf.representations.streaming import represent
 
 # Features that move by less than this, relative to their row, do not depend on the gauge: float32 factors cannot hold an update
 # better than to 1e-7, and decompositions may lose two or three digits more.

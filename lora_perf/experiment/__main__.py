@@ -8,24 +8,17 @@ import time
 import tyro
 from rich.console import Console
 
-from lora_perf import terminal
-from lora_perf.command import exit_status
+from lora_perf.command import terminal
+from lora_perf.command.status import exit_status
+from lora_perf.command.terminal import say, warnings_to_stderr
 from lora_perf.experiment import runner
 from lora_perf.experiment.config import ExperimentConfig
-from lora_perf.experiment.console import (
-    TINY_WARNING,
-    ConsoleObserver,
-    duration,
-    forecast_line,
-    interval_note,
-    plan_table,
-    results_table,
-    stages,
-)
+from lora_perf.experiment.console import ConsoleObserver, forecast_line, plan_table
 from lora_perf.experiment.folder import CELLS, place_report, working_in
 from lora_perf.experiment.forecast import forecast
 from lora_perf.experiment.logs import LOG, log, log_file
-from lora_perf.terminal import say, warnings_to_stderr
+from lora_perf.report.tables import results_table
+from lora_perf.report.wording import TINY_WARNING, duration, interval_note, stages
 
 
 def main(arguments: list[str] | None = None) -> int:

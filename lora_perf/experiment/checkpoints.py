@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 import xxhash
 
-from lora_perf.checked import count_as_absent, read_record, write_record
-from lora_perf.experiment.cells import Cell, CellResult, cell_from_json
+from lora_perf.core.layout import Layer
+from lora_perf.core.provenance import code_version
+from lora_perf.core.split import Split
+from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
-from lora_perf.layout import Layer
-from lora_perf.provenance import code_version
-from lora_perf.split import Split
-from lora_perf.zoo import Zoo
+from lora_perf.io.checked import count_as_absent, read_record, write_record
+from lora_perf.report.cells import Cell, CellResult, cell_from_json
 
 _NAME, _KEY = 100, 8  # characters of a cell's name and of its key in the name of its file
 

@@ -9,22 +9,11 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from lora_perf.errors import LoraPerfError
-from lora_perf.split import SplitMethod, refuse_seeds
-from lora_perf.training import TrainingConfig
+from lora_perf.classifiers.perceptron.training import TrainingConfig
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.split import SplitMethod, refuse_seeds
+from lora_perf.representations.catalogue import TEN
 
-TEN = (
-    "simple_stats",
-    "rank_based",
-    "stats",
-    "spectral",
-    "matrix_norms",
-    "distribution",
-    "frequency",
-    "flat_vec",
-    "info_theoretic",
-    "ensemble",
-)
 Classifier = Literal["mlp", "ridge", "logistic", "knn"]
 Control = Literal["shuffled", "rank", "norm", "halves"]
 _QUICK_RUNS, _QUICK_EPOCHS = 2, 20

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lora_perf import terminal
-from lora_perf.errors import listed
-from lora_perf.experiment.cells import CellResult
+from lora_perf.command import terminal
+from lora_perf.command.terminal import say
+from lora_perf.core.errors import listed
+from lora_perf.core.split import Split, absent_classes
+from lora_perf.core.text import LONGEST, counted, printable
+from lora_perf.core.zoo import SPLIT_NAMES, Zoo
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.forecast import Forecast
 from lora_perf.experiment.logs import log
 from lora_perf.experiment.plan import Plan, PlannedCell
 from lora_perf.experiment.repeated import repeated
-from lora_perf.experiment.results import Results
-from lora_perf.probes import Setting
-from lora_perf.split import Split, absent_classes
-from lora_perf.terminal import say
-from lora_perf.text import LONGEST, counted, printable
-from lora_perf.zoo import SPLIT_NAMES, Zoo
+from lora_perf.report.cells import CellResult
+from lora_perf.report.wording import TINY_WARNING, class_notes, duration, left_out, settings
 
 _LEARNED_WIDTH = 256  # features of a learned representation, before it is known; for the progress bar only
 
@@ -124,77 +121,6 @@ class ConsoleObserver:
             self._progress.advance(self._cells, self._work[result.cell.name])
 
 
-INTERVAL_NOTE = (
-    "Intervals hold for new seeds and new test adapters; p: paired t test over both, not corrected for several comparisons."
-)
-SINGLE_NOTE = "Cells with a single run: intervals and p hold for new test adapters only."
-TINY_WARNING = (
-    "too few adapters to divide: trained and tested on the same rows, so the accuracies say nothing about new adapters"
-)
-
-
-def interval_note(results: Results) -> str:
-    """What the intervals of these results hold for."""
-    counts = {len(cell.runs) == 1 for cell in results.cells}
-    return " ".join(note for single, note in ((False, INTERVAL_NOTE), (True, SINGLE_NOTE)) if single in counts)
-
-
-def results_table(results: Results) -> Table:
-    """The table of the terminal: mean accuracy with its interval, drops with their paired tests, controls, seconds."""
-    first, *others = results.groups
-    several = results.classifiers != ["mlp"]
-    columns = ["representation"] + ["classifier"] * several
-    numbers = list(results.groups)
-    for group in others:
-        numbers += [f"drop to {group}", "p"]
-    numbers += [f"to {len(results.halves)} halves"] * bool(results.halves) + ["shuffled"] * results.shuffled + ["seconds"]
-    name = printable(results.dataset["name"], LONGEST)
-    table = terminal.table(
-        f"Test accuracy on {name} (chance {results.chance:.3f}), mean and 95 % interval", [*columns, *numbers], right=numbers
-    )
-    for name, classifier in product(results.representations, results.classifiers):
-        row = [name] + [classifier] * several
-        for group in results.groups:
-            estimate = results.accuracy(name, group, classifier)
-            row.append(f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]" if estimate else "")
-        for group in others:
-            drop = results.drop(name, group, classifier)
-            row += [f"{drop.mean:+.3f} [{drop.low:+.3f}, {drop.high:+.3f}]", format_p(drop.p)] if drop else ["", ""]
-        if results.halves:
-            halves = results.drop_to_halves(name, classifier)
-            row.append(f"{halves.mean:+.3f} ({halves.low:+.3f} to {halves.high:+.3f})" if halves else "")
-        if results.shuffled:
-            control = results.accuracy(name, first, classifier, shuffled=True)
-            row.append(f"{control.mean:.3f}" if control else "")
-        cells = [results.cell(name, group, classifier) for group in results.groups]
-        row.append(f"{sum(cell.seconds for cell in cells if cell):.1f}")
-        terminal.row(table, row)
-    return table
-
-
-def class_notes(untrained: Sequence[str], untested: Sequence[str]) -> list[str]:
-    """What to know of classes that have adapters but none to train on, or none to test."""
-    notes = [f"classes without a train adapter, so never predicted: {listed(untrained, 5)}"] * bool(untrained)
-    return notes + [f"classes without a test adapter, so in no score: {listed(untested, 5)}"] * bool(untested)
-
-
-def left_out(count: int) -> str:
-    """How many files --skip-bad left out."""
-    return f"{counted(count, 'adapter file')} left out that could not be used"
-
-
-def settings(setting: Setting) -> str:
-    """What a probe chose on the validation adapters."""
-    return ", ".join(
-        f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}" for name, value in setting.items()
-    )
-
-
-def format_p(p: float) -> str:
-    """A p value as tables show it."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def plan_table(config: ExperimentConfig, plan: Plan, zoo: Zoo) -> Table:
     """What `--dry-run` prints: cells of one representation and group in one line."""
     perceptrons = sum(one.cell.classifier == "mlp" for one in plan.cells)
@@ -220,15 +146,3 @@ def forecast_line(config: ExperimentConfig, forecast: Forecast, packed: Path | N
         + (f"; fitted when run, not estimated: {', '.join(forecast.left_out)}" if forecast.left_out else "")
         + (f"; rows from {packed}" if packed else "")
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def stages(seconds: dict[str, float]) -> str:
-    """Seconds per stage in one line."""
-    return ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())

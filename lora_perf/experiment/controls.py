@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lora_perf.errors import LoraPerfError, listed
-from lora_perf.experiment.catalogue import modules_within
-from lora_perf.layout import Layer, Layout, Module
-from lora_perf.split import Split
-from lora_perf.zoo import Zoo
+from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.layout import Layer, Layout, Module
+from lora_perf.core.split import Split
+from lora_perf.representations.controls import modules_within
 
 HALVES = 5
 _TRIES = 1_000
 _TOLERANCE = 0.1  # of the parameters of a half beside those of the group that it stands beside
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Features without a layer of their own: values (n, f) float32 and a name for each column."""
-
-    values: Tensor
-    names: tuple[str, ...]
 
 
 def shuffled_labels(labels: Tensor, split: Split, seed: int) -> Tensor:
@@ -41,40 +31,6 @@ def shuffled_labels(labels: Tensor, split: Split, seed: int) -> Tensor:
         found[rows] = labels[rows[torch.from_numpy(rng.permutation(len(rows)))]]
         if not several or len(found[split.train].unique()) > 1:
             return found
-
-
-def module_ranks(zoo: Zoo, layers: Sequence[Layer]) -> Table:
-    """The rank of each module with both sides among some layers.
-
-    Raises:
-        LoraPerfError: there is no such module.
-    """
-    modules = modules_within(zoo.layout, layers, "rank")
-    if zoo.ranks is None:
-        values = torch.tensor([[float(one.rank) for one in modules]]).expand(len(zoo), -1).contiguous()
-    else:
-        values = zoo.ranks[:, _places(zoo.layout, modules)].to(torch.float32)
-    return Table(values, tuple(f"{one.name}/rank" for one in modules))
-
-
-def module_norms(zoo: Zoo, layers: Sequence[Layer]) -> Table:
-    """The Frobenius norm |s| sqrt(sum((B^T B) * (A A^T))) of dW = s B A of each module with both sides among some layers.
-
-    Cost: one streamed pass; 2 r^2 (m + k) flops a module in float64.
-    Raises:
-        LoraPerfError: there is no such module.
-    """
-    modules = modules_within(zoo.layout, layers, "norm")
-    values = torch.empty((len(zoo), len(modules)), dtype=torch.float64)
-    for rows, block in zoo.blocks():
-        for place, one in enumerate(modules):
-            up = block[:, one.up.columns].unflatten(1, one.up.shape).to(torch.float64)
-            down = block[:, one.down.columns].unflatten(1, one.down.shape).to(torch.float64)
-            squares = ((up.mT @ up) * (down @ down.mT)).sum(dim=(1, 2))
-            values[rows, place] = squares.clamp_min(0).sqrt()  # rounding may leave a sum of zero slightly below it
-    if zoo.scales is not None:
-        values *= zoo.scales[:, _places(zoo.layout, modules)].abs()
-    return Table(values.to(torch.float32), tuple(f"{one.name}/norm" for one in modules))
 
 
 def random_halves(
@@ -121,7 +77,3 @@ def random_halves(
 
 def _parameters(modules: frozenset[Module]) -> int:
     return sum(one.up.size + one.down.size for one in modules)
-
-
-def _places(layout: Layout, modules: Sequence[Module]) -> list[int]:
-    return [layout.modules.index(one) for one in modules]

@@ -13,11 +13,11 @@ from typing import Any
 
 import xxhash
 
-from lora_perf.atomic import cannot_write, claim, sweep
-from lora_perf.errors import LoraPerfError
+from lora_perf.core.errors import LoraPerfError
 from lora_perf.experiment.config import ExperimentConfig
-from lora_perf.experiment.results import Results
-from lora_perf.headers import HeaderError, open_file
+from lora_perf.io.atomic import cannot_write, claim, sweep
+from lora_perf.io.headers import HeaderError, open_file
+from lora_perf.report.results import Results
 
 CELLS, QUICK, EARLIER = "cells", "quick", "earlier"
 # What a report is made of; results.json, which says whose it is, moves last.

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lora_perf.classifier import train
-from lora_perf.experiment.catalogue import MODULE_NUMBERS
+from lora_perf.classifiers.perceptron.runs import train
+from lora_perf.core.split import Split
+from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.inputs import sample
 from lora_perf.experiment.plan import Plan
-from lora_perf.learned import LEARNED
-from lora_perf.represent import represent
-from lora_perf.split import Split
-from lora_perf.zoo import Zoo
+from lora_perf.representations.controls import MODULE_NUMBERS
+from lora_perf.representations.learned import LEARNED
+from lora_perf.representations.streaming import represent
 
 # Epochs that a run of the default recipe takes before it stops early, as seen on the embedded zoo; for estimates only.
 _TYPICAL_EPOCHS = 40

@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from lora_perf.cache import FeatureCache
-from lora_perf.experiment.catalogue import MODULE_NUMBERS, parts_of
+from lora_perf.classifiers.probes import Coordinates, coordinates
+from lora_perf.core.features import Features, concatenate
+from lora_perf.core.layout import Layer
+from lora_perf.core.split import Split
+from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
-from lora_perf.experiment.controls import Table, module_norms, module_ranks
 from lora_perf.experiment.observer import Observer
 from lora_perf.experiment.plan import PlannedCell
-from lora_perf.features import Features, concatenate
-from lora_perf.layout import Layer
-from lora_perf.learned import LEARNED, cached, learn
-from lora_perf.probes import Coordinates, coordinates
-from lora_perf.represent import represent
-from lora_perf.split import Split
-from lora_perf.zoo import Zoo
+from lora_perf.representations.cache import FeatureCache
+from lora_perf.representations.catalogue import parts_of
+from lora_perf.representations.controls import MODULE_NUMBERS, Table, module_norms, module_ranks
+from lora_perf.representations.learned import LEARNED, cached, learn
+from lora_perf.representations.streaming import represent
 
 # Of a cost: enough adapters that the calls of a block weigh little, few enough that the ten take a second on two groups.
 _SAMPLE = 64

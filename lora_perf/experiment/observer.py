@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from lora_perf.experiment.cells import CellResult
+from lora_perf.core.split import Split
+from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.plan import Plan, PlannedCell
-from lora_perf.split import Split
-from lora_perf.zoo import Zoo
+from lora_perf.report.cells import CellResult
 
 
 class Observer(Protocol):

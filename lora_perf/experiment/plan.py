@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from lora_perf.errors import LoraPerfError, listed
-from lora_perf.experiment.catalogue import MODULE_NUMBERS, count, expand
-from lora_perf.experiment.cells import Cell
+from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.layout import Layer, Layout
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.controls import random_halves
-from lora_perf.layout import Layer, Layout
+from lora_perf.report.cells import Cell
+from lora_perf.representations.catalogue import count, expand
+from lora_perf.representations.controls import MODULE_NUMBERS
 
 
 @dataclass(frozen=True)

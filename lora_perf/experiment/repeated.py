@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lora_perf.errors import listed
-from lora_perf.split import Split
-from lora_perf.text import counted
-from lora_perf.zoo import Zoo
+from lora_perf.core.errors import listed
+from lora_perf.core.split import Split
+from lora_perf.core.text import counted
+from lora_perf.core.zoo import Zoo
 
 _SHOWN = 20  # pairs that the results name; their number is told whole
 

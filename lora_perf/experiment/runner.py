@@ -10,13 +10,15 @@ from typing import Any
 import torch
 import xxhash
 
-from lora_perf import store
-from lora_perf.atomic import check_writable as check_writable
-from lora_perf.checked import count_as_absent
-from lora_perf.classifier import train
-from lora_perf.errors import LoraPerfError, listed
-from lora_perf.experiment.catalogue import ANY_RANK
-from lora_perf.experiment.cells import Cell, CellResult, Subject
+from lora_perf.classifiers.perceptron.runs import train
+from lora_perf.classifiers.probes import fit, refuse_too_many
+from lora_perf.classifiers.standardise import ConstantFeaturesError
+from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.layout import Layer
+from lora_perf.core.profiling import StageClock
+from lora_perf.core.provenance import code_version, machine, versions
+from lora_perf.core.split import Split, absent_classes, make_split, refuse_unlearnable
+from lora_perf.core.zoo import DamagedError, Zoo
 from lora_perf.experiment.checkpoints import Checkpoints
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.controls import shuffled_labels
@@ -24,18 +26,15 @@ from lora_perf.experiment.inputs import Inputs
 from lora_perf.experiment.observer import Observer
 from lora_perf.experiment.plan import Plan, PlannedCell, make_plan
 from lora_perf.experiment.repeated import repeated
-from lora_perf.experiment.results import Results
-from lora_perf.layout import Layer
-from lora_perf.probes import fit, refuse_too_many
-from lora_perf.profiling import StageClock
-from lora_perf.provenance import code_version, machine, versions
+from lora_perf.io import load, locate, open_located, store
+from lora_perf.io.atomic import check_writable as check_writable
+from lora_perf.io.checked import count_as_absent
+from lora_perf.io.members import text_of
+from lora_perf.io.paths import Found
+from lora_perf.report.cells import Cell, CellResult, Subject
+from lora_perf.report.results import Results
 from lora_perf.representations import REPRESENTATIONS
-from lora_perf.sources import load, locate, open_located
-from lora_perf.sources.members import text_of
-from lora_perf.sources.paths import Found
-from lora_perf.split import Split, absent_classes, make_split, refuse_unlearnable
-from lora_perf.standardise import ConstantFeaturesError
-from lora_perf.zoo import DamagedError, Zoo
+from lora_perf.representations.catalogue import ANY_RANK
 from lora_perf.zoos import EMBEDDED
 
 
@@ -53,7 +52,7 @@ def packed_path(config: ExperimentConfig, found: Found | None = None) -> Path | 
     found = locate(config.dataset) if found is None else found
     settings = [config.label_column, *["skip bad"] * config.skip_bad]
     if found is None or found.kind != "packed":
-        settings.append(code_version("sources"))
+        settings.append(code_version("io"))
     if found is None:
         key = xxhash.xxh3_128_hexdigest("|".join([config.dataset, *settings]).encode("utf-8", "surrogateescape"))
     elif found.kind == "packed":

@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from lora_perf import store, terminal
-from lora_perf.command import exit_status, refuse_lost_output
+from lora_perf.command import terminal
+from lora_perf.command.status import exit_status, refuse_lost_output
 from lora_perf.inspect import pages
 from lora_perf.inspect.findings import Inspection
 from lora_perf.inspect.gathering import Progress as Tell
 from lora_perf.inspect.survey import NEAR, inspection
+from lora_perf.io import store
 
 _PROBLEMS = 1
 

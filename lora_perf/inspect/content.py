@@ -11,14 +11,14 @@ import torch
 import xxhash
 from torch import Tensor
 
-from lora_perf.errors import LoraPerfError
-from lora_perf.layout import Layout
-from lora_perf.represent import CPU_BLOCK_NBYTES
-from lora_perf.representations.fixed import SKETCH_WIDTH
-from lora_perf.representations.sketch import dw_sketch
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.layout import Layout
+from lora_perf.core.threads import for_each_block
+from lora_perf.core.zoo import FloatRows, RowSource, Zoo
 from lora_perf.representations.stacks import ModuleStack, module_stacks
-from lora_perf.threads import for_each_block
-from lora_perf.zoo import FloatRows, RowSource, Zoo
+from lora_perf.representations.streaming import CPU_BLOCK_NBYTES
+from lora_perf.representations.updates.fixed import SKETCH_WIDTH
+from lora_perf.representations.updates.sketch import dw_sketch
 
 # Entries of A that are compared between pairs of adapters: of independent A's their cosine is 0 with a deviation of 1/32.
 ENTRIES = 1024

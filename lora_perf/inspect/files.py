@@ -10,25 +10,25 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lora_perf.dialects.kinds import EXPERTS, config_kinds, mlx_kinds
-from lora_perf.dialects.names import parse_part
-from lora_perf.dialects.reading import UNREAD, kinds_of
-from lora_perf.dialects.scales import is_mlx
-from lora_perf.errors import LoraPerfError, listed
-from lora_perf.headers import read_header
+from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.text import counted
+from lora_perf.core.zoo import SPLIT_NAMES, Zoo
 from lora_perf.inspect.findings import FileFacts, Finding
-from lora_perf.sources.adapter import SIZES, layout_of
-from lora_perf.sources.agreeing import align
-from lora_perf.sources.classes import alike, declared, encode, members
-from lora_perf.sources.doubles import refuse_checkpoints
-from lora_perf.sources.folder import FolderRows, read_all
-from lora_perf.sources.members import Member, split_of
-from lora_perf.sources.metadata import read_object
-from lora_perf.sources.others import leave_others
-from lora_perf.sources.reader import WHOLE_ADAPTER, Opened
-from lora_perf.sources.tree import Tree, parent
-from lora_perf.text import counted
-from lora_perf.zoo import SPLIT_NAMES, Zoo
+from lora_perf.io.dialects.kinds import EXPERTS, config_kinds, mlx_kinds
+from lora_perf.io.dialects.names import parse_part
+from lora_perf.io.dialects.reading import UNREAD, kinds_of
+from lora_perf.io.dialects.scales import is_mlx
+from lora_perf.io.files.adapter import SIZES, layout_of
+from lora_perf.io.files.agreeing import align
+from lora_perf.io.files.classes import alike, declared, encode, members
+from lora_perf.io.files.doubles import refuse_checkpoints
+from lora_perf.io.files.folder import FolderRows, read_all
+from lora_perf.io.files.metadata import read_object
+from lora_perf.io.files.others import leave_others
+from lora_perf.io.files.reader import WHOLE_ADAPTER, Opened
+from lora_perf.io.files.tree import Tree, parent
+from lora_perf.io.headers import read_header
+from lora_perf.io.members import Member, split_of
 
 Modules = tuple[tuple[str, int, int], ...]
 

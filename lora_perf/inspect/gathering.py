@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lora_perf.errors import listed
+from lora_perf.core.errors import listed
+from lora_perf.core.layout import Module
+from lora_perf.core.text import counted
+from lora_perf.core.zoo import SPLIT_NAMES, Zoo
 from lora_perf.inspect.content import Content, content_of
 from lora_perf.inspect.findings import FileFacts, Finding, InitialA, Inspection, KindFacts, RepeatFacts
 from lora_perf.inspect.initial import cosines_of_downs, initial_a
 from lora_perf.inspect.repeats import Repeat, repeats_of
-from lora_perf.layout import Module
-from lora_perf.text import counted
-from lora_perf.zoo import SPLIT_NAMES, Zoo
 
 Progress = Callable[[str, int, int], object]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lora_perf.errors import listed
+from lora_perf.core.errors import listed
+from lora_perf.core.text import LONGEST, counted, printable
+from lora_perf.core.text import markdown as markdown_text
 from lora_perf.inspect.findings import PROBLEMS, InitialA, Inspection
-from lora_perf.text import LONGEST, counted, printable
-from lora_perf.text import markdown as markdown_text
 
 _EXAMPLES = 3  # findings of one kind that are shown; the JSON file has all
 _CLASSES = 12

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lora_perf.core.zoo import Zoo
 from lora_perf.inspect.content import Content
-from lora_perf.represent import CPU_BLOCK_NBYTES
-from lora_perf.representations.modules import Pairs
 from lora_perf.representations.stacks import module_stacks
-from lora_perf.zoo import Zoo
+from lora_perf.representations.streaming import CPU_BLOCK_NBYTES
+from lora_perf.representations.updates.modules import Pairs
 
 # Two dW whose difference is this small beside them are one: (B G, G^-1 A) in float32 differs by 6e-8 times the condition of G.
 SAME = 1e-4

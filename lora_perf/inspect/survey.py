@@ -7,16 +7,16 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from lora_perf.errors import LoraPerfError, listed
+from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.zoo import SPLIT_NAMES, DamagedError, Zoo
 from lora_perf.inspect.files import open_files, zoo_of
 from lora_perf.inspect.findings import Finding, Inspection
 from lora_perf.inspect.gathering import Gathering, Progress
-from lora_perf.sources import load, locate, open_located
-from lora_perf.sources.paths import Found
-from lora_perf.sources.splits import refuse_split
-from lora_perf.sources.strays import read_if_own
-from lora_perf.sources.tree import ADAPTER, PEFT_CONFIG, Tree
-from lora_perf.zoo import SPLIT_NAMES, DamagedError, Zoo
+from lora_perf.io import load, locate, open_located
+from lora_perf.io.files.strays import read_if_own
+from lora_perf.io.files.tree import ADAPTER, PEFT_CONFIG, Tree
+from lora_perf.io.paths import Found
+from lora_perf.io.splits import refuse_split
 
 NEAR = 0.99
 _LOWEST_NEAR = 0.9  # below it most sketches of related adapters would be candidates

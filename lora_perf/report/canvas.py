@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_perf import store
-from lora_perf.text import printable
+from lora_perf.core.text import printable
+from lora_perf.io import store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from lora_perf.experiment.results import Results
-from lora_perf.metrics import Estimate
+from lora_perf.classifiers.metrics import Estimate
+from lora_perf.core.text import counted
 from lora_perf.report.canvas import figure_text
-from lora_perf.text import counted
+from lora_perf.report.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

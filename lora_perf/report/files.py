@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lora_perf.experiment.results import Results, write_results
 from lora_perf.report.canvas import remove_figures, write_figure
 from lora_perf.report.figures import figures
+from lora_perf.report.results import Results, write_results
 from lora_perf.report.summary import write_summary
 
 _FIGURES = ("accuracy", "drop")  # every name that `figures` may give

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lora_perf import store
-from lora_perf.experiment.catalogue import MODULE_NUMBERS
-from lora_perf.experiment.console import TINY_WARNING, class_notes, format_p, interval_note, left_out, settings, stages
-from lora_perf.experiment.results import Results
-from lora_perf.text import LONGEST, counted, markdown
+from lora_perf.core.text import LONGEST, counted, markdown
+from lora_perf.io import store
+from lora_perf.report.results import Results
+from lora_perf.report.wording import TINY_WARNING, class_notes, format_p, interval_note, left_out, settings, stages
+from lora_perf.representations.controls import MODULE_NUMBERS
 
 
 def write_summary(results: Results, folder: Path, figures: Sequence[str] = ()) -> None:

@@ -4,18 +4,8 @@ Each is a function of one matrix (layer) or of one update dW = s B A (module), c
 stands in one dict under the name that serves everywhere: as function, registry key, CLI value, report row and benchmark name.
 """
 
-from lora_perf.representations import (  # noqa: F401 - fill the registry
-    coupling,
-    frequency,
-    information,
-    norms,
-    sketch,
-    spectral,
-    statistics,
-    updates,
-)
-from lora_perf.representations.matrices import Matrices
-from lora_perf.representations.modules import Modules
+from lora_perf.representations.factors import frequency, information, norms, spectral, statistics  # noqa: F401 - fill the
+from lora_perf.representations.factors.matrices import Matrices
 from lora_perf.representations.registry import (
     REPRESENTATIONS,
     Concatenation,
@@ -26,6 +16,8 @@ from lora_perf.representations.registry import (
     count,
     resolve,
 )
+from lora_perf.representations.updates import coupling, sketch, spectra  # noqa: F401 - registry
+from lora_perf.representations.updates.modules import Modules
 
 REPRESENTATIONS["flat_vec"] = Entries("flat_vec")
 REPRESENTATIONS["ensemble"] = Concatenation(

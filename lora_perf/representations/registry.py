@@ -9,11 +9,11 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from lora_perf.errors import LoraPerfError, listed
-from lora_perf.features import Part, no_columns
-from lora_perf.layout import Layer, Layout, Module
-from lora_perf.representations.matrices import Matrices
-from lora_perf.representations.modules import Modules, Pairs
+from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.features import Part, no_columns
+from lora_perf.core.layout import Layer, Layout, Module
+from lora_perf.representations.factors.matrices import Matrices
+from lora_perf.representations.updates.modules import Modules, Pairs
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from lora_perf.layout import Layer, Layout, Module
-from lora_perf.representations import kernels
-from lora_perf.representations.fixed import FixedVectors
-from lora_perf.representations.matrices import Matrices
-from lora_perf.representations.modules import Modules, Pairs
+from lora_perf.core.layout import Layer, Layout, Module
+from lora_perf.representations.factors import kernels
+from lora_perf.representations.factors.matrices import Matrices
 from lora_perf.representations.registry import complete_modules, siblings
+from lora_perf.representations.updates.fixed import FixedVectors
+from lora_perf.representations.updates.modules import Modules, Pairs
 
 
 class LayerStack:

@@ -1,7 +1,26 @@
 """Zoos of real adapters that come with the package; the programs that train them are imported by none but themselves."""
 
+import logging
+from functools import partial
 from pathlib import Path
 
+from lora_perf.core.zoo import Zoo
+from lora_perf.io import store
+from lora_perf.io.named import NAMED, Named
+
 _DATA = Path(__file__).parent / "data"
+_SANITY_CHECK = "sanity_check_dataset"  # the folder that the original's command names
+_log = logging.getLogger(__name__)
 
 EMBEDDED = {name: _DATA / f"{name}.safetensors" for name in ("digits", "digits-shared")}
+
+
+def _stand_in() -> Zoo:
+    from lora_perf.zoos import synthetic
+
+    _log.warning("no folder %s here: a synthetic zoo of the same form stands in for it", _SANITY_CHECK)
+    return synthetic.generate(synthetic.SyntheticConfig(Path(_SANITY_CHECK), preset="sanity-check"))
+
+
+NAMED.update({name: Named(f"the embedded zoo {name}", partial(store.open_packed, path)) for name, path in EMBEDDED.items()})
+NAMED[_SANITY_CHECK] = Named("the synthetic zoo that stands in for it", _stand_in, hidden=True)

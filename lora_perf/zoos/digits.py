@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lora_perf.command import exit_status
-from lora_perf.store import replacing, verify, write
-from lora_perf.zoo import SPLIT_NAMES, Zoo
+from lora_perf.command.status import exit_status
+from lora_perf.core.zoo import SPLIT_NAMES, Zoo
+from lora_perf.io.store import replacing, verify, write
 from lora_perf.zoos.denoiser import DIGITS, NEUTRAL, Denoiser, pretrain
 from lora_perf.zoos.training import Config, Digits, draw_plan, fine_tune, layout, read_digits
 

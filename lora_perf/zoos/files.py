@@ -12,7 +12,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from lora_perf.zoo import BLOCK_NBYTES, RowDigest, Zoo
+from lora_perf.core.zoo import BLOCK_NBYTES, RowDigest, Zoo
 
 FolderStorage = Literal["nested", "array2d", "parquet"]
 # The columns beside the weights of rows start..stop, each (stop - start,): strings, int64 or float64.

@@ -31,13 +31,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lora_perf import store
-from lora_perf.atomic import cannot_write, replacing_folder
-from lora_perf.command import exit_status
-from lora_perf.errors import LoraPerfError
-from lora_perf.layout import Layout
-from lora_perf.text import printable
-from lora_perf.zoo import FloatRows, RowSource, Zoo
+from lora_perf.command.status import exit_status
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.layout import Layout
+from lora_perf.core.text import printable
+from lora_perf.core.zoo import FloatRows, RowSource, Zoo
+from lora_perf.io import store
+from lora_perf.io.atomic import cannot_write, replacing_folder
 from lora_perf.zoos.files import Columns, write_adapters, write_dataset
 
 CLASSES = ("airplane", "bird", "cat", "car", "dog", "fish", "fruit", "ship", "snake", "vegetable")

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lora_perf.errors import LoraPerfError
-from lora_perf.layout import Layout
-from lora_perf.zoo import SPLIT_NAMES
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.layout import Layout
+from lora_perf.core.zoo import SPLIT_NAMES
 from lora_perf.zoos.denoiser import (
     BLOCKS,
     DIGITS,

@@ -9,12 +9,13 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from lora_perf import Zoo, store
+from lora_perf import Zoo
 from lora_perf.audit import GAUGES
 from lora_perf.audit import __main__ as command
 from lora_perf.audit.__main__ import main
+from lora_perf.io import store
 from tests.audit.zoos import random_zoo
-from tests.learned.updates import planted
+from tests.representations.learned.updates import planted
 
 
 @pytest.fixture

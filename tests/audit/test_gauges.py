@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lora_perf.audit import GAUGES, rounding, with_gauges
 from lora_perf.audit.gauges import CONDITION, RESCALING, regauged
-from lora_perf.layout import Layout
-from lora_perf.zoo import Zoo
+from lora_perf.core.layout import Layout
+from lora_perf.core.zoo import Zoo
 from tests.audit.zoos import random_zoo
-from tests.learned.updates import flattened
+from tests.representations.learned.updates import flattened
 
 every_gauge = pytest.mark.parametrize("gauge", GAUGES)
 

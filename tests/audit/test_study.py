@@ -8,16 +8,16 @@ import torch
 import lora_perf
 from lora_perf.audit import GAUGES, AuditConfig, audit
 from lora_perf.audit.study import STILL, Audit, Audited
-from lora_perf.errors import LoraPerfError
-from lora_perf.experiment.catalogue import DW
+from lora_perf.classifiers.probes import coordinates, fit
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.split import make_split
+from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import TEN
-from lora_perf.learned import LEARNED, learn
-from lora_perf.probes import coordinates, fit
-from lora_perf.represent import represent
-from lora_perf.split import make_split
-from lora_perf.zoo import Zoo
+from lora_perf.representations.catalogue import DW
+from lora_perf.representations.learned import LEARNED, learn
+from lora_perf.representations.streaming import represent
 from tests.audit.zoos import random_zoo
-from tests.learned.updates import planted
+from tests.representations.learned.updates import planted
 
 INVARIANT = (*DW, "dw_kernel")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from lora_perf.layout import Layout
-from lora_perf.zoo import Zoo
+from lora_perf.core.layout import Layout
+from lora_perf.core.zoo import Zoo
 
 
 def random_zoo(n: int = 40, rank: int = 3, m: int = 6, k: int = 5, *, mixed: bool = False, scaled: bool = False) -> Zoo:

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 import lora_perf
-from lora_perf.classifier import Curves, TrainedRuns
-from lora_perf.features import Features
-from lora_perf.metrics import Estimate, Scores
-from lora_perf.split import Split
+from lora_perf.classifiers.metrics import Estimate, Scores
+from lora_perf.classifiers.perceptron.runs import Curves, TrainedRuns
+from lora_perf.core.features import Features
+from lora_perf.core.split import Split
 
 Wrong = Iterator[tuple[str, Any]]
 # How a check refuses: by its word, or by what stumbles over a result of another form.

@@ -18,7 +18,7 @@ import torch
 from benchmarks import counters
 from benchmarks.counters import children
 from benchmarks.table import Case, accept
-from lora_perf.zoo import ArrayRows
+from lora_perf.core.zoo import ArrayRows
 from tests.conftest import MakeZoo
 
 MEGA = 1 << 20

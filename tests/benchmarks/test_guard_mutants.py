@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.guard import mutants
 from benchmarks.guard.mutants import Edit, Mutant
-from lora_perf.errors import LoraPerfError
+from lora_perf.core.errors import LoraPerfError
 
 _WORDS = """
 name = "one"
@@ -17,7 +17,7 @@ stage = "loading"
 workloads = ["load_nested"]
 
 [[edits]]
-file = "lora_perf/zoo.py"
+file = "lora_perf/core/zoo.py"
 find = "quick"
 replace = ""
 """
@@ -35,7 +35,7 @@ def mutant(file: str, find: str, replace: str) -> Mutant:
 
 def test_a_file_becomes_a_mutant(folder: Path) -> None:
     (found,) = mutants.load(("one",), folder)
-    assert found == mutant("lora_perf/zoo.py", "quick", "")
+    assert found == mutant("lora_perf/core/zoo.py", "quick", "")
 
 
 def test_an_edit_replaces_its_text(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         ('what = "Slow"', 'what = "Slow"\nwhy = "so"', r"unknown \['why'\]"),
         ('find = "quick"', "", r"missing \['find'\]"),
         ('what = "Slow"', "what =", "expected TOML in one.toml"),
-        ('file = "lora_perf/zoo.py"', 'file = "tests/zoo.py"', "change files of lora_perf/; found 'tests/zoo.py'"),
+        ('file = "lora_perf/core/zoo.py"', 'file = "tests/zoo.py"', "change files of lora_perf/; found 'tests/zoo.py'"),
         ('replace = ""', 'replace = "quick"', "change files of lora_perf/"),
         ('name = "one"', 'name = "two"', "expected one.toml to name 'one'; found 'two'"),
     ],

@@ -17,7 +17,7 @@ from benchmarks.guard.journal import Journal, sources_key
 from benchmarks.guard.mutants import Mutant
 from benchmarks.guard.proof import Proof
 from benchmarks.guard.rule import Rule
-from lora_perf.errors import LoraPerfError
+from lora_perf.core.errors import LoraPerfError
 from tests.benchmarks.guard_tree import LOOPS, Tree
 
 _RULE = Rule(suspicion=1.4, threshold=1.6, looks=(0.05, 0.2))

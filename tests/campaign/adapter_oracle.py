@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from tests.sources.adapters import DIALECTS, MODULES, names
+from tests.io.adapters import DIALECTS, MODULES, names
 
 LABEL = "category_label"
 _CONFIG = "adapter_config.json"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import lora_perf
-from lora_perf import store
 from lora_perf.experiment.__main__ import main as experiment
+from lora_perf.io import store
 from tests.campaign.outcomes import Ended, Fault, Outcome
 from tests.campaign.places import Place, all_but, compare, copy, is_earlier, snapshot
 from tests.campaign.workbench import Bench, arguments_of, without_figures

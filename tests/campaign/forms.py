@@ -19,7 +19,7 @@ from torch import Tensor
 import lora_perf
 from tests.campaign.adapter_oracle import FLOATS, LABEL, Rows, never, read_folder
 from tests.campaign.table_oracle import read_feather, read_parquet, read_saved
-from tests.sources.adapters import DIALECTS, MODULES, factors, names, save, tensors
+from tests.io.adapters import DIALECTS, MODULES, factors, names, save, tensors
 
 CLASSES = ("cat", "dog", "fish")
 COUNT = 12

@@ -12,11 +12,11 @@ from random import Random
 import numpy as np
 
 import lora_perf
-from lora_perf.command import exit_status
+from lora_perf.command.status import exit_status
+from lora_perf.command.terminal import warnings_to_stderr
+from lora_perf.core.layout import Module
 from lora_perf.experiment.__main__ import main as experiment
 from lora_perf.inspect.__main__ import main as inspect
-from lora_perf.layout import Module
-from lora_perf.terminal import warnings_to_stderr
 from tests.campaign.adapter_oracle import Refused
 from tests.campaign.contents import MUTATIONS
 from tests.campaign.forms import FORMS, Form
@@ -25,7 +25,7 @@ from tests.campaign.outcomes import Fault, Outcome
 from tests.campaign.places import Place, all_but, compare, copy
 from tests.campaign.processes import NOBODY
 from tests.campaign.workbench import Bench, arguments_of, without_figures
-from tests.sources.adapters import found_updates
+from tests.io.adapters import found_updates
 
 _TIMES = "experiment.log"
 _RESULTS = ("out/results.json", "out/results.csv")

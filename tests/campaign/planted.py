@@ -14,10 +14,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors.torch import load_file
 
-from lora_perf import atomic, cache, headers
-from lora_perf.features import Features
-from lora_perf.representations import REPRESENTATIONS
-from lora_perf.sources import adapter, classes
+from lora_perf.core.features import Features
+from lora_perf.io import atomic, headers
+from lora_perf.io.files import adapter, classes
+from lora_perf.representations import REPRESENTATIONS, cache
 from tests.campaign.outcomes import Outcome
 
 

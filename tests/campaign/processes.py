@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_perf import command
+from lora_perf.command import status as command
 from tests.campaign.moments import Moment
 from tests.campaign.outcomes import Ended
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lora_perf.provenance import machine, versions
+from lora_perf.core.provenance import machine, versions
 from tests.campaign.campaign import Verdict, as_json
 from tests.campaign.outcomes import Outcome
 

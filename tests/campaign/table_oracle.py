@@ -16,7 +16,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 
 from tests.campaign.adapter_oracle import LABEL, Refused, Row, Rows, data_files, label
-from tests.sources.adapters import MODULES, names
+from tests.io.adapters import MODULES, names
 
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.(parquet|arrow)$")
 _FACTORS = frozenset(name for module in MODULES for name in names(module, "diffusers"))

@@ -15,7 +15,7 @@ import lora_perf
 from tests.campaign.forms import COUNT, FORMS, Form
 from tests.campaign.moments import Moment
 from tests.campaign.outcomes import Ended, Fault, Outcome
-from tests.sources.adapters import found_updates
+from tests.io.adapters import found_updates
 
 _ROOT = Path(__file__).parents[2]
 

@@ -14,15 +14,16 @@ from pathlib import Path
 import torch
 
 import lora_perf
-from lora_perf import report, store
-from lora_perf.command import exit_status
+from lora_perf import report
+from lora_perf.command.status import exit_status
+from lora_perf.core.layout import Layout
+from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.__main__ import main as experiment
-from lora_perf.layout import Layout
-from lora_perf.zoo import Zoo
+from lora_perf.io import store
 from tests.campaign.forms import FORMS
 from tests.campaign.places import Snapshot, snapshot
 from tests.campaign.processes import fork, start
-from tests.sources.adapters import BLOCK, factors, save, tensors
+from tests.io.adapters import BLOCK, factors, save, tensors
 
 MODULES = {f"{BLOCK}.{kind}.{side}": (8, 6) for kind in ("attn1", "attn2") for side in ("to_q", "to_v")}
 CLASSES = ("cat", "dog", "fish")

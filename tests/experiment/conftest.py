@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from lora_perf import Zoo, report, store
+from lora_perf import Zoo, report
+from lora_perf.core.layout import Layout
 from lora_perf.experiment.__main__ import main
-from lora_perf.layout import Layout
+from lora_perf.io import store
 
 PREFIX = "unet.down_blocks.0.attentions.0.transformer_blocks.0"
 QUICK = ["--num-runs", "2", "--epochs", "3", "--representations", "stats", "ensemble", "flat_vec", "--hidden-dim", "16"]

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from lora_perf.checked import read_record, write_record
-from lora_perf.experiment.cells import Cell, CellResult, Subject, cell_from_json
+from lora_perf.classifiers.probes import Probed
+from lora_perf.core.split import make_split
 from lora_perf.experiment.checkpoints import Checkpoints
 from lora_perf.experiment.config import ExperimentConfig
-from lora_perf.probes import Probed
-from lora_perf.split import make_split
+from lora_perf.io.checked import read_record, write_record
+from lora_perf.report.cells import Cell, CellResult, Subject, cell_from_json
 from tests.experiment.conftest import small_zoo
-from tests.store.files import change
+from tests.io.packed.files import change
 
 CONFIG = ExperimentConfig(num_runs=2)
 ZOO = small_zoo()

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from lora_perf import LoraPerfError
+from lora_perf.classifiers.metrics import accuracy, paired_difference
 from lora_perf.experiment import inputs, runner
 from lora_perf.experiment.__main__ import main
-from lora_perf.experiment.catalogue import DW, expand
 from lora_perf.experiment.config import TEN
-from lora_perf.learned import LEARNED
-from lora_perf.metrics import accuracy, paired_difference
 from lora_perf.representations import REPRESENTATIONS
+from lora_perf.representations.catalogue import DW, expand
+from lora_perf.representations.learned import LEARNED
 from tests.experiment.conftest import small_zoo
 
 Experiment = Callable[..., dict[str, Any]]
@@ -169,7 +169,7 @@ def test_a_sample_keeps_scales_and_ranks() -> None:
 def test_probes_of_too_many_dimensions_are_refused_before_any_work(
     experiment: Experiment, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lora_perf.probes.MOST_DIMENSIONS", 30)
+    monkeypatch.setattr("lora_perf.classifiers.probes.MOST_DIMENSIONS", 30)
     flags = ["--dataset", str(small), "--output-dir", str(tmp_path / "out"), "--representations", "stats"]
     assert main([*flags, "--classifiers", "ridge"]) == 2
     assert "at most 30 train rows or features" in capsys.readouterr().err

@@ -14,9 +14,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lora_perf import Zoo, store
+from lora_perf import Zoo
 from lora_perf.experiment import runner
 from lora_perf.experiment.__main__ import main
+from lora_perf.io import store
 from tests.experiment.conftest import PREFIX, QUICK, small_zoo
 
 Experiment = Callable[..., dict[str, Any]]

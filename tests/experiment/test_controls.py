@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from lora_perf import LoraPerfError, Zoo, store
+from lora_perf import LoraPerfError, Zoo
+from lora_perf.core.layout import Layer, Layout
+from lora_perf.core.split import Split
 from lora_perf.experiment.__main__ import main
 from lora_perf.experiment.config import ExperimentConfig
-from lora_perf.experiment.controls import module_norms, module_ranks, random_halves, shuffled_labels
+from lora_perf.experiment.controls import random_halves, shuffled_labels
 from lora_perf.experiment.plan import make_plan
-from lora_perf.layout import Layer, Layout
-from lora_perf.split import Split
+from lora_perf.io import store
+from lora_perf.representations.controls import module_norms, module_ranks
 from tests.conftest import MakeZoo
 from tests.experiment.conftest import QUICK, small_zoo
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from lora_perf import LoraPerfError, represent
+from lora_perf.core.layout import Layout
 from lora_perf.experiment.config import TEN, ExperimentConfig
 from lora_perf.experiment.plan import make_plan
-from lora_perf.layout import Layout
 from lora_perf.representations import REPRESENTATIONS, count
 from tests.experiment.conftest import small_zoo
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from lora_perf import Zoo, store
+from lora_perf import Zoo
+from lora_perf.core.split import Split
 from lora_perf.experiment.repeated import repeated
-from lora_perf.split import Split
+from lora_perf.io import store
 from tests.experiment.conftest import small_zoo
 
 SPLIT = Split(torch.arange(0, 40), torch.arange(40, 45), torch.arange(45, 60), "stratified")

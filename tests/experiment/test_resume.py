@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lora_perf import store
 from lora_perf.experiment import inputs, runner
+from lora_perf.io import store
 from tests.experiment.conftest import small_zoo
 
 Experiment = Callable[..., dict[str, Any]]

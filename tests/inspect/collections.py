@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from lora_perf.inspect import Inspection, inspection
-from tests.sources.adapters import Factors, factors, save, tensors
+from tests.io.adapters import Factors, factors, save, tensors
 
 # Wide enough that independent A's are told from shared ones: 12 to 20 entries of A are too few.
 MODULES = {

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import lora_perf
+from lora_perf.core.zoo import Zoo
 from lora_perf.inspect import __main__ as command
 from lora_perf.inspect.__main__ import main
-from lora_perf.zoo import Zoo
 from tests.inspect.collections import add, clean_folder, wide
 
 
@@ -147,7 +147,7 @@ def test_a_packed_file_is_checked_wholly(
 
 def test_a_layer_without_partner_is_told_of_a_whole_zoo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     zoo = lora_perf.load("digits")
-    layout = lora_perf.zoo.Layout([(layer.name, layer.shape) for layer in zoo.layout.layers[:3]])
+    layout = lora_perf.core.zoo.Layout([(layer.name, layer.shape) for layer in zoo.layout.layers[:3]])
     some = Zoo.from_rows(zoo.rows[:20, : layout.p], layout, zoo.labels[:20], zoo.classes)
     lora_perf.pack(some, tmp_path / "zoo.safetensors")
     assert main([str(tmp_path / "zoo.safetensors")]) == 1

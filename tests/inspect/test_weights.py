@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 import lora_perf
-from lora_perf.errors import LoraPerfError
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.layout import Layout
+from lora_perf.core.zoo import ArrayRows, FloatRows, Zoo
 from lora_perf.inspect import inspection
 from lora_perf.inspect.content import content_of
 from lora_perf.inspect.repeats import repeats_of
-from lora_perf.layout import Layout
-from lora_perf.zoo import ArrayRows, FloatRows, Zoo
 from tests.conftest import MakeZoo
 from tests.inspect.collections import add, clean_folder, moved, only_problem, problems, turned, wide
-from tests.sources.adapters import Factors, save, tensors
+from tests.io.adapters import Factors, save, tensors
 
 
 def dw(zoo: Zoo, i: int) -> torch.Tensor:

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from lora_perf import report
-from lora_perf.experiment.console import results_table
-from lora_perf.experiment.results import Results
 from lora_perf.report import figures
 from lora_perf.report.canvas import drawing, figure_text, write_figure
+from lora_perf.report.results import Results
+from lora_perf.report.tables import results_table
 from tests.report.test_report import cell, results
 
 ODD = (

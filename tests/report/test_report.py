@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lora_perf.experiment.cells import CellResult, RunResult
-from lora_perf.experiment.console import results_table
-from lora_perf.experiment.results import HalfDrops, Results
 from lora_perf.report import draw, write_summary
+from lora_perf.report.cells import CellResult, RunResult
+from lora_perf.report.results import HalfDrops, Results
 from lora_perf.report.summary import milliseconds, summary
+from lora_perf.report.tables import results_table
 
 TRUTH = np.arange(40) % 4
 

@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_perf.features import Features
-from lora_perf.layout import Layout
+from lora_perf.core.features import Features
+from lora_perf.core.layout import Layout
 from tests.oracles import oracle, parts
 from tests.representations.tolerances import assert_features_close
 

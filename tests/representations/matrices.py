@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 import lora_perf
-from lora_perf.features import Features
-from lora_perf.layout import Layout
-from lora_perf.zoo import Zoo
+from lora_perf.core.features import Features
+from lora_perf.core.layout import Layout
+from lora_perf.core.zoo import Zoo
 
 Entries = NDArray[np.float32]
 Shape = tuple[int, int]

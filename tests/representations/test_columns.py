@@ -8,8 +8,8 @@ import torch
 from torch.testing import assert_close
 
 import lora_perf
-from lora_perf.features import Features
-from lora_perf.zoo import Zoo
+from lora_perf.core.features import Features
+from lora_perf.core.zoo import Zoo
 from tests.representations.columns import expected_columns
 from tests.representations.matrices import REPRESENTATIONS, zoo_of
 

@@ -12,12 +12,12 @@ from torch.testing import assert_close
 
 import lora_perf
 from lora_perf import LoraPerfError
-from lora_perf.cache import FeatureCache
-from lora_perf.features import Features, Part, concatenate
-from lora_perf.layout import Layout
+from lora_perf.core.features import Features, Part, concatenate
+from lora_perf.core.layout import Layout
+from lora_perf.core.zoo import Zoo
 from lora_perf.representations import count
+from lora_perf.representations.cache import FeatureCache
 from lora_perf.representations.registry import siblings
-from lora_perf.zoo import Zoo
 from tests.oracles_dw import ORACLES
 from tests.representations.updates import NAMES, UPDATES, Shape, factors_of, normal, zoo_of
 

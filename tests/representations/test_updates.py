@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import lora_perf
-from lora_perf.layout import Layout
-from lora_perf.representations.fixed import FixedVectors
+from lora_perf.core.layout import Layout
+from lora_perf.representations.updates.fixed import FixedVectors
 from tests.oracles_dw import coupling_of_pair, signs, update, words
 from tests.representations.updates import (
     KINDS,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from lora_perf.zoo import Zoo
+from lora_perf.core.zoo import Zoo
 from lora_perf.zoos.synthetic import SyntheticConfig, layout_of
 
 TINY = SyntheticConfig(Path("unused"), adapters=40, layout="tiny", rank=2, classes=3, seed=5)

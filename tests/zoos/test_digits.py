@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from lora_perf.errors import LoraPerfError
-from lora_perf.store import open_packed, verify
-from lora_perf.zoo import Zoo
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.zoo import Zoo
+from lora_perf.io.store import open_packed, verify
 from lora_perf.zoos import EMBEDDED
 from lora_perf.zoos.denoiser import DIGITS, NEUTRAL, PIXELS, Denoiser, Projection, pretrain, prompt
 from lora_perf.zoos.digits import command, main, make

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from lora_perf.zoo import Zoo
+from lora_perf.core.zoo import Zoo
 from lora_perf.zoos.synthetic import CLASSES, SyntheticConfig, SyntheticRows, generate, layout_of, stream
 from tests.zoos.synthetic import TINY, sd15
 

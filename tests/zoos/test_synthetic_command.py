@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from lora_perf.errors import LoraPerfError
-from lora_perf.store import verify
-from lora_perf.zoo import FloatRows
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.zoo import FloatRows
+from lora_perf.io.store import verify
 from lora_perf.zoos.synthetic import SyntheticRows, generate, main, write
 from tests.zoos.synthetic import STORAGES, TINY, Storage
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 import lora_perf
-from lora_perf.store import open_packed, verify
+from lora_perf.io.store import open_packed, verify
 from lora_perf.zoos.synthetic import SyntheticConfig, generate, layout_of, write
 from tests.zoos.synthetic import FOLDERS, STORAGES, TINY, Storage, loaded, sd15, zoo_of
 

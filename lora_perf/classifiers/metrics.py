@@ -1,0 +1,182 @@
+"""What is reported of predictions, with intervals over runs and test adapters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lora_perf.core.errors import LoraPerfError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Per run (s,): accuracy, and macro means over the classes that occur in its truth or its predictions, as scikit-learn
+    defines them by default (no precision or recall counts as 0); `confusion` (s, c, c) counts true by predicted.
+    """
+
+    accuracy: Floats
+    macro_f1: Floats
+    macro_precision: Floats
+    macro_recall: Floats
+    confusion: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval, standard error and degrees of freedom."""
+
+    mean: float
+    low: float
+    high: float
+    se: float
+    df: float
+
+
+@dataclass(frozen=True)
+class PairedDifference(Estimate):
+    """The mean of a - b with the two-sided p value of its t test."""
+
+    p: float
+
+
+def score(predictions: ArrayLike, truth: ArrayLike, n_classes: int) -> Scores:
+    """Scores of each run.
+
+    Shapes: predictions (s, n), truth (n,).
+    """
+    from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+
+    # scikit-learn warns of a confusion matrix of a single class.
+    true, classes = np.asarray(truth), np.arange(max(2, n_classes))
+    runs = np.asarray(predictions)
+    macro = np.array([precision_recall_fscore_support(true, run, average="macro", zero_division=0)[:3] for run in runs])
+    return Scores(
+        accuracy=np.array([accuracy_score(true, run) for run in runs], np.float64),
+        macro_precision=macro[:, 0].astype(np.float64),
+        macro_recall=macro[:, 1].astype(np.float64),
+        macro_f1=macro[:, 2].astype(np.float64),
+        confusion=np.stack([confusion_matrix(true, run, labels=classes) for run in runs])[:, :n_classes, :n_classes],
+    )
+
+
+def accuracy(correct: ArrayLike, level: float = 0.95) -> Estimate:
+    """The mean accuracy of runs on test adapters, both taken as samples: it holds for new seeds and new adapters.
+
+    The interval is Wilson's (1927) for the effective number of adapters n_eff = mean (1 - mean) / se^2, with the quantile of
+    Student's t as Korn and Graubard (1998) have it: all p with (mean - p)^2 <= t^2 p (1 - p) / n_eff. Near 0 and 1, where
+    mean +- t se covers too seldom, it leans to the middle. Where all answers are alike there is no variance to estimate from;
+    the interval is then Clopper and Pearson's (1934) for the test adapters. A single run says nothing of other seeds.
+
+    How often it covers the truth, in %, in 4,000 simulated tables a number (of 2,000 adapters: 400): probit answers whose
+    adapters vary as much as the rest, and runs a tenth of that (accuracies of seeds then vary by .03 at .5); a single run
+    without such an effect. For accuracies of .1, .5, .9 and .97:
+
+    | adapters | 1 run       | 2 runs          | 3 runs      | 10 runs     |
+    | ---      | ---         | ---             | ---         | ---         |
+    | 20       | 96 96 96 98 | 100 100 100 99  | 98 98 98 97 | 94 96 94 98 |
+    | 100      | 94 94 94 96 | 99 99 100 100   | 96 96 96 97 | 96 95 95 94 |
+    | 200      | 96 95 96 94 | 99 99 99 100    | 96 95 96 97 | 95 95 95 94 |
+    | 2,000    | 96 94 95 95 | 94 95 96 98     | 92 92 92 95 | 96 95 96 96 |
+
+    Shapes: correct (s, n) of 0 and 1.
+    Raises:
+        LoraPerfError: a single answer, or no matrix.
+    """
+    cells = _matrix(correct)
+    mean, se, df = _crossed(cells)
+    if se == 0:
+        bound = ((1 - level) / 2) ** (1 / cells.shape[1])
+        low, high = (bound, 1.0) if mean == 1 else (0.0, 1 - bound) if mean == 0 else (mean, mean)
+        return Estimate(mean, low, high, se, df)
+    spread = mean * (1 - mean)
+    k = _t_quantile(level, df) ** 2 * se**2 / spread  # t^2 / n_eff
+    centre, half = (mean + k / 2) / (1 + k), sqrt(k * (spread + k / 4)) / (1 + k)
+    return Estimate(mean, max(0.0, centre - half), min(1.0, centre + half), se, df)
+
+
+def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike, level: float = 0.95) -> PairedDifference:
+    """The difference in mean accuracy a - b of the same seeds on the same test adapters.
+
+    Of 2,500 simulated pairs (2,000 adapters: 300) of one accuracy, with adapters that suit one side by half of what they vary
+    and runs as in `accuracy`, p is below .05 for 0 to 5 % at 20 to 200 adapters and 2, 3 or 10 runs. Where seeds count for more
+    than adapters it finds too much: 7 to 12 % for 2 or 3 runs on 2,000 adapters, 3 to 6 % for 10. A single run sees none of it.
+
+    Shapes: both (s, n) of 0 and 1, rows and columns paired.
+    Raises:
+        LoraPerfError: shapes that differ, or a single pair.
+    """
+    from scipy.stats import t
+
+    a, b = _matrix(correct_a), _matrix(correct_b)
+    if a.shape != b.shape:
+        raise LoraPerfError(
+            expected="the same seeds and test adapters on both sides",
+            found=f"{a.shape[0]} x {a.shape[1]} and {b.shape[0]} x {b.shape[1]} answers",
+            fix="compare cells of one experiment",
+        )
+    mean, se, df = _crossed(a - b)
+    if se == 0:
+        return PairedDifference(mean, mean, mean, se, df, 1.0 if mean == 0 else 0.0)
+    half = se * _t_quantile(level, df)
+    p = float(2 * t.sf(abs(mean) / se, df))
+    return PairedDifference(mean, max(-1.0, mean - half), min(1.0, mean + half), se, df, p)
+
+
+def _matrix(correct: ArrayLike) -> Floats:
+    cells = np.asarray(correct, np.float64)
+    if cells.ndim != 2 or cells.size < 2:
+        raise LoraPerfError(
+            expected="answers (runs, test adapters), at least two of them",
+            found=f"shape {cells.shape}",
+            fix="use more runs or more test adapters",
+        )
+    return cells
+
+
+def _crossed(cells: Floats) -> tuple[float, float, float]:
+    """Mean, standard error and degrees of freedom of the mean of cells (s, n), rows and columns both random.
+
+    In the two-way random model y_ij = mu + run_i + adapter_j + e_ij the mean squares have the expectations
+    n var_run + var_e, s var_adapter + var_e and var_e, so that Var(mean) = (MS_run + MS_adapter - MS_e) / (s n)
+    (Cornfield and Tukey 1956; for readers and cases Gallas 2006, Hillis 2007). Variances estimated below zero count
+    as zero: a mean square below MS_e is raised to it. Degrees of freedom after Satterthwaite (1946).
+    With one run, or one adapter, the other is the only source of variance.
+
+    Two runs leave one degree of freedom to var_run: it is often seen as 0, and Satterthwaite's t may reach 12.7, of which an
+    interval is all of 0 to 1. So MS_run counts as no less than MS_e there, MS_e is not subtracted (a variance that is at least
+    the true one on average; for clusters in two ways Cameron, Gelbach and Miller 2011), and there are two degrees of freedom
+    or more.
+    """
+    s, n = cells.shape
+    mean = float(cells.mean())
+    if s == 1 or n == 1:
+        flat = cells.reshape(-1)
+        return mean, float(flat.std(ddof=1) / sqrt(flat.size)), float(flat.size - 1)
+    of_run, of_adapter = cells.mean(axis=1, keepdims=True), cells.mean(axis=0, keepdims=True)
+    ms_run = n * float(np.square(of_run - mean).sum()) / (s - 1)
+    ms_adapter = s * float(np.square(of_adapter - mean).sum()) / (n - 1)
+    df_e = (s - 1) * (n - 1)
+    ms_e = float(np.square(cells - of_run - of_adapter + mean).sum()) / df_e
+    if np.ptp(cells) == 0:
+        return mean, 0.0, float(df_e)
+    terms: tuple[tuple[float, int], ...]
+    if s == 2:
+        terms = ((max(ms_run, ms_e), 1), (ms_adapter, n - 1))
+    elif ms_run >= ms_e and ms_adapter >= ms_e:
+        terms = ((ms_run, s - 1), (ms_adapter, n - 1), (-ms_e, df_e))
+    else:
+        terms = (max((ms_run, s - 1), (ms_adapter, n - 1), (ms_e, df_e)),)
+    total = sum(ms for ms, _ in terms)
+    df = total**2 / sum(ms**2 / df for ms, df in terms)
+    return mean, sqrt(total / (s * n)), max(float(df), 2.0) if s == 2 else float(df)
+
+
+def _t_quantile(level: float, df: float) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf((1 + level) / 2, df))

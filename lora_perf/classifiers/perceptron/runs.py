@@ -1,0 +1,143 @@
+"""The classifier of one cell: standardised features, one perceptron a seed, all seeds trained together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Event, Lock
+
+import torch
+from torch import Tensor
+
+from lora_perf.classifiers.perceptron.training import Progress, Run, Task, TrainingConfig, train_stack
+from lora_perf.classifiers.standardise import Standardiser
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.split import Split
+
+__all__ = ["Curves", "TrainedRuns", "TrainingConfig", "train"]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What one run did in each epoch; `train_loss` is the mean over its batches while it trained."""
+
+    train_loss: tuple[float, ...]
+    validation_accuracy: tuple[float, ...]
+    lr: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRuns:
+    """What the runs of a cell came to, with the weights of their best epochs.
+
+    Attributes:
+        seeds: (s,).
+        logits: (s, n_test, c), in the order of the split's test rows.
+        predictions: (s, n_test) int64.
+        validation_accuracy: (s,) of the best epoch.
+        best_epoch, epochs_run: (s,), counted from one.
+        curves: one a run.
+        seconds: (s,) that a run took; runs of one stack share its time equally.
+        dropped: the columns that were constant on the train rows.
+    """
+
+    seeds: tuple[int, ...]
+    logits: Tensor
+    predictions: Tensor
+    validation_accuracy: tuple[float, ...]
+    best_epoch: tuple[int, ...]
+    epochs_run: tuple[int, ...]
+    curves: tuple[Curves, ...]
+    seconds: tuple[float, ...]
+    dropped: Tensor
+
+
+def train(
+    values: Tensor,
+    labels: Tensor,
+    split: Split,
+    n_classes: int,
+    seeds: Sequence[int],
+    config: TrainingConfig | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+    stacked: bool | None = None,
+) -> TrainedRuns:
+    """Trains one perceptron per seed and predicts the test rows.
+
+    On a GPU all runs are one stack. On the CPU each run has a thread of its own with one core: its weights stay in
+    that core's cache, no core waits for another, and a run gives the same numbers whatever trains beside it.
+
+    Args:
+        progress: called with seed, epoch and validation accuracy after each epoch, by one thread at a time.
+        stacked: whether all runs are one stack; if not given, as said above. Both ways give the same up to rounding.
+
+    Shapes: values (n, f), labels (n,).
+    Cost: the sum of the epochs of all runs; features are standardised batch by batch, never as a second matrix.
+    Raises:
+        LoraPerfError: fewer than two train rows, no seeds, constant or non-finite features.
+    """
+    config = config or TrainingConfig()
+    device = torch.device(device)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise LoraPerfError(expected="at least one seed, each once", found=str(list(seeds)), fix="name the seeds anew")
+    if len(split.train) < 2:
+        raise LoraPerfError(
+            expected="two train adapters or more, since batch norm needs two",
+            found=str(len(split.train)),
+            fix="use a larger zoo",
+        )
+    standardiser = Standardiser.fit(values, split.train)
+    task = Task(
+        standardiser.select(values).to(device),
+        standardiser.mean.to(device, values.dtype),
+        standardiser.scale.reciprocal().to(device, values.dtype),
+        labels.to(device),
+        split.train.to(device),
+        split.validation.to(device),
+        split.test.to(device),
+        n_classes,
+    )
+    if stacked is None:
+        stacked = device.type != "cpu"
+    runs = train_stack(task, seeds, config, Event(), progress) if stacked else _in_lanes(task, seeds, config, progress)
+    logits = torch.stack([run.logits for run in runs])
+    return TrainedRuns(
+        tuple(seeds),
+        logits,
+        logits.argmax(dim=2),
+        tuple(max(run.validation_accuracy) for run in runs),
+        tuple(run.best_epoch for run in runs),
+        tuple(len(run.lr) for run in runs),
+        tuple(Curves(tuple(run.train_loss), tuple(run.validation_accuracy), tuple(run.lr)) for run in runs),
+        tuple(run.seconds for run in runs),
+        standardiser.dropped,
+    )
+
+
+def _in_lanes(task: Task, seeds: Sequence[int], config: TrainingConfig, progress: Progress | None) -> list[Run]:
+    """The runs, as many at a time as PyTorch has threads, each on one thread."""
+    threads = torch.get_num_threads()
+    stop, lock = Event(), Lock()
+
+    def report(seed: int, epoch: int, accuracy: float) -> None:
+        if progress is not None:
+            with lock:
+                progress(seed, epoch, accuracy)
+
+    def one(seed: int) -> Run:
+        torch.set_num_threads(1)  # a setting of the calling thread for OpenMP, of the process for the thread pool
+        return train_stack(task, [seed], config, stop, report)[0]
+
+    try:
+        with ThreadPoolExecutor(min(threads, len(seeds)), thread_name_prefix="lane") as lanes:
+            futures = [lanes.submit(one, seed) for seed in seeds]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                stop.set()  # an interrupt or an error: the other lanes end with their epoch
+                lanes.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        torch.set_num_threads(threads)

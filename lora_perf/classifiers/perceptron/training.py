@@ -1,0 +1,276 @@
+"""The training loop of one stack of runs: epochs, learning rates, early stopping, best weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from math import inf
+from threading import Event
+
+import torch
+from torch import Generator, Tensor
+
+from lora_perf.classifiers.perceptron.network import Perceptron, dropout_masks, effective_rate
+from lora_perf.core.errors import LoraPerfError
+
+_EVALUATION_NBYTES = 32 << 20  # of the rows evaluated at once
+
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a classifier is trained; the defaults are the recipe of the original study.
+
+    Attributes:
+        hidden, layers, dropout: shape of the perceptron.
+        lr, weight_decay, batch_size, epochs: Adam with L2, and the largest number of epochs.
+        patience: epochs without a better validation accuracy after which a run stops.
+        plateau_patience, plateau_factor: of ReduceLROnPlateau on validation accuracy.
+        amp: products in bfloat16 on CUDA; the CPU always computes in the type of the features.
+    """
+
+    hidden: int = 512
+    layers: int = 3
+    dropout: float = 0.5
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    batch_size: int = 64
+    epochs: int = 300
+    patience: int = 15
+    plateau_patience: int = 10
+    plateau_factor: float = 0.5
+    amp: bool = True
+
+    def __post_init__(self) -> None:
+        bounds: dict[str, tuple[str, bool]] = {
+            "hidden": ("at least 1", self.hidden >= 1),
+            "layers": ("at least 1", self.layers >= 1),
+            "dropout": ("at least 0 and less than 1", 0 <= self.dropout < 1),
+            "lr": ("more than 0", 0 < self.lr < float("inf")),
+            "weight_decay": ("at least 0", 0 <= self.weight_decay < float("inf")),
+            "batch_size": ("at least 2, since batch norm needs two samples", self.batch_size >= 2),
+            "epochs": ("at least 1", self.epochs >= 1),
+            "patience": ("at least 1", self.patience >= 1),
+            "plateau_patience": ("at least 0", self.plateau_patience >= 0),
+            "plateau_factor": ("more than 0 and less than 1", 0 < self.plateau_factor < 1),
+        }
+        for one in fields(self):
+            wanted, good = bounds.get(one.name, ("", True))
+            if not good:
+                raise LoraPerfError(
+                    expected=f"{one.name} to be {wanted}", found=str(getattr(self, one.name)), fix=f"change {one.name}"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What the runs of one cell share: features and labels on the device, and the rows of each part.
+
+    Attributes:
+        values: (n, f), not standardised.
+        mean, inverse: (f,) subtracted from and multiplied with each row as it is used.
+    """
+
+    values: Tensor
+    mean: Tensor
+    inverse: Tensor
+    labels: Tensor
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    n_classes: int
+
+    def standardised(self, rows: Tensor) -> Tensor:
+        """Rows (m,) of the features, standardised: (m, f)."""
+        return self.values.index_select(0, rows).sub_(self.mean).mul_(self.inverse)
+
+
+@dataclass
+class Plateau:
+    """The learning rate of one run: torch.optim.lr_scheduler.ReduceLROnPlateau in mode max with its default threshold.
+
+    That class sets the rate of an optimiser; the runs of a stack share one, in groups of equal rates.
+    """
+
+    lr: float
+    factor: float
+    patience: int
+    best: float = -inf
+    bad_epochs: int = 0
+
+    def step(self, value: float) -> None:
+        if value > self.best * (1 + 1e-4):
+            self.best, self.bad_epochs = value, 0
+        else:
+            self.bad_epochs += 1
+        if self.bad_epochs > self.patience:
+            self.bad_epochs = 0
+            if self.lr - self.lr * self.factor > 1e-8:
+                self.lr *= self.factor
+
+
+@dataclass
+class Run:
+    """One run: its generators and rows of the stack while it trains, its curves and test logits (n_test, c) after that."""
+
+    seed: int
+    order: Generator
+    dropout: Generator
+    parameter: Tensor
+    plateau: Plateau
+    best: list[Tensor] = field(default_factory=list)
+    best_epoch: int = 0
+    train_loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    lr: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    logits: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+def batches(n: int, size: int) -> list[tuple[int, int]]:
+    """First and last + 1 of each batch; a last batch of one sample joins the one before, as batch norm needs two."""
+    starts = list(range(0, n, size))
+    if len(starts) > 1 and n % size == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], n], strict=True))
+
+
+def train_stack(
+    task: Task, seeds: Sequence[int], config: TrainingConfig, stop: Event, progress: Progress | None = None
+) -> list[Run]:
+    """Trains the runs of some seeds together; a run that stops early leaves the stack.
+
+    A run is a function of its seed: its weights, order and masks do not depend on the other runs of the stack.
+
+    Cost: an epoch of s runs 6 s n_train flops a weight; on CUDA one synchronisation an epoch.
+    """
+    device = task.values.device
+    half = config.amp and device.type == "cuda"
+    dtype = torch.bfloat16 if half else task.values.dtype
+    with torch.no_grad():  # gradients are written out in Perceptron; the mode belongs to the thread
+        orders = [Generator().manual_seed(seed) for seed in seeds]
+        sizes = (task.values.shape[1], config.hidden, task.n_classes)
+        net = Perceptron.drawn(orders, sizes, config.layers, dtype=task.values.dtype, device=device)
+        runs = [_run(net, k, seed, order, config) for k, (seed, order) in enumerate(zip(seeds, orders, strict=True))]
+        active = runs
+        optimiser = torch.optim.Adam([run.parameter for run in runs], config.lr, weight_decay=config.weight_decay, fused=True)
+        for epoch in range(1, config.epochs + 1):
+            if stop.is_set():
+                break
+            begin = time.perf_counter()
+            losses = _epoch(net, active, optimiser, task, config, dtype)
+            hits = _hits(net, task, task.validation, dtype)
+            loss, right = torch.stack([losses, hits.to(losses.dtype)]).tolist()  # the synchronisation
+            ended = [
+                k for k in range(len(active)) if _close_epoch(net, active, k, epoch, config, right[k] / len(task.validation))
+            ]
+            for k, run in enumerate(active):
+                run.train_loss.append(loss[k] / len(task.train))
+                run.seconds += (time.perf_counter() - begin) / len(active)
+                if progress is not None:
+                    progress(run.seed, epoch, run.validation_accuracy[-1])
+            if ended:
+                _finish(net, active, ended, task)
+                for k in ended:
+                    del optimiser.state[active[k].parameter]
+                left = [k for k in range(len(active)) if k not in ended]
+                if not left:
+                    break
+                net, active = net.select(left), [active[k] for k in left]
+                for k, run in enumerate(active):
+                    _attach(run.parameter, net, k)
+            _regroup(optimiser, active)
+    return runs
+
+
+def _run(net: Perceptron, k: int, seed: int, order: Generator, config: TrainingConfig) -> Run:
+    # The masks need a stream of their own: on the CPU the same seed would give the bits of the weights again.
+    dropout = Generator(net.weights[0].device).manual_seed(int(torch.randint(2**62, (), generator=order)))
+    parameter = net.parameters[k]
+    _attach(parameter, net, k)
+    return Run(seed, order, dropout, parameter, Plateau(config.lr, config.plateau_factor, config.plateau_patience))
+
+
+def _attach(parameter: Tensor, net: Perceptron, k: int) -> None:
+    """Makes run k of the stack what the optimiser changes; its moments stay."""
+    parameter.data = net.parameters[k]
+    parameter.grad = net.gradients[k]
+
+
+def _regroup(optimiser: torch.optim.Optimizer, runs: list[Run]) -> None:
+    """One parameter group per learning rate: a step costs one launch a group."""
+    groups: dict[float, list[Tensor]] = {}
+    for run in runs:
+        groups.setdefault(run.plateau.lr, []).append(run.parameter)
+    template = optimiser.param_groups[0]
+    optimiser.param_groups[:] = [{**template, "lr": lr, "params": parameters} for lr, parameters in groups.items()]
+
+
+def _epoch(
+    net: Perceptron, runs: list[Run], optimiser: torch.optim.Optimizer, task: Task, config: TrainingConfig, dtype: torch.dtype
+) -> Tensor:
+    """One epoch of all runs of the stack; returns the sums (s,) of the losses."""
+    s, n, device = len(runs), len(task.train), task.values.device
+    order = torch.stack([torch.randperm(n, generator=run.order) for run in runs])
+    rows = task.train[order.to(device)]
+    targets = task.labels[rows].unsqueeze(2)
+    steps = batches(n, config.batch_size)
+    sizes = [stop - start for start, stop in steps]
+    masks = dropout_masks([run.dropout for run in runs], config.dropout, config.layers, config.hidden, sizes, dtype)
+    kept = 1 - effective_rate(config.dropout)
+    losses = torch.zeros(s, dtype=task.values.dtype, device=device)
+    minus = losses.new_tensor(-1.0)
+    for start, stop in steps:
+        m = stop - start
+        x = task.standardised(rows[:, start:stop].reshape(-1)).view(s, m, -1).to(dtype)
+        target = targets[:, start:stop]
+        logs = torch.log_softmax(net.forward(x, next(masks)), dim=2, dtype=losses.dtype)
+        losses.sub_(logs.gather(2, target).sum(dim=(1, 2)))
+        # The gradient of the mean cross entropy: probabilities less the one-hot targets.
+        gradient = logs.exp_().scatter_add_(2, target, minus.expand(s, m, 1)).div_(m)
+        net.backward(gradient.to(dtype), kept)
+        optimiser.step()
+    return losses
+
+
+def _evaluated(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows and their logits (s, m, c), block by block."""
+    step = max(64, _EVALUATION_NBYTES // (4 * task.values.shape[1]))
+    for part in rows.split(step):
+        yield part, net.logits(task.standardised(part).to(dtype))
+
+
+def _hits(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """How many rows each run classifies rightly, (s,)."""
+    right = [(logits.argmax(dim=2) == task.labels[part]).sum(dim=1) for part, logits in _evaluated(net, task, rows, dtype)]
+    return torch.stack(right).sum(dim=0)
+
+
+def _close_epoch(net: Perceptron, runs: list[Run], k: int, epoch: int, config: TrainingConfig, accuracy: float) -> bool:
+    """Books an epoch of run k and keeps its weights where they are the best so far; True where the run ends."""
+    run = runs[k]
+    run.lr.append(run.plateau.lr)
+    if not run.validation_accuracy or accuracy > run.validation_accuracy[run.best_epoch - 1]:
+        run.best_epoch = epoch
+        if not run.best:
+            run.best = [torch.empty_like(tensor) for tensor in net.state(k)]
+        for kept, tensor in zip(run.best, net.state(k), strict=True):
+            kept.copy_(tensor)  # a copy: the originals train on
+    run.validation_accuracy.append(accuracy)
+    run.plateau.step(accuracy)
+    return epoch - run.best_epoch >= config.patience or epoch == config.epochs
+
+
+def _finish(net: Perceptron, runs: list[Run], ended: list[int], task: Task) -> None:
+    """Test logits, in full precision, of the runs that ended, with their best weights."""
+    for k in ended:
+        for tensor, best in zip(net.state(k), runs[k].best, strict=True):
+            tensor.copy_(best)
+        runs[k].best = []
+    chosen = net if len(ended) == len(runs) else net.select(ended)
+    blocks = [logits for _, logits in _evaluated(chosen, task, task.test, task.values.dtype)]
+    whole = torch.cat(blocks, dim=1).cpu()
+    for k, logits in zip(ended, whole, strict=True):
+        runs[k].logits = logits

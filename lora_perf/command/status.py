@@ -1,0 +1,212 @@
+"""How the commands of the package end: one line on stderr and an exit status, never a traceback, for what a user did.
+
+SIGTERM ends a command as Ctrl-C does, at any moment: while the libraries are imported (`begin`) and while it works. A standard
+stream that cannot be written (its reader has gone, its disk is full, it was closed) stops nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from types import FrameType
+from typing import Any
+
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.text import forgive, printable
+
+USER_ERROR = 2
+INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
+TERMINATED = 143  # and of one that SIGTERM ended
+_PACKAGES = ("lora_perf", "benchmarks")
+_ENDINGS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which whoever cleans up after Ctrl-C cleans up after."""
+
+
+def begin() -> None:
+    """Called before anything large is imported: a command of this package that is being started ends silently from now on.
+
+    Nothing happens in another program that imports the package.
+    """
+    if _started().partition(".")[0] not in _PACKAGES:
+        return
+    with suppress(OSError):
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        while descriptor <= 2:  # a file that got the number of a closed stream would get its text
+            descriptor = os.open(os.devnull, os.O_RDWR)
+        os.close(descriptor)
+    try:
+        os.getcwd()
+    except OSError:  # libraries that PyTorch loads do not say what they miss
+        error = LoraPerfError(expected="a working folder", found="one that was removed", fix="change to another folder")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    for number in _ENDINGS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _leave)
+
+
+def exit_status(work: Callable[[], int], interrupted: Callable[[], str] = lambda: "nothing was written") -> int:
+    """Runs a command; returns its exit status.
+
+    Args:
+        work: the command, its parsing included; returns the status where nothing stops it.
+        interrupted: says, after Ctrl-C or SIGTERM, what is left behind.
+    """
+    with _patient_streams():
+        try:
+            with _signals_raise(interrupted):
+                return work()
+        except LoraPerfError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return USER_ERROR
+        except KeyboardInterrupt as error:
+            return _told(error, interrupted)
+        except OSError as error:
+            if error.errno is None:
+                raise
+            where = f": {error.filename}" if error.filename is not None else ""
+            print(printable(f"error: {os.strerror(error.errno)}{where}"), file=sys.stderr)
+            return USER_ERROR
+
+
+def refuse_lost_output() -> None:
+    """For a command whose only product is what it shows.
+
+    Raises:
+        LoraPerfError: the standard output could not be written, for another reason than that its reader has gone.
+    """
+    lost = sys.stdout.lost if isinstance(sys.stdout, PatientStream) else None
+    if lost is not None and getattr(lost, "errno", None) != errno.EPIPE:
+        raise LoraPerfError(
+            expected="a standard output that can be written",
+            found=getattr(lost, "strerror", None) or str(lost),
+            fix="send it elsewhere",
+        )
+
+
+class PatientStream:
+    """A standard stream that swallows what it cannot write, so that nothing stops for it.
+
+    Attributes:
+        lost: why it could not be written, or None.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.lost: Exception | None = None
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(lambda: self._stream.flush())
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self.lost is None and bool(self._stream.isatty())
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def fileno(self) -> int:
+        if self._stream is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return int(self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _try(self, call: Callable[[], object]) -> None:
+        if self._stream is None or self.lost is not None:
+            return
+        try:
+            call()
+        except UnicodeError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: it was closed
+            self.lost = error
+            with suppress(OSError, ValueError):  # what it still holds must not fail again when Python ends
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self._stream.fileno())
+                os.close(null)
+
+
+@contextmanager
+def _patient_streams() -> Iterator[None]:
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        forgive(stream)
+    streams = [stream if isinstance(stream, PatientStream) else PatientStream(stream) for stream in before]
+    sys.stdout, sys.stderr = streams
+    try:
+        yield
+    finally:
+        for stream in streams:
+            stream.flush()
+        sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def _signals_raise(interrupted: Callable[[], str]) -> Iterator[None]:
+    """Makes SIGINT and SIGTERM exceptions, each once: a second one ends the process at once, whatever is still cleaned up."""
+    handlers, hook = {}, sys.unraisablehook
+
+    def lost(args: Any) -> None:
+        """An exception in a finaliser goes no further: the work would go on as if nobody had asked it to end."""
+        if isinstance(args.exc_value, KeyboardInterrupt):
+            status = _told(args.exc_value, interrupted)
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(status)
+        hook(args)
+
+    with suppress(ValueError):  # only the main thread may, and only it gets signals
+        for number in _ENDINGS:
+            handler = signal.getsignal(number)
+            if handler in (signal.SIG_DFL, signal.default_int_handler, _leave):
+                signal.signal(number, _raise)
+                handlers[number] = handler
+    sys.unraisablehook = lost
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in handlers.items():
+            # When its work is done a command ends with its status, though Python takes a while to end.
+            signal.signal(number, signal.SIG_IGN if handler is _leave else handler)
+
+
+def _raise(number: int, _: FrameType | None) -> None:
+    for other in _ENDINGS:
+        if signal.getsignal(other) is _raise:
+            signal.signal(other, _leave)
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    os._exit(128 + number)
+
+
+def _told(error: KeyboardInterrupt, interrupted: Callable[[], str]) -> int:
+    terminated = isinstance(error, Terminated)
+    print(printable(f"{'terminated' if terminated else 'interrupted'}; {interrupted()}"), file=sys.stderr)
+    return TERMINATED if terminated else INTERRUPTED
+
+
+def _started() -> str:
+    """The module that this process was started with."""
+    for option, following in pairwise([*sys.orig_argv[1:], ""]):
+        if option.startswith("-") and not option.startswith("--"):
+            head, found, rest = option.partition("m")
+            if found and "X" not in head and "W" not in head:  # these two take the rest of the option for themselves
+                return rest or following
+    return ""

@@ -1,0 +1,40 @@
+"""The one exception class for everything that a user can get wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lora_perf.core.text import LONGEST, printable
+
+_LONGEST_PART = 2_000  # characters of a part of a message: enough for every list of names that the package writes
+
+
+class LoraPerfError(Exception):
+    """What was expected, what was found, and what to do about it, in one line whatever the names in it hold.
+
+    Args:
+        expected: what the program needs, as a noun phrase.
+        found: what it got instead, with the names and numbers that locate it.
+        fix: what the user can do, as an imperative.
+    """
+
+    def __init__(self, *, expected: str, found: str, fix: str) -> None:
+        self.expected = expected
+        self.found = found
+        self.fix = fix
+        expected, found, fix = (printable(part, _LONGEST_PART) for part in (expected, found, fix))
+        super().__init__(f"expected {expected}; found {found}; {fix}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (self.expected, self.found, self.fix))
+
+
+def _rebuild(expected: str, found: str, fix: str) -> LoraPerfError:
+    return LoraPerfError(expected=expected, found=found, fix=fix)
+
+
+def listed(names: Iterable[object], limit: int = 12) -> str:
+    """Names joined for a message, cut after `limit` of them; each is one line, cut in its middle where it is very long."""
+    items = [str(name) for name in names]
+    shown = ", ".join(printable(item, LONGEST) for item in items[:limit])
+    return shown if len(items) <= limit else f"{shown}, ... ({len(items)} in all)"

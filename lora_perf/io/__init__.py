@@ -1,0 +1,150 @@
+"""Where zoos come from: one reader a file, `load` finds the right one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.zoo import Zoo
+from lora_perf.io import store
+from lora_perf.io.hub import ALIASES, is_hub_id, open_hub
+from lora_perf.io.members import DEFAULT_COLUMN
+from lora_perf.io.named import NAMED, shown
+from lora_perf.io.splits import refuse_choices
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from lora_perf.io.paths import Found
+
+    Source: TypeAlias = str | Path | Zoo | Any  # Any: datasets.Dataset or DatasetDict, whose library is imported on use
+
+_ENDING = re.compile(r"\.(safetensors|parquet|arrow|feather|ipc|json|jsonl|csv|txt|bin|pt|zip|tar|gz)$", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_log = logging.getLogger(__name__)
+
+
+def load(source: Source, *, label_column: str = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False) -> Zoo:
+    """Opens a zoo; weights are read when they are used.
+
+    Args:
+        source: the name of an embedded zoo ("digits", "digits-shared"); a Hub alias ("1k", "10k", "50k", "100k", "small",
+            "sanity-check") or id; the path of a packed file, of a `save_to_disk` folder, of parquet or Arrow files or of a
+            folder of adapter files; a `datasets.Dataset` or `DatasetDict`; a `pyarrow.Table`, or what shows itself as one.
+        label_column: the column of the labels, in data sets and in the metadata of adapter files.
+        split: a part of a data set that has several ("test"), several parts ("train+test") or "all"; by default all of them
+            where they are for training, validation and testing, and then they are the split of the zoo (`Zoo.split`). A
+            folder of adapter files is taken whole, with its `Zoo.split`.
+        skip_bad: leave adapters out that cannot be used, with a warning each, and list them in `Zoo.skipped`: files that are
+            no adapters or of other modules than most, and adapters that hold a NaN or infinity, for which all weights are
+            read once.
+
+    Raises:
+        LoraPerfError: the source is none of these, or something in it is amiss (see the readers).
+    """
+    if isinstance(source, Zoo):
+        refuse_choices(label_column, split, "a Zoo")
+        return source
+    if not isinstance(source, str | Path):
+        zoo = _of_object(source, label_column, split)
+    elif (found := locate(source, split)) is not None:
+        return open_located(found, label_column=label_column, split=split, skip_bad=skip_bad)
+    else:
+        zoo = _by_name(str(source), source, label_column, split)
+    return _finite(zoo) if skip_bad else zoo
+
+
+def locate(source: str | Path, split: str | None = None) -> Found | None:
+    """What stands at a path; None where a source is none, but the name of an embedded zoo or of a data set.
+
+    Raises:
+        LoraPerfError: what stands there is no zoo, or several.
+    """
+    name = str(source)
+    path = Path(os.path.expanduser(source))  # as it is where there is no such user
+    if not name or name in shown() or name in ALIASES or not os.path.exists(path):  # False for a path that cannot be
+        return None
+    from lora_perf.io.paths import find  # with all readers of files, which embedded zoos do without
+
+    return find(path, split)
+
+
+def open_located(found: Found, *, label_column: str = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False) -> Zoo:
+    """The zoo of what `locate` found, as `load` opens it.
+
+    Raises:
+        LoraPerfError: as `load`.
+    """
+    from lora_perf.io.paths import open_found
+
+    zoo = open_found(found, label_column, split, skip_bad)
+    return _finite(zoo) if skip_bad else zoo
+
+
+def pack(
+    source: Source, path: str | Path, *, label_column: str = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False
+) -> Path:
+    """Writes any source as a packed file, in a stream: memory does not grow with the zoo.
+
+    Raises:
+        LoraPerfError: what `load` refuses; a path that cannot be written.
+    """
+    target = Path(os.path.expanduser(path))
+    store.write(load(source, label_column=label_column, split=split, skip_bad=skip_bad), target)
+    return target
+
+
+def _finite(zoo: Zoo) -> Zoo:
+    from lora_perf.io.finite import without_non_finite
+
+    return without_non_finite(zoo)
+
+
+def _by_name(name: str, source: str | Path, label_column: str, split: str | None) -> Zoo:
+    """A zoo that stands at no path, or whose name comes before that of a path."""
+    if (name in NAMED or name in ALIASES) and os.path.exists(name):
+        _log.warning("%s is the name of a zoo of its own: write ./%s for what stands here", name, name)
+    if name in NAMED:
+        refuse_choices(label_column, split, NAMED[name].title)
+        return NAMED[name].open()
+    if name in ALIASES:
+        return open_hub(ALIASES[name], label_column, split, name)
+    if _ADDRESS.match(name):
+        raise LoraPerfError(
+            expected="a path, or a data set of the Hub by its id",
+            found=f"the address {name}",
+            fix="give the id alone (OWNER/NAME), or fetch the files and give the path of their folder",
+        )
+    if isinstance(source, str) and is_hub_id(name):
+        if os.path.isdir(os.path.dirname(name)) or _ENDING.search(name):
+            raise LoraPerfError(
+                expected=f"a file or folder at {name}",
+                found=f"none in {os.path.abspath(os.path.dirname(name))}, which is there"
+                if os.path.isdir(os.path.dirname(name))
+                else "none, and its ending is that of a file",
+                fix="check the spelling of the path",
+            )
+        return open_hub(name, label_column, split, name)
+    raise LoraPerfError(
+        expected=f"a path, a Hub id, an embedded zoo ({listed(shown())}) or a Hub alias ({listed(ALIASES)})",
+        found=f"{name!r}, which is {'a link that leads nowhere' if _is_link(source) else 'none'}",
+        fix="check the spelling of the path",
+    )
+
+
+def _is_link(source: str | Path) -> bool:
+    try:
+        return os.path.islink(os.path.expanduser(source))
+    except ValueError:  # a name that no path can have
+        return False
+
+
+def _of_object(source: Any, label_column: str, split: str | None) -> Zoo:
+    from lora_perf.io.tables.hf import is_arrow, zoo_of_arrow, zoo_of_data
+
+    reader = zoo_of_arrow if is_arrow(source) else zoo_of_data
+    return reader(source, label_column, split, type(source).__name__)

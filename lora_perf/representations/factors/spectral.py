@@ -1,0 +1,46 @@
+"""The spectrum of a matrix: its singular values and their shape."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lora_perf.representations.factors.matrices import Matrices, columns, ratio
+from lora_perf.representations.registry import representation
+
+_KEPT = 10
+
+
+@representation(
+    "spectral",
+    (
+        *(f"sv{i}" for i in range(_KEPT)),
+        *(f"share{i}" for i in range(_KEPT)),
+        *(f"gap{i}" for i in range(_KEPT - 1)),
+        "entropy",
+        "condition",
+        "nuclear",
+    ),
+)
+def spectral(x: Matrices) -> Tensor:
+    """Ten largest singular values (zero padded), their shares, relative gaps and entropy; condition number, nuclear norm.
+
+    Singular values up to the numerical rank's tolerance, max(r, k) eps s0 (the convention of numpy.linalg.matrix_rank,
+    with float32's eps), are rounding noise: gaps count them as 0, and the condition number ends above them.
+    """
+    values = x.singular_values
+    top = values[:, :_KEPT]
+    top = torch.nn.functional.pad(top, (0, _KEPT - top.shape[1]))
+    shares = ratio(top, top.sum(dim=1, keepdim=True).expand_as(top))
+    largest = top[:, :1]
+    tolerance = max(x.entries.shape[1:]) * torch.finfo(torch.float32).eps * largest
+    above = top.masked_fill(top <= tolerance, 0)
+    gaps = ratio(above[:, :-1] - above[:, 1:], above[:, :-1])
+    smallest = torch.where(values > tolerance, values, largest).amin(dim=1)
+    return columns(top, shares, gaps, entropy(shares), ratio(largest[:, 0], smallest), values.sum(dim=1))
+
+
+def entropy(shares: Tensor) -> Tensor:
+    """(q,) Shannon entropy in nats of shares (q, i)."""
+    terms: Tensor = torch.special.entr(shares)
+    return terms.sum(dim=1)

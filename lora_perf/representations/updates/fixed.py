@@ -1,0 +1,60 @@
+"""Fixed random vectors of modules: the same on every machine, in every zoo, and whatever other modules there are.
+
+They follow from the module's name and the length alone. Philox's stream of 64-bit words is fixed by its definition (Salmon
+et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), and what is made of the words is exact, so that no library's
+normal deviates or logarithms play a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+import xxhash
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lora_perf.core.layout import Module
+
+SKETCH_WIDTH = 16
+
+
+class FixedVectors:
+    """The vectors of g modules of one shape (m, k), float64 on a device; each kind is made on first use."""
+
+    def __init__(self, modules: Sequence[Module], device: torch.device) -> None:
+        self.modules = tuple(modules)
+        self._device = device
+
+    @cached_property
+    def left(self) -> Tensor:
+        """(g, m, 16) of random signs over the root of 16: P of the sketch P^T dW Q."""
+        return self._stacked([_signs(one, "left", one.shape[0]) for one in self.modules])
+
+    @cached_property
+    def right(self) -> Tensor:
+        """(g, k, 16) of random signs over the root of 16: Q of the sketch P^T dW Q."""
+        return self._stacked([_signs(one, "right", one.shape[1]) for one in self.modules])
+
+    @cached_property
+    def poles(self) -> Tensor:
+        """(g, m) uniform in (-1, 1): left singular vectors are turned to their side."""
+        return self._stacked([_words(one, "pole", one.shape[0]) / 2.0**63 - 1 for one in self.modules])
+
+    def _stacked(self, of_modules: list[NDArray[np.float64]]) -> Tensor:
+        return torch.from_numpy(np.stack(of_modules)).to(self._device)
+
+
+def _signs(module: Module, purpose: str, length: int) -> NDArray[np.float64]:
+    words = _words(module, purpose, -(-length * SKETCH_WIDTH // 64))
+    bits = np.unpackbits(words.astype("<u8").view(np.uint8), count=length * SKETCH_WIDTH, bitorder="little")
+    signs: NDArray[np.float64] = (bits.reshape(length, SKETCH_WIDTH) * 2.0 - 1) / SKETCH_WIDTH**0.5
+    return signs
+
+
+def _words(module: Module, purpose: str, count: int) -> NDArray[np.uint64]:
+    # The path leaves out how a module was wrapped: `unet.` and `base_model.model.` before a name do not change it.
+    seed = f"{purpose} {'.'.join(module.up.path)} {module.shape[0]} {module.shape[1]}"
+    return np.random.Philox(key=xxhash.xxh3_128_intdigest(seed.encode())).random_raw(count)

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from torch.testing import assert_close
+
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.layout import Layout
+from lora_perf.core.zoo import ArrayRows, FloatRows, RowDigest, RowSource, Zoo
+
+LAYOUT = Layout([("a.lora.down.weight", (2, 3)), ("a.lora.up.weight", (4, 2))])
+CLASSES = ["bird", "cat", "dog"]
+MakeZoo = Callable[..., Zoo]
+
+
+class CopiedRows(RowSource):
+    """Rows that are handed out as copies only, as a file would; remembers which were asked for."""
+
+    def __init__(self, rows: FloatRows) -> None:
+        self.n, self.p = rows.shape
+        self.rows = rows
+        self.reads: list[tuple[int, int]] = []
+
+    def read(self, start: int, stop: int, out: FloatRows) -> None:
+        self.reads.append((start, stop))
+        np.copyto(out, self.rows[start:stop])
+
+
+def copied(zoo: Zoo) -> Zoo:
+    """The same zoo read through a source that is not in memory."""
+    return Zoo(CopiedRows(zoo.rows.numpy()), zoo.layout, zoo.labels, zoo.classes, split=zoo.split)
+
+
+def zoo_of(
+    rows: torch.Tensor | None = None,
+    labels: torch.Tensor | None = None,
+    classes: list[str] = CLASSES,
+    split: torch.Tensor | None = None,
+) -> Zoo:
+    rows = torch.arange(42.0).view(3, 14) if rows is None else rows
+    labels = torch.tensor([0, 1, 2]) if labels is None else labels
+    return Zoo.from_rows(rows, LAYOUT, labels, classes, split=split)
+
+
+def test_a_layer_is_the_columns_of_its_matrix() -> None:
+    zoo = zoo_of()
+    assert_close(zoo.layer("a.lora.down.weight"), zoo.rows[:, :6].reshape(3, 2, 3))
+    assert_close(zoo.layer("a.lora.up.weight"), zoo.rows[:, 6:].reshape(3, 4, 2))
+
+
+def test_a_layer_is_a_view() -> None:
+    zoo = zoo_of()
+    assert zoo.layer("a.lora.up.weight").untyped_storage().data_ptr() == zoo.rows.untyped_storage().data_ptr()
+
+
+def test_a_module_is_its_up_and_its_down() -> None:
+    zoo = zoo_of()
+    up, down = zoo.module("a")
+    assert_close(up, zoo.layer("a.lora.up.weight"))
+    assert_close(down, zoo.layer("a.lora.down.weight"))
+
+
+@given(data=st.data(), n=st.integers(1, 5), seed=st.integers(0, 9))
+def test_layers_of_any_shapes_tile_the_rows(random_zoo: MakeZoo, data: st.DataObject, n: int, seed: int) -> None:
+    sizes = data.draw(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=4))
+    zoo = random_zoo(n, [(f"m{i}.lora.down.weight", size) for i, size in enumerate(sizes)], seed=seed)
+    layers = [zoo.layer(layer.name) for layer in zoo.layout]
+    assert [tuple(layer.shape) for layer in layers] == [(n, *size) for size in sizes]
+    assert_close(torch.cat([layer.flatten(1) for layer in layers], dim=1), zoo.rows, rtol=0, atol=0)
+
+
+def test_an_unknown_module_is_refused_and_known_ones_are_listed() -> None:
+    with pytest.raises(LoraPerfError, match=r"a module with an up and a down \(a\); found 'b' with neither"):
+        zoo_of().module("b")
+
+
+def test_a_module_without_its_other_side_is_refused() -> None:
+    layout = Layout([("a.lora.down.weight", (1, 2))])
+    zoo = Zoo.from_rows(torch.ones(1, 2), layout, torch.tensor([0]), ["cat"])
+    with pytest.raises(LoraPerfError, match=r"found 'a' with down; iterate"):
+        zoo.module("a")
+
+
+def test_rows_of_float32_in_memory_are_shared() -> None:
+    rows = torch.randn(3, 14)
+    assert zoo_of(rows).rows.data_ptr() == rows.data_ptr()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int32])
+def test_rows_of_another_type_become_float32(dtype: torch.dtype) -> None:
+    zoo = zoo_of(torch.arange(42).view(3, 14).to(dtype))
+    assert_close(zoo.rows, torch.arange(42.0).view(3, 14), rtol=0, atol=0)
+
+
+def test_rows_that_need_a_gradient_or_lie_crosswise_are_taken() -> None:
+    rows = torch.randn(14, 3, requires_grad=True).T
+    zoo = zoo_of(rows)
+    assert_close(zoo.rows, rows.detach(), rtol=0, atol=0)
+    assert zoo.rows.is_contiguous()
+
+
+def test_rows_are_read_once_and_only_when_used(random_zoo: MakeZoo) -> None:
+    zoo = copied(random_zoo(5))
+    assert zoo.source.reads == []  # type: ignore[attr-defined]
+    assert zoo.rows is zoo.rows
+    assert zoo.source.reads == [(0, 5)]  # type: ignore[attr-defined]
+
+
+def test_labels_become_int64() -> None:
+    assert zoo_of(labels=torch.tensor([2, 0, 1], dtype=torch.int8)).labels.dtype == torch.int64
+
+
+def test_a_zoo_says_its_size() -> None:
+    zoo = zoo_of()
+    assert (len(zoo), zoo.nbytes) == (3, 3 * 14 * 4)
+    assert repr(zoo) == "Zoo('zoo', 3 adapters, 3 classes, Layout(2 layers, 14 parameters))"
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [((3, 13), 3), ((3, 14), 2), ((3, 14), 4), ((0, 14), 1)],
+    ids=["too narrow", "label missing", "label too many", "row missing"],
+)
+def test_sizes_that_contradict_each_other_are_refused(rows: tuple[int, int], labels: int) -> None:
+    found = rf"found {rows[0]} rows of {rows[1]} and labels of shape \({labels},\)"
+    with pytest.raises(LoraPerfError, match=rf"expected rows of 14 parameters and one label a row; {found}"):
+        zoo_of(torch.ones(rows), torch.zeros(labels, dtype=torch.int64))
+
+
+def test_labels_of_two_axes_are_refused() -> None:
+    with pytest.raises(LoraPerfError, match=r"labels of shape \(3, 1\)"):
+        zoo_of(labels=torch.zeros(3, 1, dtype=torch.int64))
+
+
+def test_a_zoo_without_adapters_is_refused() -> None:
+    with pytest.raises(LoraPerfError, match=r"expected at least one adapter; found none"):
+        zoo_of(torch.ones(0, 14), torch.zeros(0, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("labels", [[-1, 0, 1], [0, 1, 3]])
+def test_labels_outside_the_classes_are_refused(labels: list[int]) -> None:
+    found = f"labels from {min(labels)} to {max(labels)}"
+    with pytest.raises(LoraPerfError, match=rf"expected labels from 0 to 2 \(bird, cat, dog\); found {found}"):
+        zoo_of(labels=torch.tensor(labels))
+
+
+@pytest.mark.parametrize("split", [[0, 1], [0, 1, 3], [-1, 0, 1]])
+def test_a_split_that_is_no_part_a_row_is_refused(split: list[int]) -> None:
+    with pytest.raises(LoraPerfError, match=r"0, 1 or 2 \(train, validation, test\) for each row as split"):
+        zoo_of(split=torch.tensor(split))
+
+
+@given(n=st.integers(1, 40), nbytes=st.integers(1, 5000), in_memory=st.booleans())
+def test_blocks_cover_all_rows_in_order_within_their_bytes(random_zoo: MakeZoo, n: int, nbytes: int, in_memory: bool) -> None:
+    zoo = random_zoo(n)
+    rows, p = zoo.rows, zoo.layout.p
+    if not in_memory:
+        zoo = copied(zoo)
+    stop = 0
+    for part, block in zoo.blocks(nbytes):
+        assert part.start == stop
+        stop = part.stop
+        assert block.shape == (part.stop - part.start, p)
+        assert block.nbytes <= max(nbytes, 4 * p)
+        assert_close(block, rows[part], rtol=0, atol=0)
+    assert stop == n
+
+
+def test_blocks_of_less_than_a_row_hold_one_row(random_zoo: MakeZoo) -> None:
+    assert [part for part, _ in random_zoo(3).blocks(nbytes=1)] == [slice(0, 1), slice(1, 2), slice(2, 3)]
+
+
+def test_blocks_from_a_source_share_one_buffer_and_read_each_row_once(random_zoo: MakeZoo) -> None:
+    zoo = copied(random_zoo(10))
+    addresses = {block.data_ptr() for _, block in zoo.blocks(nbytes=3 * 4 * zoo.layout.p)}
+    assert len(addresses) == 1
+    assert zoo.source.reads == [(0, 3), (3, 6), (6, 9), (9, 10)]  # type: ignore[attr-defined]
+
+
+def test_blocks_of_rows_in_memory_are_views(random_zoo: MakeZoo) -> None:
+    zoo = random_zoo(10)
+    for part, block in zoo.blocks(nbytes=500):
+        assert block.data_ptr() == zoo.rows[part].data_ptr()
+
+
+def test_blocks_are_views_once_the_rows_were_read(random_zoo: MakeZoo) -> None:
+    zoo = copied(random_zoo(10))
+    rows = zoo.rows
+    assert [block.data_ptr() for _, block in zoo.blocks(nbytes=10_000)] == [rows.data_ptr()]
+    assert zoo.source.reads == [(0, 10)]  # type: ignore[attr-defined]
+
+
+def test_a_matrix_in_memory_is_the_array_itself() -> None:
+    rows = np.ones((2, 3), np.float32)
+    source = ArrayRows(rows)
+    assert source.matrix() is rows
+    out = np.empty((1, 3), np.float32)
+    source.read(1, 2, out)
+    assert_array_equal(out, rows[1:])
+
+
+def test_the_fingerprint_does_not_depend_on_where_the_rows_are(random_zoo: MakeZoo) -> None:
+    zoo = random_zoo(9, split=True)
+    assert copied(zoo).fingerprint == zoo.fingerprint
+
+
+@given(n=st.integers(1, 20), nbytes=st.integers(1, 3000))
+def test_the_fingerprint_does_not_depend_on_the_blocks(random_zoo: MakeZoo, n: int, nbytes: int) -> None:
+    zoo = random_zoo(n)
+    digest = RowDigest()
+    for _, block in copied(zoo).blocks(nbytes):
+        digest.update(block.numpy())
+    assert digest.finish(zoo) == zoo.fingerprint
+
+
+def test_the_name_is_no_part_of_the_fingerprint(random_zoo: MakeZoo) -> None:
+    zoo = random_zoo()
+    other = Zoo(zoo.source, zoo.layout, zoo.labels, zoo.classes, name="other")
+    assert other.fingerprint == zoo.fingerprint
+
+
+def test_every_part_of_the_content_changes_the_fingerprint() -> None:
+    rows = torch.arange(42.0).view(3, 14)
+    changed = rows.clone()
+    changed[1, 5] = torch.nextafter(changed[1, 5], torch.tensor(9.0))
+    split = torch.tensor([0, 1, 2])
+    turned = Layout([("a.lora.down.weight", (3, 2)), ("a.lora.up.weight", (4, 2))])
+    labels = torch.tensor([0, 1, 2])
+    zoos = [
+        zoo_of(rows),
+        zoo_of(changed),
+        zoo_of(rows.flip(0)),
+        zoo_of(rows, labels.flip(0)),
+        zoo_of(rows, classes=["bird", "cat", "fish"]),
+        zoo_of(rows, split=split),
+        zoo_of(rows, split=split.flip(0)),
+        Zoo.from_rows(rows, turned, labels, CLASSES),
+    ]
+    assert len({zoo.fingerprint for zoo in zoos}) == len(zoos)
+
+
+def test_a_zoo_of_strided_labels_equals_one_of_dense_labels() -> None:
+    strided = torch.tensor([0, 9, 1, 9, 2, 9])[::2]
+    assert zoo_of(labels=strided).fingerprint == zoo_of(labels=torch.tensor([0, 1, 2])).fingerprint

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import json
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from torch.testing import assert_close
+
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.layout import Layout
+from lora_perf.core.zoo import Zoo
+from lora_perf.io.headers import read_header
+from lora_perf.io.store import FORMAT, open_packed, verify, write
+from tests.conftest import SHAPES
+from tests.io.packed.files import Header, MakeZoo, with_tables
+
+
+@given(data=st.data(), n=st.integers(1, 9), seed=st.integers(0, 99), split=st.booleans())
+def test_a_packed_zoo_is_the_zoo(
+    random_zoo: MakeZoo, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, n: int, seed: int, split: bool
+) -> None:
+    sizes = data.draw(st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=1, max_size=5))
+    zoo = random_zoo(n, [(f"m{i}.lora.down.weight", size) for i, size in enumerate(sizes)], seed=seed, split=split)
+    path = tmp_path_factory.mktemp("packed") / "zoo.safetensors"
+    write(zoo, path)
+    again = open_packed(path)
+    assert_close(again.rows, zoo.rows, rtol=0, atol=0)
+    assert_close(again.labels, zoo.labels)
+    assert (again.split is None) == (not split)
+    if zoo.split is not None:
+        assert_close(again.split, zoo.split)
+    assert (again.layout, again.classes, again.name) == (zoo.layout, zoo.classes, zoo.name)
+    assert verify(path) == again.fingerprint == zoo.fingerprint
+
+
+def test_names_of_any_script_come_back(random_zoo: MakeZoo, tmp_path: Path) -> None:
+    zoo = random_zoo()
+    classes = ['"fingerprint":"', "猫", "a\\b\n"]
+    write(Zoo(zoo.source, zoo.layout, zoo.labels, classes, name="zoo “é”"), tmp_path / "zoo.safetensors")
+    again = open_packed(tmp_path / "zoo.safetensors")
+    assert (again.classes, again.name) == (classes, "zoo “é”")
+    verify(tmp_path / "zoo.safetensors")
+
+
+def test_special_values_come_back_bit_by_bit(random_zoo: MakeZoo, tmp_path: Path) -> None:
+    zoo = random_zoo(2)
+    zoo.rows[0, :4] = torch.tensor([float("nan"), float("inf"), -0.0, 1e-45])
+    write(zoo, tmp_path / "zoo.safetensors")
+    again = open_packed(tmp_path / "zoo.safetensors")
+    assert_close(again.rows.view(torch.int32), zoo.rows.view(torch.int32))
+
+
+def test_labels_and_split_with_strides_are_packed(random_zoo: MakeZoo, tmp_path: Path) -> None:
+    zoo = random_zoo(3)
+    labels, split = torch.tensor([[0, 2], [1, 0], [2, 1]]).unbind(1)
+    write(Zoo(zoo.source, zoo.layout, labels, zoo.classes, split=split), tmp_path / "zoo.safetensors")
+    again = open_packed(tmp_path / "zoo.safetensors")
+    assert again.split is not None
+    assert (again.labels.tolist(), again.split.tolist()) == ([0, 1, 2], [2, 0, 1])
+
+
+def test_any_safetensors_reader_can_open_it(random_zoo: MakeZoo, packed: Path) -> None:
+    zoo = random_zoo(split=True)
+    with safe_open(packed, framework="pt") as file:
+        assert sorted(file.keys()) == ["labels", "rows", "split"]
+        assert_close(file.get_tensor("rows"), zoo.rows, rtol=0, atol=0)
+        assert_close(file.get_tensor("labels"), zoo.labels)
+        assert_close(file.get_tensor("split"), zoo.split)
+        assert file.metadata() == {
+            "format": FORMAT,
+            "layout": zoo.layout.to_json(),
+            "classes": '["bird", "cat", "dog"]',
+            "name": "zoo",
+            "fingerprint": zoo.fingerprint,
+            "checksum": file.metadata()["checksum"],
+        }
+
+
+@pytest.mark.parametrize("n", [6, 7])
+@pytest.mark.parametrize("modules", [1, 2])
+def test_rows_begin_on_a_page_and_others_on_multiples_of_their_size(
+    random_zoo: MakeZoo, tmp_path: Path, n: int, modules: int
+) -> None:
+    path = tmp_path / "zoo.safetensors"
+    zoo = with_tables(random_zoo(n, SHAPES[: 2 * modules]))
+    write(zoo, path)
+    header = read_header(path)
+    places = {name: header.begin + entry.begin for name, entry in header.entries.items()}
+    assert places["rows"] % 4096 == 0
+    assert {places[name] % 8 for name in ("labels", "split", "ranks")} == {0}
+    assert places["scales"] % 4 == 0
+    with safe_open(path, framework="pt") as file:
+        for name in ("labels", "split", "ranks", "scales"):
+            assert_close(file.get_tensor(name), getattr(zoo, name), rtol=0, atol=0)
+
+
+def test_scales_and_ranks_come_back(random_zoo: MakeZoo, complete: Path) -> None:
+    zoo, again = with_tables(random_zoo()), open_packed(complete)
+    assert_close(again.scales, zoo.scales, rtol=0, atol=0)
+    assert_close(again.ranks, zoo.ranks, rtol=0, atol=0)
+    for part, block in again.blocks():
+        assert_close(block, random_zoo().rows[part], rtol=0, atol=0)
+    assert verify(complete) == again.fingerprint == zoo.fingerprint
+
+
+def test_scales_or_ranks_may_stand_alone(random_zoo: MakeZoo, tmp_path: Path) -> None:
+    zoo = with_tables(random_zoo())
+    for name in ("scales", "ranks"):
+        one = Zoo(zoo.source, zoo.layout, zoo.labels, zoo.classes, **{name: getattr(zoo, name)})
+        write(one, tmp_path / "zoo.safetensors")
+        again = open_packed(tmp_path / "zoo.safetensors")
+        assert [title for title in ("split", "scales", "ranks") if getattr(again, title) is not None] == [name]
+        assert verify(tmp_path / "zoo.safetensors") == one.fingerprint
+
+
+def test_scales_with_strides_are_packed(random_zoo: MakeZoo, tmp_path: Path) -> None:
+    zoo = random_zoo()
+    scales = torch.rand(2, 7).T
+    write(Zoo(zoo.source, zoo.layout, zoo.labels, zoo.classes, scales=scales), tmp_path / "zoo.safetensors")
+    assert_close(open_packed(tmp_path / "zoo.safetensors").scales, scales, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("rank", [0, 3, -1])
+def test_ranks_beyond_the_layout_are_refused(random_zoo: MakeZoo, tmp_path: Path, rank: int) -> None:
+    zoo = random_zoo()
+    ranks = torch.full((7, 2), 2)
+    ranks[3, 1] = rank
+    write(Zoo(zoo.source, zoo.layout, zoo.labels, zoo.classes, ranks=ranks), tmp_path / "zoo.safetensors")
+    with pytest.raises(
+        LoraPerfError, match=r"an undamaged packed zoo .*; found ranks from -?\d to \d, beyond those of the layout"
+    ):
+        open_packed(tmp_path / "zoo.safetensors")
+
+
+@pytest.mark.parametrize("name", ["scales", "ranks"])
+def test_a_changed_scale_or_rank_is_found_when_the_file_is_opened(complete: Path, name: str) -> None:
+    header = read_header(complete)
+    content = bytearray(complete.read_bytes())
+    place = header.begin + header.entries[name].begin
+    content[place] ^= 1 if name == "scales" else 3  # 1 becomes 2
+    complete.write_bytes(content)
+    with pytest.raises(LoraPerfError, match=r"an undamaged packed zoo at .*; found a header or labels that differ"):
+        open_packed(complete)
+
+
+def test_blocks_of_a_packed_zoo_are_its_rows(random_zoo: MakeZoo, packed: Path) -> None:
+    for part, block in open_packed(packed).blocks(nbytes=300):
+        assert_close(block, random_zoo().rows[part], rtol=0, atol=0)
+
+
+def test_packing_a_packed_zoo_gives_the_same_file(packed: Path, tmp_path: Path) -> None:
+    write(open_packed(packed), tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == packed.read_bytes()
+
+
+def test_a_zoo_can_be_packed_onto_its_own_file(packed: Path) -> None:
+    before = packed.read_bytes()
+    write(open_packed(packed), packed)
+    assert packed.read_bytes() == before
+
+
+def test_the_file_gets_the_permissions_of_a_new_file(packed: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    assert packed.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+# Mapping
+
+
+def test_writing_into_mapped_rows_never_changes_the_file(random_zoo: MakeZoo, packed: Path) -> None:
+    before = packed.read_bytes()
+    zoo = open_packed(packed)
+    zoo.rows.zero_()
+    zoo.layer("unet.mid_block.attn1.to_q.lora.up.weight").fill_(5)
+    assert_close(zoo.rows.sum().item(), 5.0 * 8 * 7)
+    del zoo
+    assert packed.read_bytes() == before
+    assert_close(open_packed(packed).rows, random_zoo().rows, rtol=0, atol=0)
+
+
+def test_rows_outlive_their_zoo_and_the_name_of_their_file(random_zoo: MakeZoo, packed: Path) -> None:
+    rows = open_packed(packed).rows
+    packed.unlink()
+    assert_close(rows, random_zoo().rows, rtol=0, atol=0)
+
+
+def bytes_read() -> int:
+    """What this process has read so far by calls to the system, where that can be known."""
+    try:
+        counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    except OSError:
+        return 0
+    return int(counts["rchar"])
+
+
+def test_a_zoo_larger_than_memory_opens_at_once_and_gives_single_rows(tmp_path: Path) -> None:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    layout = Layout([("a.lora.down.weight", (1, 1 << 20))])
+    n = 2 * memory // (4 * layout.p) + 1
+    path = tmp_path / "zoo.safetensors"
+    entries: Header = {
+        "__metadata__": {"format": FORMAT, "layout": layout.to_json(), "classes": '["cat"]', "name": "huge"},
+        "labels": {"dtype": "I64", "shape": [n], "data_offsets": [0, 8 * n]},
+        "rows": {"dtype": "F32", "shape": [n, layout.p], "data_offsets": [8 * n, 8 * n + 4 * n * layout.p]},
+    }
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)
+    value = np.array([2.5], np.float32).tobytes()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        size = 8 + len(text) + entries["rows"]["data_offsets"][1]
+        try:
+            file.truncate(size)
+        except OSError:
+            pytest.skip("the file system has no files of this size")
+        file.seek(size - 4)
+        file.write(value)
+    if path.stat().st_blocks * 512 > 1 << 20:
+        pytest.skip("the file system has no sparse files")
+    before = bytes_read()
+    zoo = open_packed(path)
+    assert bytes_read() - before < 1 << 20
+    assert zoo.rows[-1, -1].item() == 2.5
+    assert zoo.rows[n // 2].sum().item() == 0.0
+    out = np.empty((1, layout.p), np.float32)
+    zoo.source.read(n - 1, n, out)
+    assert out[0, -1] == 2.5

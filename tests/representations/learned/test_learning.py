@@ -1,0 +1,145 @@
+"""What all learned representations keep to: train rows alone, seeds, and errors that say what was wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.zoo import Zoo
+from lora_perf.representations.learned import LEARNED, learn, networks
+from tests.conftest import MakeZoo
+
+TRAIN = torch.tensor([1, 2, 4, 5, 7, 9, 10, 12, 13, 15])
+OTHERS = torch.tensor([0, 3, 6, 8, 11, 14, 16, 17])
+pytestmark = pytest.mark.usefixtures("_few_epochs")
+
+
+@pytest.fixture
+def _few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "_EPOCHS", 3)
+
+
+def test_the_registry_has_the_five() -> None:
+    assert sorted(LEARNED) == ["contrastive", "denoising", "dw_kernel", "pca", "vae"]
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_rows_that_are_not_for_training_leave_the_others_as_they_are(name: str, random_zoo: MakeZoo) -> None:
+    zoo = random_zoo(18)
+    changed = zoo.rows.clone()
+    changed[OTHERS] = 100 * torch.randn((8, 26), generator=torch.Generator().manual_seed(9))
+    other = Zoo.from_rows(changed, zoo.layout, zoo.labels, zoo.classes)
+    found, again = (learn(one, name, train=TRAIN).values for one in (zoo, other))
+    torch.testing.assert_close(again[TRAIN], found[TRAIN], rtol=1e-6, atol=1e-6)
+    assert not torch.allclose(again[OTHERS], found[OTHERS], rtol=0.1)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_the_features_of_one_seed_are_the_same_in_any_order_of_the_train_rows(name: str, random_zoo: MakeZoo) -> None:
+    zoo = random_zoo(18)
+    found = learn(zoo, name, train=TRAIN, seed=3)
+    assert torch.equal(learn(zoo, name, train=TRAIN.flip(0), seed=3).values, found.values)
+
+
+@pytest.mark.parametrize("name", ["vae", "denoising", "contrastive"])
+def test_another_seed_is_another_network(name: str, random_zoo: MakeZoo) -> None:
+    zoo = random_zoo(18)
+    assert not torch.allclose(learn(zoo, name, train=TRAIN, seed=1).values, learn(zoo, name, train=TRAIN, seed=2).values)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_column_belongs_to_all_chosen_layers(name: str, random_zoo: MakeZoo) -> None:
+    zoo = random_zoo(18)
+    found = learn(zoo, name, train=TRAIN, layers=zoo.layout.group("visual")[::-1], dimensions=2)
+    assert found.values.dtype == torch.float32
+    assert found.values.shape == (18, 2)
+    assert found.names == (f"{name}/0", f"{name}/1")
+    assert found.parts[0].layers == (0, 1)
+    assert found.select(zoo.layout.group("visual")) is found
+    with pytest.raises(LoraPerfError):
+        found.select(zoo.layout.layers[:1])
+
+
+@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("row", [4, 16], ids=["train row", "other row"])
+def test_a_weight_that_is_not_finite_is_refused(name: str, row: int, random_zoo: MakeZoo) -> None:
+    zoo = random_zoo(18)
+    zoo.rows[row, 7] = torch.nan
+    found = f"finite weights; found NaN in adapter {row}, layer unet.mid_block.attn1.to_q.lora.up.weight"
+    with pytest.raises(LoraPerfError, match=found):
+        learn(zoo, name, train=TRAIN)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_columns_that_do_not_vary_do_no_harm(name: str, random_zoo: MakeZoo) -> None:
+    zoo = random_zoo(18)
+    zoo.rows[:, 0:6] = 0.25
+    zoo.rows[:, 14:26] = 0
+    assert torch.isfinite(learn(zoo, name, train=TRAIN).values).all()
+
+
+@pytest.mark.parametrize("name", ["pca", "vae", "denoising"])
+def test_equal_train_rows_are_refused(name: str, random_zoo: MakeZoo) -> None:
+    zoo = random_zoo(18)
+    zoo.rows[TRAIN] = zoo.rows[0].clone()
+    with pytest.raises(LoraPerfError, match="expected train adapters that differ; found 10 equal ones"):
+        learn(zoo, name, train=TRAIN)
+
+
+@pytest.mark.parametrize("name", ["pca", "dw_kernel"])
+def test_more_dimensions_than_directions_are_refused(name: str, random_zoo: MakeZoo) -> None:
+    with pytest.raises(LoraPerfError, match=r"at most 9 dimensions.*found 10; ask for fewer"):
+        learn(random_zoo(18), name, train=TRAIN, dimensions=10)
+
+
+def test_no_dimension_is_refused(random_zoo: MakeZoo) -> None:
+    with pytest.raises(LoraPerfError, match="expected at least one dimension; found 0"):
+        learn(random_zoo(18), "pca", train=TRAIN, dimensions=0)
+
+
+def test_an_unknown_name_lists_the_known_ones(random_zoo: MakeZoo) -> None:
+    with pytest.raises(LoraPerfError, match=r"a learned representation \(.*pca.*contrastive.*\); found 'tsne'"):
+        learn(random_zoo(18), "tsne", train=TRAIN)
+
+
+@pytest.mark.parametrize("train", [[], [1, 2], [1, 2, 2, 1]], ids=str)
+def test_fewer_than_three_train_rows_are_refused(train: list[int], random_zoo: MakeZoo) -> None:
+    with pytest.raises(LoraPerfError, match=f"at least 3 different train rows; found {len(set(train))}"):
+        learn(random_zoo(18), "pca", train=torch.tensor(train, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_three_train_rows_are_enough(name: str, random_zoo: MakeZoo) -> None:
+    assert torch.isfinite(learn(random_zoo(18), name, train=TRAIN[:3]).values).all()
+
+
+@pytest.mark.parametrize("row", [-1, 18])
+def test_rows_that_the_zoo_does_not_have_are_refused(row: int, random_zoo: MakeZoo) -> None:
+    with pytest.raises(LoraPerfError, match="train rows from 0 to 17; found rows from"):
+        learn(random_zoo(18), "pca", train=torch.tensor([1, 2, 3, row]))
+
+
+def test_a_mask_is_refused(random_zoo: MakeZoo) -> None:
+    with pytest.raises(LoraPerfError, match=r"a vector of row indices; found a tensor of shape \(18,\) and torch.bool"):
+        learn(random_zoo(18), "pca", train=torch.ones(18, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("name", ["pca", "vae", "denoising", "contrastive"])
+def test_adapters_of_different_ranks_are_refused_where_columns_are_compared(name: str, random_zoo: MakeZoo) -> None:
+    zoo = random_zoo(18)
+    ranks = torch.tensor([[1, 2]] * 18)
+    mixed = Zoo.from_rows(zoo.rows, zoo.layout, zoo.labels, zoo.classes, ranks=ranks)
+    with pytest.raises(LoraPerfError, match=f"one rank for {name}; found ranks from 1 to 2; use dw_kernel"):
+        learn(mixed, name, train=TRAIN)
+
+
+def test_layers_of_another_zoo_are_refused(random_zoo: MakeZoo) -> None:
+    other = random_zoo(3, (("a.lora.up.weight", (3, 1)),))
+    with pytest.raises(LoraPerfError, match="layers of this zoo, at least one; found 1 of another zoo"):
+        learn(random_zoo(18), "pca", train=TRAIN, layers=other.layout.layers)
+
+
+def test_no_layer_is_refused(random_zoo: MakeZoo) -> None:
+    with pytest.raises(LoraPerfError, match="layers of this zoo, at least one; found none"):
+        learn(random_zoo(18), "pca", train=TRAIN, layers=[])
