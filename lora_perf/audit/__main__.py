@@ -39,7 +39,7 @@ def _run(arguments: list[str] | None) -> int:
         with _progress(console) as progress:
             found = audit(zoo, config, lambda line: say(console, line), progress)
         for table in pages.tables(found):
-            terminal.show(console, table)
+            terminal.show(console, table, **terminal.LIGHT)
         for line in (*pages.warnings(found), pages.NOTE, pages.verdict(found)):
             say(console, line)
         files = _write(found, config.output_dir)

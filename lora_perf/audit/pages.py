@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from itertools import product
 
-from rich import box
-from rich.table import Table
-
 from lora_perf.audit.gauges import GAUGES
 from lora_perf.audit.movement import Extent, Movement, short
 from lora_perf.audit.study import STILL, Audit, Audited
-from lora_perf.command import terminal
-from lora_perf.core.text import LONGEST, counted, printable
+from lora_perf.core.tables import Table
+from lora_perf.core.text import LONGEST, counted
 from lora_perf.core.text import markdown as markdown_text
 from lora_perf.report.wording import TINY_WARNING, format_p, left_out
 
@@ -23,27 +20,25 @@ NOTE = (
 
 def tables(found: Audit) -> list[Table]:
     """The two tables of the terminal: how far features move, and what classifiers lose."""
-    of = f"over {found.moved:,} adapters of {printable(found.dataset['name'], LONGEST)}"
-    style = {"title_justify": "left", "box": box.SIMPLE_HEAD}
+    of = f"over {found.moved:,} adapters of {found.dataset['name']}"
     numbers = [*GAUGES, "in standard deviations"]
     title = f"Movement of the features |f' - f| / |f|, median and largest {of}"
-    moves = terminal.table(title, ["representation", *numbers, ""], right=numbers, **style)
     floor = [f"{short(one.median)}  {short(one.largest)}" for one in found.rounding.values()]
-    terminal.row(moves, ["dW, by rounding", *floor, "", ""])
-    moves.add_section()
+    rows = [["dW, by rounding", *floor, "", ""]]
     for one in found.representations:
         extents = [movement.relative for movement in one.movements.values()]
         cells = [f"{short(extent.median)}  {short(extent.largest)}" for extent in extents]
-        terminal.row(moves, [one.name, *cells, _deviations(one), "still" if one.still else "moves"])
+        rows.append([one.name, *cells, _deviations(one), "still" if one.still else "moves"])
+    moves = Table(title, ["representation", *numbers, ""], rows, numbers)
     title, numbers = "Test accuracy as trained, and what is lost in each gauge (mean and 95 % interval)", ["original", *GAUGES]
-    falls = terminal.table(title, ["representation", "classifier", *numbers], right=numbers, **style)
+    rows = []
     for one in found.representations:
         for reading in one.readings:
             original = reading.original
             drops = [f"{drop.mean:+.3f} [{drop.low:+.3f}, {drop.high:+.3f}]" for drop in reading.drop.values()]
             about = f"{original.mean:.3f} [{original.low:.3f}, {original.high:.3f}]"
-            terminal.row(falls, [one.name, reading.classifier, about, *drops])
-    return [moves, falls]
+            rows.append([one.name, reading.classifier, about, *drops])
+    return [moves, Table(title, ["representation", "classifier", *numbers], rows, numbers)]
 
 
 def verdict(found: Audit) -> str:

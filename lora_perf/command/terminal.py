@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
+import rich.table
+from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from lora_perf.core.text import forgive, printable
+from lora_perf.core.tables import Table
+from lora_perf.core.text import OneLine, forgive, printable
+
+LIGHT = {"title_justify": "left", "box": box.SIMPLE_HEAD}  # the style of a report of several tables
 
 _WIDTH = 160  # where the output is no terminal
 _TITLE = 120  # characters of a name that a title or the head of a column shows
@@ -32,22 +36,19 @@ def say(to: Console, text: str) -> None:
     to.print(Text(printable(text)), soft_wrap=True)
 
 
-def table(title: str, columns: Iterable[str], *, right: Iterable[str] = (), **style: Any) -> Table:
-    """A table of texts; columns named in `right` hold numbers. `style`: further arguments of rich's table."""
-    drawn = Table(title=Text(printable(title, _TITLE), "table.title") if title else None, **style)
-    numbers = set(right)
-    for name in columns:
-        drawn.add_column(Text(printable(name, _TITLE)), justify="right" if name in numbers else "left", overflow="fold")
-    return drawn
+def show(to: Console, shown: Table, **style: Any) -> None:
+    """Prints a table. On a narrower terminal than it can be, its lines run on: no number is broken in two.
 
-
-def row(drawn: Table, cells: Iterable[str], most: int | None = None) -> None:
-    """Adds a row to a table, each text of it cut to `most` characters."""
-    drawn.add_row(*(Text(printable(cell, most)) for cell in cells))
-
-
-def show(to: Console, drawn: Table) -> None:
-    """Prints a table. On a narrower terminal than it can be, its lines run on: no number is broken in two."""
+    Args:
+        style: further arguments of rich's table, such as those of LIGHT.
+    """
+    title = Text(printable(shown.title, _TITLE), "table.title") if shown.title else None
+    drawn = rich.table.Table(title=title, show_header=any(shown.columns), **style)
+    for name in shown.columns:
+        side: Literal["right", "left"] = "right" if name in shown.right else "left"
+        drawn.add_column(Text(printable(name, _TITLE)), justify=side, overflow="fold")
+    for cells in shown.rows:
+        drawn.add_row(*(Text(printable(cell)) for cell in cells))
     texts = [[str(one) for one in (column.header, *column.cells)] for column in drawn.columns]
     numbers = [cells[1:] for cells, column in zip(texts, drawn.columns, strict=True) if column.justify == "right"]
     word = max((len(one) for cells in numbers for cell in cells for one in cell.split()), default=_COLUMN)
@@ -55,13 +56,6 @@ def show(to: Console, drawn: Table) -> None:
     if least > to.width:
         to.width = least
     to.print(drawn)
-
-
-class OneLine(logging.Formatter):
-    """A record is one line, whatever the names in it hold."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
 
 
 @contextmanager

@@ -8,7 +8,9 @@ function here (figures: `lora_perf.report.canvas`, which asks the fonts); what t
 from __future__ import annotations
 
 import io
+import logging
 import re
+from html import escape
 
 LONGEST = 200  # characters of a name that a page or a line shows; more than any path that a person reads
 # What means something in Markdown (with the tables and the mathematics of GitHub) within a line. An underscore between
@@ -65,6 +67,15 @@ def markdown(text: str, most: int | None = None) -> str:
     return _MARKS.sub(r"\\\g<0>", printable(text, most)).replace("&", "&amp;").replace("<", "&lt;")
 
 
+def html(text: str, most: int | None = None) -> str:
+    """Text that means nothing but itself in HTML, in an attribute too.
+
+    >>> html("<script>&")
+    '&lt;script&gt;&amp;'
+    """
+    return escape(printable(text, most))
+
+
 def csv_cell(value: object) -> object:
     """A value of a CSV file: numbers stay numbers; a text that a spreadsheet would compute begins with an apostrophe.
 
@@ -75,6 +86,13 @@ def csv_cell(value: object) -> object:
         return value
     text = printable(value)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+
+
+class OneLine(logging.Formatter):
+    """A record of a log is one line, whatever the names in it hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def forgive(stream: object) -> None:

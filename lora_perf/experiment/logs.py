@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from lora_perf.command.terminal import OneLine
+from lora_perf.core.text import OneLine
 
 LOG = "experiment.log"
 log = logging.getLogger("lora_perf.experiment")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from lora_perf.core.split import Split
-from lora_perf.core.zoo import Zoo
+from lora_perf.core.errors import listed
+from lora_perf.core.split import Split, absent_classes
+from lora_perf.core.text import LONGEST, counted, printable
+from lora_perf.core.zoo import SPLIT_NAMES, Zoo
+from lora_perf.experiment.logs import log
 from lora_perf.experiment.plan import Plan, PlannedCell
+from lora_perf.experiment.repeated import repeated
 from lora_perf.report.cells import CellResult
+from lora_perf.report.wording import TINY_WARNING, class_notes, left_out, settings
+
+Progress = Callable[[str, int, int], object]
 
 
 class Observer(Protocol):
@@ -33,3 +41,73 @@ class Observer(Protocol):
 
     def finished(self, result: CellResult) -> None:
         """A cell is trained, scored and saved."""
+
+
+class Teller(Observer):
+    """Tells an experiment to the log of the package, a line at a time, and to a function of the caller.
+
+    Args:
+        progress: called with "represent" or "train", how many adapters or cells are done, and how many there are.
+    """
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self._progress_of: Progress = progress or _silent
+        self._adapters = 0, 0
+        self._total = 0
+        self._done = 0
+
+    @property
+    def done(self) -> int:
+        """How many cells are finished, those of earlier runs included."""
+        return self._done
+
+    def say(self, text: str) -> None:
+        """Tells one line."""
+        log.info("%s", text)
+
+    def opened(self, zoo: Zoo, split: Split, plan: Plan, taken: int) -> None:
+        parts = (split.train, split.validation, split.test)
+        self.say(
+            f"{printable(zoo.name, LONGEST)}: {counted(len(zoo), 'adapter')}, {counted(len(zoo.classes), 'class', 'classes')}, "
+            f"{counted(len(zoo.layout), 'layer')}, {counted(zoo.layout.p, 'parameter')}; split {split.kind}: "
+            + ", ".join(f"{len(part):,} {name}" for part, name in zip(parts, SPLIT_NAMES, strict=True))
+        )
+        if zoo.skipped:
+            self.say(f"{left_out(len(zoo.skipped))}: {listed((one.path for one in zoo.skipped), 3)}")
+        if split.resubstitution:
+            self.say(TINY_WARNING)
+        if found := repeated(zoo, split):
+            self.say(str(found))
+        untrained, untested = (absent_classes(zoo.labels, zoo.classes, rows) for rows in (split.train, split.test))
+        for note in class_notes(untrained, untested):
+            self.say(note)
+        if taken:
+            self.say(f"{taken} of {counted(len(plan.cells), 'cell')} taken from earlier runs of these settings, data and code")
+        self._total, self._done = len(plan.cells), taken
+
+    def representing(self, names: list[str], total: int) -> None:
+        self.say(f"one pass over {counted(total, 'adapter')} for {', '.join(names)}")
+        self._adapters = 0, total
+
+    def represented(self, count: int) -> None:
+        done, total = self._adapters
+        self._adapters = done + count, total
+        self._progress_of("represent", *self._adapters)
+
+    def fitting(self, name: str, group: str) -> None:
+        self.say(f"fitting {name} to the train adapters on {group}")
+
+    def finished(self, result: CellResult) -> None:
+        self._done += 1
+        mean = sum(run.accuracy for run in result.runs) / len(result.runs)
+        (setting,) = {settings(run.setting) for run in result.runs}
+        about = [result.note, setting, counted(len(result.runs), "run") if result.classifier == "mlp" else ""]
+        about += [f"{result.seconds:.1f} s", counted(result.features, "feature"), f"{len(result.constant):,} of them constant"]
+        self.say(
+            f"{self._done:3d}/{self._total} {result.cell}: accuracy {mean:.3f} ({', '.join(text for text in about if text)})"
+        )
+        self._progress_of("train", self._done, self._total)
+
+
+def _silent(*_: object) -> None:
+    pass

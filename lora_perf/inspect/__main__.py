@@ -10,10 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import tyro
-from rich import box
 from rich.console import Console
 from rich.progress import Progress, TaskID
-from rich.table import Table
 
 from lora_perf.command import terminal
 from lora_perf.command.status import exit_status, refuse_lost_output
@@ -60,7 +58,7 @@ def _run(arguments: list[str] | None) -> int:
     with terminal.warnings_to_stderr(), _progress(console) as tell:
         found = inspection(config.path, near=config.near, label_column=config.label_column, split=config.split, progress=tell)
     for table in pages.tables(found):
-        terminal.show(console, _drawn(table))
+        terminal.show(console, table, **terminal.LIGHT)
     terminal.say(console, pages.verdict(found))
     _write(found, config)
     if config.json is None and config.output_dir is None:
@@ -80,14 +78,6 @@ def _progress(console: Console) -> Iterator[Tell]:
             bar.update(stages[stage], completed=done, total=total)
 
         yield tell
-
-
-def _drawn(shown: pages.Table) -> Table:
-    style = {"title_justify": "left", "show_header": any(shown.columns[:1]), "box": box.SIMPLE_HEAD}
-    drawn = terminal.table(shown.title, shown.columns, right=shown.right, **style)
-    for row in shown.rows:
-        terminal.row(drawn, row)
-    return drawn
 
 
 def _write(found: Inspection, config: InspectConfig) -> None:

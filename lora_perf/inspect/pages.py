@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from lora_perf.core.errors import listed
-from lora_perf.core.text import LONGEST, counted, printable
+from lora_perf.core.tables import Table
+from lora_perf.core.text import LONGEST, counted
 from lora_perf.core.text import markdown as markdown_text
 from lora_perf.inspect.findings import PROBLEMS, InitialA, Inspection
 
@@ -14,19 +14,9 @@ _EXAMPLES = 3  # findings of one kind that are shown; the JSON file has all
 _CLASSES = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A title, the columns (those of numbers stand in `right`), and the rows."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    right: tuple[str, ...] = ()
-
-
 def tables(found: Inspection) -> list[Table]:
     """What a person is shown: facts, kinds of modules, problems and notes, as far as there are any."""
-    shown = [Table(printable(found.name, LONGEST), ("", "found"), tuple(_facts(found)))]
+    shown = [Table(found.name, ("", ""), tuple(_facts(found)))]
     if found.kinds:
         columns = ("modules", "in an adapter", "rank", "scale s", "median |dW|", "dW = 0", "cosine of A")
         kinds = tuple(
@@ -148,11 +138,5 @@ def markdown(found: Inspection) -> str:
     for table in shown:
         if table is not shown[0]:
             lines += [f"## {table.title}", ""]
-        lines += _pipes(table)
+        lines += [table.markdown(), ""]
     return "\n".join(lines)
-
-
-def _pipes(table: Table) -> Sequence[str]:
-    marks = ["---:" if name in table.right else "---" for name in table.columns]
-    titles, *rows = (tuple(map(markdown_text, row)) for row in (table.columns, *table.rows))
-    return [*(f"| {' | '.join(row)} |" for row in (titles, marks, *rows)), ""]

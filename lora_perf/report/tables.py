@@ -1,19 +1,16 @@
-"""The table of results on a terminal."""
+"""The table of results: on a terminal, in a notebook, as text."""
 
 from __future__ import annotations
 
 from itertools import product
 
-from rich.table import Table
-
-from lora_perf.command import terminal
-from lora_perf.core.text import LONGEST, printable
+from lora_perf.core.tables import Table
 from lora_perf.report.results import Results
 from lora_perf.report.wording import format_p
 
 
 def results_table(results: Results) -> Table:
-    """The table of the terminal: mean accuracy with its interval, drops with their paired tests, controls, seconds."""
+    """Mean accuracy with its interval, drops with their paired tests, controls, seconds."""
     first, *others = results.groups
     several = results.classifiers != ["mlp"]
     columns = ["representation"] + ["classifier"] * several
@@ -21,10 +18,8 @@ def results_table(results: Results) -> Table:
     for group in others:
         numbers += [f"drop to {group}", "p"]
     numbers += [f"to {len(results.halves)} halves"] * bool(results.halves) + ["shuffled"] * results.shuffled + ["seconds"]
-    name = printable(results.dataset["name"], LONGEST)
-    table = terminal.table(
-        f"Test accuracy on {name} (chance {results.chance:.3f}), mean and 95 % interval", [*columns, *numbers], right=numbers
-    )
+    title = f"Test accuracy on {results.dataset['name']} (chance {results.chance:.3f}), mean and 95 % interval"
+    rows = []
     for name, classifier in product(results.representations, results.classifiers):
         row = [name] + [classifier] * several
         for group in results.groups:
@@ -41,5 +36,5 @@ def results_table(results: Results) -> Table:
             row.append(f"{control.mean:.3f}" if control else "")
         cells = [results.cell(name, group, classifier) for group in results.groups]
         row.append(f"{sum(cell.seconds for cell in cells if cell):.1f}")
-        terminal.row(table, row)
-    return table
+        rows.append(row)
+    return Table(title, [*columns, *numbers], rows, numbers)

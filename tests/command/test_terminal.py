@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from lora_perf.command import terminal
+from lora_perf.core.tables import Table
 
 
 def on(encoding: str, width: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Console, io.BytesIO]:
@@ -22,10 +23,9 @@ def on(encoding: str, width: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Cons
     return console, raw
 
 
-def example() -> terminal.Table:
-    drawn = terminal.table("\u732b [red]\n", ["name", "accuracy", "drop to [/]"], right=["accuracy", "drop to [/]"])
-    terminal.row(drawn, [":smile: [b]\x1b[0m" + "x" * 300, "0.152 [0.050, 0.378]", "+0.109 [-0.045, +0.263]"], 100)
-    return drawn
+def example() -> Table:
+    cells = [":smile: [b]\x1b[0m" + "x" * 100, "0.152 [0.050, 0.378]", "+0.109 [-0.045, +0.263]"]
+    return Table("\u732b [red]\n", ["name", "accuracy", "drop to [/]"], [cells], ["accuracy", "drop to [/]"])
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8", "cp437"])
