@@ -16,8 +16,14 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import xxhash
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lora_perf import Zoo
 
 ROOT = Path(__file__).parent.parent
 _SOURCES = ("lora_perf/zoos/synthetic.py", "lora_perf/zoos/files.py", "lora_perf/io/store.py", "benchmarks/float16.py")
@@ -65,6 +71,12 @@ def path(storage: str, adapters: int) -> Path:
                 if not target.exists():
                     raise
     return target
+
+
+def labels_of(zoo: Zoo) -> Tensor:
+    """The labels of a zoo that has some, as all corpora have."""
+    assert zoo.labels is not None
+    return zoo.labels
 
 
 def evict(file: Path) -> None:

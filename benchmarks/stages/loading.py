@@ -159,7 +159,7 @@ _SLOW_FILES = {"safe_open": baselines.open_tensor_by_tensor, "load_file": baseli
 def load_folder(scale: str) -> Case:
     """A folder of adapter files in sub-folders named by their classes, page cache warm."""
     n = corpora.SCALES[scale]
-    folder, labels = corpora.path("folder", n), lora_perf.load(corpora.path("packed", n)).labels
+    folder, labels = corpora.path("folder", n), corpora.labels_of(lora_perf.load(corpora.path("packed", n)))
     rows = np.take(expected(n), torch.argsort(labels, stable=True).numpy(), axis=0)  # files come in the order of their classes
     paths = sorted(folder.rglob("*.safetensors"))
     few = paths[:_FEW_FILES]
@@ -200,11 +200,11 @@ def stream_nested(scale: str) -> Case:
 
 def _open_case(path: Path, n: int, *, before: Callable[[], None] | None = None) -> Case:
     rows = expected(n)
-    labels = lora_perf.load(corpora.path("nested", n)).labels.tolist() if n <= corpora.SCALES["medium"] else None
+    labels = corpora.labels_of(lora_perf.load(corpora.path("nested", n))).tolist() if n <= corpora.SCALES["medium"] else None
 
     def check(zoo: lora_perf.Zoo) -> None:
         check_rows(zoo.rows.numpy(), rows)
-        assert labels is None or zoo.labels.tolist() == labels
+        assert labels is None or corpora.labels_of(zoo).tolist() == labels
 
     return Case(lambda: lora_perf.load(path), check, 8 * n, before=before, layers=128, adapters=n)
 
@@ -242,7 +242,7 @@ def pack_nested(scale: str) -> Case:
     def check(path: Path) -> None:
         packed = lora_perf.load(path)
         check_rows(packed.rows.numpy(), rows)
-        assert torch.equal(packed.labels, zoo.labels)
+        assert torch.equal(corpora.labels_of(packed), corpora.labels_of(zoo))
         assert packed.layout.to_json() == zoo.layout.to_json()
 
     return Case(pack, check, rows.nbytes, limit=lambda: baselines.write_bytes(rows, copy), layers=128, adapters=n)

@@ -62,7 +62,7 @@ def _reversed(adapters: int) -> dict[str, torch.Tensor]:
 
 
 def _some(zoo: lora_perf.Zoo, rows: torch.Tensor) -> lora_perf.Zoo:
-    return lora_perf.Zoo.from_rows(zoo.rows[rows], zoo.layout, zoo.labels[rows], zoo.classes)
+    return lora_perf.Zoo.from_rows(zoo.rows[rows], zoo.layout, corpora.labels_of(zoo)[rows], zoo.classes)
 
 
 def _assert_close(found: torch.Tensor, expected: torch.Tensor, one: Features, name: str) -> None:

@@ -23,7 +23,7 @@ def represent_streamed(scale: str) -> Case:
     def check(found: dict[str, Features]) -> None:
         for start in range(0, n, _PIECE):
             rows = slice(start, start + _PIECE)
-            piece = lora_perf.Zoo.from_rows(zoo.rows[rows].clone(), zoo.layout, zoo.labels[rows], zoo.classes)
+            piece = lora_perf.Zoo.from_rows(zoo.rows[rows].clone(), zoo.layout, corpora.labels_of(zoo)[rows], zoo.classes)
             for name, one in lora_perf.represent(piece, _NAMES).items():
                 np.testing.assert_allclose(found[name].values[rows].numpy(), one.values.numpy(), rtol=1e-6)
         assert all(len(one) == n for one in found.values())

@@ -48,7 +48,7 @@ def _vectors(zoo: lora_perf.Zoo) -> dict[str, tuple[Array, Array, Array]]:
 
 
 def _some(zoo: lora_perf.Zoo, rows: torch.Tensor) -> lora_perf.Zoo:
-    return lora_perf.Zoo.from_rows(zoo.rows[rows], zoo.layout, zoo.labels[rows], zoo.classes)
+    return lora_perf.Zoo.from_rows(zoo.rows[rows], zoo.layout, corpora.labels_of(zoo)[rows], zoo.classes)
 
 
 @cache

@@ -58,7 +58,7 @@ def _planted() -> tuple[Zoo, Path]:
     like = lora_perf.load("digits")
     rng = np.random.default_rng(5)
     centres = rng.uniform(-0.05, 0.05, (len(like.classes), like.layout.p))
-    rows = centres[like.labels.numpy()] + rng.uniform(-0.05, 0.05, (len(like), like.layout.p)) * _NOISE
+    rows = centres[corpora.labels_of(like).numpy()] + rng.uniform(-0.05, 0.05, (len(like), like.layout.p)) * _NOISE
     zoo = Zoo.from_rows(torch.from_numpy(rows.astype(np.float32)), like.layout, like.labels, like.classes, split=like.split)
     path = corpora.scratch() / "planted.safetensors"
     lora_perf.pack(zoo, path)

@@ -58,7 +58,7 @@ def with_gauges(zoo: Zoo, adapters: Tensor, seed: int) -> Zoo:
     return Zoo(
         StackedRows([zoo.source, *(GaugedRows(zoo, one, adapters, seed) for one in GAUGES.values())]),
         zoo.layout,
-        zoo.labels[again],
+        _chosen(zoo.labels, again),
         zoo.classes,
         name=zoo.name,
         scales=_chosen(zoo.scales, again),

@@ -110,8 +110,8 @@ def audit(
         LoraPerfError: settings that do not fit the zoo, weights that cannot be used.
     """
     layers = zoo.layout.group(config.layers)
-    split = make_split(zoo.labels, zoo.classes, zoo.split, seed=config.seed)
-    refuse_unlearnable(zoo.labels, zoo.classes, split)
+    split = make_split(zoo.required_labels, zoo.classes, zoo.split, seed=config.seed)
+    refuse_unlearnable(zoo.required_labels, zoo.classes, split)
     names, left_out = _possible(zoo, layers, split, config)
     n = len(zoo)
     adapters = split.test if config.adapters == "test" else torch.arange(n)
@@ -218,9 +218,9 @@ def _audited(
     # The test rows as they are, then in each gauge: one fit answers for all of them.
     rows = torch.cat([split.test, *(top + places[split.test] for top in tops.values())])
     asked = Split(split.train, split.validation, rows, split.kind, split.resubstitution)
-    truth = both.labels[split.test]
+    truth = both.required_labels[split.test]
     readings = []
-    for classifier, answers in _answers(features, both.labels, len(both.classes), asked, config):
+    for classifier, answers in _answers(features, both.required_labels, len(both.classes), asked, config):
         correct = (answers.unflatten(1, (-1, len(truth))) == truth).numpy()  # (s, 1 + gauges, test)
         original, *others = (correct[:, turn] for turn in range(correct.shape[1]))
         after = dict(zip(GAUGES, others, strict=True))

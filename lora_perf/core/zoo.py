@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,38 +13,20 @@ import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lora_perf.core.digest import DamagedError as DamagedError
+from lora_perf.core.digest import Promise as Promise
+from lora_perf.core.digest import RowDigest as RowDigest
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layout
-
-FloatRows = NDArray[np.float32]
+from lora_perf.core.metadata import Column, Metadata
+from lora_perf.core.rows import ArrayRows as ArrayRows
+from lora_perf.core.rows import Chosen, blocks_of, chosen, row_numbers
+from lora_perf.core.rows import FloatRows as FloatRows
+from lora_perf.core.rows import RowSource as RowSource
 
 # A block that stays in a last-level cache of today's servers, yet is far larger than the overhead of a call.
 BLOCK_NBYTES = 16 << 20
 SPLIT_NAMES = ("train", "validation", "test")
-
-
-class RowSource(ABC):
-    """Where the rows of a zoo come from: n rows of p float32 each."""
-
-    n: int
-    p: int
-    mapped = False  # whether `matrix` is a mapping of a file, which must not be paged in to be streamed
-    divisible = False  # whether threads that read parts of a block together are faster than one
-
-    @abstractmethod
-    def read(self, start: int, stop: int, out: FloatRows) -> None:
-        """Copies rows start..stop into `out` (stop - start, p), which may be a reused buffer; threads may read at once."""
-
-    def matrix(self) -> FloatRows:
-        """All rows as one (n, p) array: here a copy into fresh memory; a mapping where the source is one."""
-        rows = np.empty((self.n, self.p), np.float32)
-        threads = torch.get_num_threads() if self.divisible else 1
-        if threads == 1:
-            self.read(0, self.n, rows)
-        else:
-            with ThreadPoolExecutor(threads, "rows") as pool:
-                _read_together(pool, threads, self, 0, self.n, rows)
-        return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,49 +37,24 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """The fingerprint of the zoo that was written to a file, which is compared when its rows are hashed."""
-
-    fingerprint: str
-    path: str
-
-
-class DamagedError(LoraPerfError):
-    """A file that is not what was written."""
-
-
-class ArrayRows(RowSource):
-    """Rows that are in memory already."""
-
-    def __init__(self, rows: FloatRows) -> None:
-        self.n, self.p = rows.shape
-        self._rows = rows
-
-    def read(self, start: int, stop: int, out: FloatRows) -> None:
-        np.copyto(out, self._rows[start:stop])
-
-    def matrix(self) -> FloatRows:
-        return self._rows
-
-
 class Zoo:
-    """Adapters of one layout with a label each: `rows` (n, p), `labels` (n,), `classes`, `layout`.
+    """Adapters of one layout, with a label each where there are some: `rows` (n, p), `labels` (n,), `classes`, `layout`.
 
     Nothing is read before it is used: `rows` reads or maps all of them on first use, `blocks` streams.
 
     Args:
         source: where the rows come from.
         layout: the layers; its p is the width of the rows.
-        labels: (n,) class indices.
-        classes: the name of each class index.
+        labels: (n,) class indices; None where nothing is known of the adapters' classes.
+        classes: the name of each class index; none without labels.
         split: (n,) 0 train, 1 validation, 2 test, where the zoo carries a split of its own.
         name: what the zoo is called in reports.
         scales: (n, modules) the factor s of dW = s B A, in the order of `layout.modules`, where it is not 1.
         ranks: (n, modules) the rank of each adapter's factors, where they differ; the layout then has the largest of each
             module, and smaller factors are filled with zeros, which leave dW as it is.
         skipped: adapters that were left out when the zoo was opened.
-        names: of the adapters, such as the paths of their files, for messages; None where they have numbers only.
+        names: of the adapters, such as the paths of their files; None where they have numbers only.
+        metadata: all else that the source says of the adapters, one value each in columns by name.
         promise: what the file that holds all of this says of it.
 
     A zoo can be pickled and copied: rows in memory go along, others are read again from where they stand, and a source that
@@ -114,34 +68,19 @@ class Zoo:
         self,
         source: RowSource,
         layout: Layout,
-        labels: Tensor,
-        classes: Sequence[str],
+        labels: Tensor | None = None,
+        classes: Sequence[str] = (),
         *,
         split: Tensor | None = None,
         name: str = "zoo",
         scales: Tensor | None = None,
         ranks: Tensor | None = None,
         skipped: Sequence[Skipped] = (),
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | Column | None = None,
+        metadata: Mapping[str, Any] | None = None,
         promise: Promise | None = None,
     ) -> None:
-        if source.p != layout.p or tuple(labels.shape) != (source.n,):
-            raise LoraPerfError(
-                expected=f"rows of {layout.p} parameters and one label a row",
-                found=f"{source.n} rows of {source.p} and labels of shape {tuple(labels.shape)}",
-                fix="make layout, rows and labels agree",
-            )
-        if source.n == 0:
-            raise LoraPerfError(
-                expected="at least one adapter", found="none", fix="check the filter or the split of the data set"
-            )
-        labels = labels.to(torch.int64)
-        if int(labels.min()) < 0 or int(labels.max()) >= len(classes):
-            raise LoraPerfError(
-                expected=f"labels from 0 to {len(classes) - 1} ({listed(classes)})",
-                found=f"labels from {int(labels.min())} to {int(labels.max())}",
-                fix="give every label a class name",
-            )
+        _check_sizes(source, layout, labels, classes)
         if split is not None and (
             tuple(split.shape) != (source.n,) or int(split.max()) >= len(SPLIT_NAMES) or int(split.min()) < 0
         ):
@@ -165,43 +104,102 @@ class Zoo:
         self.layout = layout
         self.scales = None if scales is None else scales.to(torch.float32)
         self.ranks = None if ranks is None else ranks.to(torch.int64)
-        self.labels = labels
+        self.labels = None if labels is None else labels.to(torch.int64)
         self.classes = list(classes)
         self.split = split
         self.name = name
         self.skipped = tuple(skipped)
-        self.names = names
+        self.given_names = names if names is None or isinstance(names, Column) else Column(names)
+        self.metadata = Metadata(metadata.columns if isinstance(metadata, Metadata) else metadata, source.n)
         self.promise = promise
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "rows"}  # which the source gives again
+        again = ("rows", "names")  # which the source gives again
+        return {name: value for name, value in self.__dict__.items() if name not in again}
 
     @classmethod
     def from_rows(
         cls,
         rows: Tensor,
         layout: Layout,
-        labels: Tensor,
-        classes: Sequence[str],
+        labels: Tensor | None = None,
+        classes: Sequence[str] = (),
         *,
         split: Tensor | None = None,
         name: str = "zoo",
         scales: Tensor | None = None,
         ranks: Tensor | None = None,
+        names: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> Zoo:
         """A zoo of rows (n, p) that are in memory; float32 rows are shared, others converted."""
         array = rows.detach().to("cpu", torch.float32).contiguous().numpy()
-        return cls(ArrayRows(array), layout, labels, classes, split=split, name=name, scales=scales, ranks=ranks)
+        said: dict[str, Any] = {"split": split, "name": name, "scales": scales, "ranks": ranks}
+        return cls(ArrayRows(array), layout, labels, classes, **said, names=names, metadata=metadata)
 
     def __len__(self) -> int:
         return self.source.n
 
     def __repr__(self) -> str:
-        return f"Zoo({self.name!r}, {len(self):,} adapters, {len(self.classes)} classes, {self.layout!r})"
+        classes = "no labels" if self.labels is None else f"{len(self.classes)} classes"
+        return f"Zoo({self.name!r}, {len(self):,} adapters, {classes}, {self.layout!r})"
 
     def called(self, i: int) -> str:
         """What messages call adapter i: by its name and number, or by its number alone."""
-        return f"adapter {i}" if self.names is None else f"adapter {i} ({self.names[i]})"
+        return f"adapter {i} ({self.names[i]})" if self.named else f"adapter {i}"
+
+    @property
+    def named(self) -> bool:
+        """Whether the source names its adapters; `names` counts them otherwise."""
+        return self.given_names is not None
+
+    @cached_property
+    def names(self) -> list[str]:
+        """(n) what each adapter is called: its path or id in the source, else "row 17"."""
+        if self.given_names is None:
+            return [f"row {i}" for i in range(len(self))]
+        return [str(name) for name in self.given_names.values()]
+
+    @property
+    def required_labels(self) -> Tensor:
+        """The labels (n,), for those who cannot do without.
+
+        Raises:
+            LoraPerfError: the zoo has none.
+        """
+        if self.labels is None:
+            columns = f", though columns of metadata ({listed(self.metadata)})" if self.metadata else ""
+            raise LoraPerfError(
+                expected=f"adapters with labels in {self.name}",
+                found=f"none{columns}",
+                fix="name the column of the labels (label_column), or put each class into a folder of its own",
+            )
+        return self.labels
+
+    def select(self, rows: Chosen) -> Zoo:
+        """The zoo of some adapters, in the order given here; no weight is read.
+
+        Args:
+            rows: row numbers (negative ones from the end), a slice, or n booleans.
+
+        Raises:
+            LoraPerfError: rows that are not there, or no row.
+        """
+        wanted = row_numbers(rows, len(self))
+        at = torch.from_numpy(wanted)
+        names = Column([f"row {i}" for i in wanted.tolist()]) if self.given_names is None else self.given_names.select(wanted)
+        return Zoo(
+            chosen(self.source, wanted),
+            self.layout,
+            None if self.labels is None else self.labels[at],
+            self.classes,
+            split=None if self.split is None else self.split[at],
+            name=self.name,
+            scales=None if self.scales is None else self.scales[at],
+            ranks=None if self.ranks is None else self.ranks[at],
+            names=names,
+            metadata=self.metadata.select(wanted),
+        )
 
     def non_finite(self, i: int) -> tuple[str, str] | None:
         """What of adapter i is NaN or infinite ("2 of 24 entries NaN") and in which layer; None where all is finite."""
@@ -279,17 +277,8 @@ class Zoo:
                 rows = slice(start, min(start + step, len(self)))
                 yield rows, self.rows[rows]
             return
-        buffer = np.empty((step, self.layout.p), np.float32)
-        threads = torch.get_num_threads() if self.source.divisible else 1
-        with ThreadPoolExecutor(threads, "read") as pool:
-            for start in starts:
-                stop = min(start + step, len(self))
-                view = buffer[: stop - start]
-                if threads == 1:
-                    self.source.read(start, stop, view)
-                else:
-                    _read_together(pool, threads, self.source, start, stop, view)
-                yield slice(start, stop), torch.from_numpy(view)
+        for rows, block in blocks_of(self.source, step):
+            yield rows, torch.from_numpy(block)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -328,30 +317,24 @@ class Zoo:
         return fingerprint, np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, 2)
 
 
-def _read_together(pool: ThreadPoolExecutor, threads: int, source: RowSource, start: int, stop: int, out: FloatRows) -> None:
-    span = -(-(stop - start) // threads)
-    cuts = [(begin, min(begin + span, stop)) for begin in range(start, stop, span)]
-    parts = [pool.submit(source.read, begin, end, out[begin - start : end - start]) for begin, end in cuts]
-    for part in parts:
-        part.result()
-
-
-class RowDigest:
-    """The fingerprint of a zoo, fed block by block while its rows stream past."""
-
-    def __init__(self) -> None:
-        self._rows = xxhash.xxh3_128()
-
-    def update(self, block: FloatRows) -> None:
-        self._rows.update(block.data.cast("B"))
-
-    def finish(self, zoo: Zoo) -> str:
-        whole = xxhash.xxh3_128(self._rows.digest())
-        whole.update(json.dumps([zoo.layout.to_json(), zoo.classes]).encode())
-        whole.update(zoo.labels.numpy().tobytes())
-        if zoo.split is not None:
-            whole.update(zoo.split.to(torch.int64).numpy().tobytes())
-        for title, table in (("scales", zoo.scales), ("ranks", zoo.ranks)):
-            if table is not None:
-                whole.update(title.encode() + table.contiguous().numpy().tobytes())
-        return whole.hexdigest()
+def _check_sizes(source: RowSource, layout: Layout, labels: Tensor | None, classes: Sequence[str]) -> None:
+    if source.p != layout.p or (labels is not None and tuple(labels.shape) != (source.n,)):
+        shape = "" if labels is None else f" and labels of shape {tuple(labels.shape)}"
+        raise LoraPerfError(
+            expected=f"rows of {layout.p} parameters{'' if labels is None else ' and one label a row'}",
+            found=f"{source.n} rows of {source.p}{shape}",
+            fix="make layout, rows and labels agree",
+        )
+    if source.n == 0:
+        raise LoraPerfError(expected="at least one adapter", found="none", fix="check the filter or the split of the data set")
+    if labels is None:
+        if classes:
+            raise LoraPerfError(
+                expected="labels with the classes, or neither", found=f"{len(classes)} classes alone", fix="give both or none"
+            )
+    elif int(labels.min()) < 0 or int(labels.max()) >= len(classes):
+        raise LoraPerfError(
+            expected=f"labels from 0 to {len(classes) - 1} ({listed(classes)})",
+            found=f"labels from {int(labels.min())} to {int(labels.max())}",
+            fix="give every label a class name",
+        )

@@ -40,7 +40,7 @@ class Checkpoints:
         self._identity = [zoo.fingerprint, rows.hexdigest(), device.type, code_version(), config.seed]
         self._training = [asdict(config.training), list(config.seeds)]
         self._seeds = config.seeds
-        self._truth, self._classes = zoo.labels[split.test].numpy(), len(zoo.classes)
+        self._truth, self._classes = zoo.required_labels[split.test].numpy(), len(zoo.classes)
 
     def key(self, cell: Cell, layers: tuple[Layer, ...]) -> str:
         """A hash of settings, data, split, code and cell; a probe's numbers do not depend on the training recipe."""

@@ -82,7 +82,7 @@ def _start_and_epoch(config: ExperimentConfig, width: int, zoo: Zoo, split: Spli
     def seconds(epochs: int) -> float:
         begin = time.perf_counter()
         settings = replace(config.training, epochs=epochs)
-        train(values, zoo.labels, split, len(zoo.classes), config.seeds, settings, device)
+        train(values, zoo.required_labels, split, len(zoo.classes), config.seeds, settings, device)
         return time.perf_counter() - begin
 
     seconds(1)  # imports and warms up

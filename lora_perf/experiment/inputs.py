@@ -137,7 +137,7 @@ def sample(zoo: Zoo, count: int) -> Zoo:
     rows = torch.empty((count, zoo.layout.p))
     zoo.source.read(0, count, rows.numpy())
     scales, ranks = (None if table is None else table[:count] for table in (zoo.scales, zoo.ranks))
-    return Zoo.from_rows(rows, zoo.layout, zoo.labels[:count], zoo.classes, scales=scales, ranks=ranks)
+    return Zoo.from_rows(rows, zoo.layout, zoo.required_labels[:count], zoo.classes, scales=scales, ranks=ranks)
 
 
 def _measured(zoo: Zoo, name: str, layers: Sequence[Layer], device: torch.device) -> float:

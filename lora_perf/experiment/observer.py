@@ -78,7 +78,7 @@ class Teller(Observer):
             self.say(TINY_WARNING)
         if found := repeated(zoo, split):
             self.say(str(found))
-        untrained, untested = (absent_classes(zoo.labels, zoo.classes, rows) for rows in (split.train, split.test))
+        untrained, untested = (absent_classes(zoo.required_labels, zoo.classes, rows) for rows in (split.train, split.test))
         for note in class_notes(untrained, untested):
             self.say(note)
         if taken:

@@ -56,7 +56,7 @@ def repeated(zoo: Zoo, split: Split) -> Repeated:
     learned = torch.cat([split.train, split.validation]).tolist()[::-1]  # so that of equal ones the first stays
     first = dict(zip(map(keys.__getitem__, learned), learned, strict=True))
     pairs = [(row, first[keys[row]]) for row in split.test.tolist() if keys[row] in first]
-    other = sum(int(zoo.labels[row]) != int(zoo.labels[same]) for row, same in pairs)
+    other = sum(int(zoo.required_labels[row]) != int(zoo.required_labels[same]) for row, same in pairs)
     return Repeated(tuple(pairs), other, tuple((zoo.called(row), zoo.called(same)) for row, same in pairs))
 
 

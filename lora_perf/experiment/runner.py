@@ -29,7 +29,6 @@ from lora_perf.experiment.repeated import repeated
 from lora_perf.io import load, locate, open_located, store
 from lora_perf.io.atomic import check_writable as check_writable
 from lora_perf.io.checked import count_as_absent
-from lora_perf.io.members import text_of
 from lora_perf.io.paths import Found
 from lora_perf.report.cells import Cell, CellResult, Subject
 from lora_perf.report.results import Results
@@ -72,19 +71,12 @@ def open_zoo(config: ExperimentConfig, *, anew: bool = False) -> Zoo:
     packed = packed_path(config, found)
     if packed is not None and packed.exists() and not anew:
         try:
-            return _named(store.open_packed(packed), found)
+            return store.open_packed(packed)
         except LoraPerfError as error:
             count_as_absent(packed, error.found)
     if found is None:
         return load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
     return open_located(found, label_column=config.label_column, skip_bad=config.skip_bad)
-
-
-def _named(zoo: Zoo, found: Found | None) -> Zoo:
-    """A packed zoo whose adapters are called by the paths of the files that it was made of, where all of them are in it."""
-    if found is not None and found.kind == "adapters" and len(found.tree.adapters) == len(zoo):
-        zoo.names = [path if path.isascii() else text_of(path) for path in found.tree.adapters]
-    return zoo
 
 
 def preprocess(config: ExperimentConfig) -> Path:
@@ -147,8 +139,8 @@ def prepare(config: ExperimentConfig, *, anew: bool = False) -> Prepared:
     with clock.stage("load"):
         zoo = open_zoo(config, anew=anew)
         plan = make_plan(config, zoo.layout)
-        split = make_split(zoo.labels, zoo.classes, zoo.split, config.split, config.seed)
-        refuse_unlearnable(zoo.labels, zoo.classes, split)
+        split = make_split(zoo.required_labels, zoo.classes, zoo.split, config.split, config.seed)
+        refuse_unlearnable(zoo.required_labels, zoo.classes, split)
         _refuse_factors_of_different_ranks(zoo, plan)
         for one in plan.cells:
             if one.cell.classifier != "mlp" and one.features is not None:
@@ -194,7 +186,7 @@ def run(prepared: Prepared, observer: Observer) -> Results:
         versions=versions(),
         machine=machine(device),
         seconds=clock.seconds,
-        truth=zoo.labels[split.test].numpy(),
+        truth=zoo.required_labels[split.test].numpy(),
         cells=[results[one.cell] for one in plan.cells],
         groups=plan.groups,
         halves={name: _modules_of(layers) for name, layers in plan.halves.items()},
@@ -221,9 +213,9 @@ class _Trainer:
     def __init__(self, prepared: Prepared, inputs: Inputs, observer: Observer) -> None:
         self._prepared, self._inputs, self._observer = prepared, inputs, observer
         zoo, split = prepared.zoo, prepared.split
-        self._truth = zoo.labels[split.test].numpy()
-        self._labels = zoo.labels
-        self._shuffled = shuffled_labels(zoo.labels, split, prepared.config.seed)
+        self._truth = zoo.required_labels[split.test].numpy()
+        self._labels = zoo.required_labels
+        self._shuffled = shuffled_labels(zoo.required_labels, split, prepared.config.seed)
 
     def __call__(self, one: PlannedCell) -> CellResult:
         config, clock, split, device = self._prepared.config, self._prepared.clock, self._prepared.split, self._prepared.device
@@ -298,7 +290,7 @@ def _dataset(zoo: Zoo, split: Split) -> dict[str, Any]:
         "test": len(split.test),
         "resubstitution": split.resubstitution,
         "repeated": repeated(zoo, split).plain(),
-        "untrained": absent_classes(zoo.labels, zoo.classes, split.train),
-        "untested": absent_classes(zoo.labels, zoo.classes, split.test),
+        "untrained": absent_classes(zoo.required_labels, zoo.classes, split.train),
+        "untested": absent_classes(zoo.required_labels, zoo.classes, split.test),
         "skipped": [{"path": one.path, "reason": one.reason} for one in zoo.skipped],
     }

@@ -84,11 +84,11 @@ def _silent(*_: object) -> None:
 
 def _of_zoo(zoo: Zoo, near: float, tell: Progress, seconds: float) -> Inspection:
     """The inspection of what is no folder of adapter files."""
-    names = [f"adapter {i}" for i in range(len(zoo))] if zoo.names is None else zoo.names
-    classes = [zoo.classes[label] for label in zoo.labels.tolist()]
+    names = zoo.names if zoo.named else [f"adapter {i}" for i in range(len(zoo))]
+    classes = [] if zoo.labels is None else [zoo.classes[label] for label in zoo.labels.tolist()]
     parts = [] if zoo.split is None else [SPLIT_NAMES[part] for part in zoo.split.tolist()]
     gathering = Gathering(
-        zoo.name, near, dict(zip(names, classes, strict=True)), dict(zip(names, parts, strict=bool(parts))), tell
+        zoo.name, near, dict(zip(names, classes, strict=bool(classes))), dict(zip(names, parts, strict=bool(parts))), tell
     )
     gathering.seconds["open"] = seconds
     gathering.problems += [*_damage(zoo), *_unpaired_layers(zoo)]

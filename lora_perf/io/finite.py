@@ -4,34 +4,13 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError
-from lora_perf.core.zoo import FloatRows, RowSource, Skipped, Zoo
+from lora_perf.core.zoo import Skipped, Zoo
 
 _log = logging.getLogger(__name__)
-
-
-class ChosenRows(RowSource):
-    """Some rows of another source, in their order there."""
-
-    def __init__(self, source: RowSource, rows: NDArray[np.int64]) -> None:
-        self.n, self.p = len(rows), source.p
-        self.divisible = source.divisible
-        self._source = source
-        self._rows = rows
-
-    def read(self, start: int, stop: int, out: FloatRows) -> None:
-        rows = self._rows[start:stop]
-        ends = [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
-        done = 0
-        for end in ends:  # one call a run of neighbours
-            if end > done:
-                self._source.read(int(rows[done]), int(rows[end - 1]) + 1, out[done:end])
-            done = end
 
 
 def without_non_finite(zoo: Zoo) -> Zoo:
@@ -61,32 +40,22 @@ def without_non_finite(zoo: Zoo) -> Zoo:
             found=f"{len(bad)} with a NaN or infinity, such as {zoo.called(0)}",
             fix="train or fetch them again",
         )
-    left = torch.nonzero(good)[:, 0]
-    labels, classes = _of_those_left(zoo, left)
-    return Zoo(
-        ChosenRows(zoo.source, left.numpy()),
-        zoo.layout,
-        labels,
-        classes,
-        split=None if zoo.split is None else zoo.split[left],
-        name=zoo.name,
-        scales=None if zoo.scales is None else zoo.scales[left],
-        ranks=None if zoo.ranks is None else zoo.ranks[left],
-        skipped=sorted(skipped, key=lambda one: one.path.split("/")),
-        names=None if zoo.names is None else [zoo.names[row] for row in left.tolist()],
-    )
+    left = zoo.select(good)
+    left.skipped = tuple(sorted(skipped, key=lambda one: one.path.split("/")))
+    if zoo.labels is not None and left.labels is not None:
+        left.labels, left.classes = _of_those_left(zoo.labels, left.labels, zoo.classes)
+    return left
 
 
 def _skipped(zoo: Zoo, row: int) -> Skipped:
-    name = zoo.called(row) if zoo.names is None else zoo.names[row]
+    name = zoo.names[row] if zoo.named else zoo.called(row)
     fault = zoo.non_finite(row)
     return Skipped(name, " in ".join(fault) if fault else "a scale that is NaN or infinite")
 
 
-def _of_those_left(zoo: Zoo, rows: Tensor) -> tuple[Tensor, list[str]]:
+def _of_those_left(whole: Tensor, labels: Tensor, classes: list[str]) -> tuple[Tensor, list[str]]:
     """Labels and classes, without classes that lost all their adapters."""
-    labels = zoo.labels[rows]
-    before, after = (torch.bincount(some, minlength=len(zoo.classes)) > 0 for some in (zoo.labels, labels))
+    before, after = (torch.bincount(some, minlength=len(classes)) > 0 for some in (whole, labels))
     stay = after | ~before
     places = torch.cumsum(stay, 0) - 1
-    return places[labels], [name for name, kept in zip(zoo.classes, stay.tolist(), strict=True) if kept]
+    return places[labels], [name for name, kept in zip(classes, stay.tolist(), strict=True) if kept]

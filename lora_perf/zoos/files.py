@@ -103,7 +103,7 @@ def write_adapters(zoo: Zoo, folder: Path) -> None:
     for name in zoo.classes:
         (folder / name).mkdir()
     digits = len(str(len(zoo) - 1))
-    labels = zoo.labels.tolist()
+    labels = zoo.required_labels.tolist()
     for rows, block in zoo.blocks():
         for i, row in enumerate(block.numpy(), start=rows.start):
             with open(f"{folder}/{zoo.classes[labels[i]]}/{i:0{digits}d}.safetensors", "wb") as file:

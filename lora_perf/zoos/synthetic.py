@@ -258,7 +258,7 @@ class SyntheticRows(RowSource):
 def _columns(zoo: Zoo, config: SyntheticConfig) -> Columns:
     """The columns of the original data sets beside the weights."""
     rng = np.random.default_rng([config.seed, 3])
-    labels, classes = zoo.labels.numpy(), np.array(zoo.classes)
+    labels, classes = zoo.required_labels.numpy(), np.array(zoo.classes)
     leaves = rng.integers(0, 10, len(zoo))
     num_images = rng.integers(5, 21, len(zoo))
     step_loss = rng.gamma(4.0, 0.025, len(zoo))

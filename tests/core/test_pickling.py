@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from lora_perf import Zoo, load, pack
 from lora_perf.core.errors import LoraPerfError
-from lora_perf.io.finite import ChosenRows
+from lora_perf.core.rows import ChosenRows
 from tests.conftest import MakeZoo
 
 N = 9

@@ -1,0 +1,168 @@
+"""Where the rows of a zoo come from: memory, a file, or some of the rows of another source."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lora_perf.core.errors import LoraPerfError
+
+FloatRows = NDArray[np.float32]
+Indices = NDArray[np.int64]
+Chosen: TypeAlias = slice | Sequence[int] | Sequence[bool] | NDArray[Any] | Tensor
+
+
+class RowError(LoraPerfError, IndexError):
+    """A row that is not there."""
+
+
+class RowSource(ABC):
+    """Where the rows of a zoo come from: n rows of p float32 each."""
+
+    n: int
+    p: int
+    mapped = False  # whether `matrix` is a mapping of a file, which must not be paged in to be streamed
+    divisible = False  # whether threads that read parts of a block together are faster than one
+
+    @abstractmethod
+    def read(self, start: int, stop: int, out: FloatRows) -> None:
+        """Copies rows start..stop into `out` (stop - start, p), which may be a reused buffer; threads may read at once."""
+
+    def matrix(self) -> FloatRows:
+        """All rows as one (n, p) array: here a copy into fresh memory; a mapping where the source is one."""
+        rows = np.empty((self.n, self.p), np.float32)
+        threads = torch.get_num_threads() if self.divisible else 1
+        if threads == 1:
+            self.read(0, self.n, rows)
+        else:
+            with ThreadPoolExecutor(threads, "rows") as pool:
+                read_together(pool, threads, self, 0, self.n, rows)
+        return rows
+
+
+class ArrayRows(RowSource):
+    """Rows that are in memory already."""
+
+    def __init__(self, rows: FloatRows) -> None:
+        self.n, self.p = rows.shape
+        self._rows = rows
+
+    def read(self, start: int, stop: int, out: FloatRows) -> None:
+        np.copyto(out, self._rows[start:stop])
+
+    def matrix(self) -> FloatRows:
+        return self._rows
+
+
+class ChosenRows(RowSource):
+    """Some rows of another source, in any order; neighbours are read together."""
+
+    def __init__(self, source: RowSource, rows: Indices) -> None:
+        self.n, self.p = len(rows), source.p
+        self.divisible = source.divisible
+        self.source = source
+        self.rows = rows
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if isinstance(self.source, ArrayRows):  # whose other rows stay here
+            return ArrayRows, (self.matrix(),)
+        return ChosenRows, (self.source, self.rows)
+
+    def read(self, start: int, stop: int, out: FloatRows) -> None:
+        rows = self.rows[start:stop]
+        if isinstance(self.source, ArrayRows):
+            np.take(self.source.matrix(), rows, axis=0, out=out)
+            return
+        ends = [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+        done = 0
+        for end in ends:  # one call a run of neighbours
+            if end > done:
+                self.source.read(int(rows[done]), int(rows[end - 1]) + 1, out[done:end])
+            done = end
+
+
+class _Run(ChosenRows):
+    """Neighbouring rows of a source that is mapped: its own mapping holds them."""
+
+    mapped = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Run, (self.source, self.rows)
+
+    def matrix(self) -> FloatRows:
+        return self.source.matrix()[int(self.rows[0]) : int(self.rows[-1]) + 1]
+
+
+def chosen(source: RowSource, rows: Indices) -> RowSource:
+    """A source of some rows of another one, at least one of them; nothing is read. Choices of choices read the first source.
+
+    >>> whole = ArrayRows(np.arange(8, dtype=np.float32).reshape(4, 2))
+    >>> chosen(chosen(whole, np.array([3, 1, 0])), np.array([0, 2])).matrix().tolist()
+    [[6.0, 7.0], [0.0, 1.0]]
+    """
+    if isinstance(source, ChosenRows):
+        rows, source = source.rows[rows], source.source
+    if bool((np.diff(rows) == 1).all()):
+        if isinstance(source, ArrayRows):
+            return ArrayRows(source.matrix()[int(rows[0]) : int(rows[-1]) + 1])
+        if source.mapped:
+            return _Run(source, rows)
+    return ChosenRows(source, rows)
+
+
+def row_numbers(rows: Chosen, n: int) -> Indices:
+    """What a choice of rows means among n rows: their numbers, from 0 on.
+
+    Raises:
+        LoraPerfError: another type, booleans of another number, or rows that are not there.
+
+    >>> row_numbers(slice(-2, None), 5), row_numbers([True, False, True], 3), row_numbers([4, -5], 5)
+    (array([3, 4]), array([0, 2]), array([4, 0]))
+    """
+    if isinstance(rows, slice):
+        return np.arange(n)[rows]
+    wanted = np.asarray(rows.cpu() if isinstance(rows, Tensor) else rows)
+    if wanted.dtype == bool and wanted.shape == (n,):
+        return np.flatnonzero(wanted)
+    if wanted.ndim != 1 or not (np.issubdtype(wanted.dtype, np.integer) or not len(wanted)):
+        raise LoraPerfError(
+            expected=f"row numbers, a slice, or {n:,} booleans",
+            found=f"{wanted.dtype} of shape {wanted.shape}",
+            fix="give a list of rows, or one True or False an adapter",
+        )
+    numbers = wanted.astype(np.int64)
+    outside = numbers[(numbers < -n) | (numbers >= n)]
+    if len(outside):
+        raise RowError(expected=f"rows from 0 to {n - 1}", found=f"{outside[0]}", fix="choose rows of this zoo")
+    return np.where(numbers < 0, numbers + n, numbers)
+
+
+def blocks_of(source: RowSource, step: int) -> Iterator[tuple[slice, FloatRows]]:
+    """Yields (slice, array (b, p)) over all rows, `step` of them at most at once, in a reused buffer."""
+    buffer = np.empty((step, source.p), np.float32)
+    threads = torch.get_num_threads() if source.divisible else 1
+    with ThreadPoolExecutor(threads, "read") as pool:
+        for start in range(0, source.n, step):
+            stop = min(start + step, source.n)
+            view = buffer[: stop - start]
+            if threads == 1:
+                source.read(start, stop, view)
+            else:
+                read_together(pool, threads, source, start, stop, view)
+            yield slice(start, stop), view
+
+
+def read_together(pool: ThreadPoolExecutor, threads: int, source: RowSource, start: int, stop: int, out: FloatRows) -> None:
+    """Reads rows start..stop in as many parts as there are threads."""
+    span = -(-(stop - start) // threads)
+    cuts = [(begin, min(begin + span, stop)) for begin in range(start, stop, span)]
+    parts = [pool.submit(source.read, begin, end, out[begin - start : end - start]) for begin, end in cuts]
+    for part in parts:
+        part.result()
