@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 from rich.progress import Progress
 
@@ -17,6 +16,7 @@ from lora_perf.audit.config import AuditConfig
 from lora_perf.audit.figure import drawn
 from lora_perf.audit.study import Audit, audit
 from lora_perf.command import terminal
+from lora_perf.command.arguments import parsed
 from lora_perf.command.status import exit_status
 from lora_perf.command.terminal import say, warnings_to_stderr
 from lora_perf.experiment.runner import check_writable
@@ -32,8 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str] | None) -> int:
     console = terminal.console()
     with warnings_to_stderr():
-        prog = "python -m lora_perf.audit"
-        config = tyro.cli(AuditConfig, args=arguments, prog=prog, config=(tyro.conf.PositionalRequiredArgs,))
+        config = parsed(AuditConfig, arguments, "python -m lora_perf.audit", positional=True)
         zoo = load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
         check_writable(config.output_dir)
         with _progress(console) as progress:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.users import load_entry_points
 
 T = TypeVar("T")
 
@@ -61,11 +62,13 @@ class Registry(Mapping[str, T], Generic[T]):
         return [self.named(name) for name in names]
 
     def named(self, name: str) -> T:
-        """The part of a name.
+        """The part of a name; packages of users are asked where it is unknown so far.
 
         Raises:
             LoraPerfError: the name is unknown; the known ones are listed.
         """
+        if name not in self._parts:
+            load_entry_points()
         if name not in self._parts:
             raise LoraPerfError(
                 expected=f"a {self.kind} ({listed(self._parts, 60)})", found=repr(name), fix="choose among these"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 
-import tyro
 from rich.console import Console
 
 from lora_perf.command import terminal
+from lora_perf.command.arguments import parsed
 from lora_perf.command.status import exit_status
 from lora_perf.command.terminal import say, warnings_to_stderr
 from lora_perf.experiment import runner
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> int:
         nonlocal config
         with warnings_to_stderr():
-            config = tyro.cli(ExperimentConfig, args=arguments, prog="python -m lora_perf.experiment")
+            config = parsed(ExperimentConfig, arguments, "python -m lora_perf.experiment")
             if config.dry_run:
                 _dry_run(config, console)
             elif config.preprocess_only:

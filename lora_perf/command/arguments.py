@@ -1,0 +1,43 @@
+"""Command lines: a dataclass says which flags there are, and `--import` stands beside them on every command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import field, fields, make_dataclass
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from lora_perf.core.users import imported
+
+T = TypeVar("T")
+_HELP = "Module of your own, or the path of its .py file, whose parts get names here; may be repeated."
+_MODULES = Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE", help=_HELP), tyro.conf.UseAppendAction]
+
+
+def parsed(kind: type[T], arguments: Sequence[str] | None, prog: str, *, positional: bool = False) -> T:
+    """The settings that a command line gives, once the modules behind `--import` were imported.
+
+        >>> @dataclass(frozen=True)
+        ... class Settings:
+        ...     runs: int = 3
+        >>> parsed(Settings, ["--runs", "5", "--import", "json"], "example").runs
+        5
+
+    Args:
+        kind: a dataclass; its docstrings are the help.
+        arguments: by default those of the process.
+        positional: whether settings without a default stand in the line without a flag.
+
+    Raises:
+        LoraPerfError: a module that cannot be imported; what `kind` refuses.
+        SystemExit: the help was asked for, or the line is wrong.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    imported(arguments)
+    whole: Any = make_dataclass(kind.__name__, [("modules", _MODULES, field(default=()))], bases=(kind,), frozen=True)
+    whole.__doc__ = kind.__doc__
+    config = (tyro.conf.PositionalRequiredArgs,) if positional else ()
+    found = tyro.cli(whole, args=arguments, prog=prog, config=config)
+    return kind(**{one.name: getattr(found, one.name) for one in fields(kind)})  # type: ignore[arg-type]
