@@ -13,6 +13,8 @@ from lora_perf.command.status import begin
 begin()  # before torch is imported, which takes seconds
 
 import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from lora_perf import zoos as zoos  # which names its zoos
 from lora_perf.core import errors, layout, zoo
@@ -22,9 +24,35 @@ from lora_perf.io import load, pack
 from lora_perf.representations import REPRESENTATIONS
 from lora_perf.representations.streaming import represent
 
+if TYPE_CHECKING:
+    from lora_perf import audit as audit
+    from lora_perf import experiment as experiment
+    from lora_perf import inspect as inspect
+    from lora_perf.report.results import Results as Results
+
 __version__ = "0.1.0"
-__all__ = ["REPRESENTATIONS", "LoraPerfError", "Zoo", "load", "pack", "represent"]
+__all__ = [
+    "REPRESENTATIONS",
+    "LoraPerfError",
+    "Results",
+    "Zoo",
+    "audit",
+    "experiment",
+    "inspect",
+    "load",
+    "pack",
+    "represent",
+]
 
 # Where these stood before there were rooms: scripts and pickled zoos of users name them so.
 for _module in (errors, layout, zoo):
     sys.modules[f"{__name__}.{_module.__name__.rpartition('.')[2]}"] = _module
+
+
+def __getattr__(name: str) -> Any:
+    """What is imported when it is first used: the experiment, its results, and the studies."""
+    if name in ("audit", "experiment", "inspect"):
+        return import_module(f"{__name__}.{name}")
+    if name == "Results":
+        return import_module(f"{__name__}.report.results").Results
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

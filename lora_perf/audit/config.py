@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import refuse_seeds
@@ -21,7 +19,7 @@ class AuditConfig:
     Writes audit.md, audit.json and audit.svg to the output folder. Exit status: 0 done, 2 a wrong argument, 130 interrupted.
     """
 
-    dataset: Annotated[str, tyro.conf.arg(metavar="DATASET")]
+    dataset: str
     """Embedded zoo (digits, digits-shared), Hub alias (1k, 10k, 50k, 100k, small, sanity-check), Hub id, or a path."""
     representations: tuple[str, ...] = ("ten", "dw", "learned")
     """Representations to audit, or sets of them: ten, dw (of the update B A), learned (fitted on the train rows)."""

@@ -14,9 +14,8 @@ from lora_perf.command.terminal import say, warnings_to_stderr
 from lora_perf.experiment import runner
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.console import ConsoleObserver, forecast_line, plan_table
-from lora_perf.experiment.folder import CELLS, place_report, working_in
+from lora_perf.experiment.folder import CELLS, run_in_folder
 from lora_perf.experiment.forecast import forecast
-from lora_perf.experiment.logs import LOG, log, log_file
 from lora_perf.report.tables import results_table
 from lora_perf.report.wording import TINY_WARNING, duration, interval_note, stages
 
@@ -44,30 +43,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(config: ExperimentConfig, observer: ConsoleObserver, console: Console, begin: float) -> None:
-    from lora_perf import report  # the one place where the experiment looks up: its results are shown at the end
-
     prepared = runner.prepare(config)
-    with working_in(config), log_file(config.output_dir) as logged:
-        log.info("command: %s", " ".join(sys.argv))
-        with observer:
-            results = runner.run(prepared, observer)
-        with prepared.clock.stage("report"):
-            place = place_report(results, config.output_dir)
-            files = report.write(results, place.folder)
-        terminal.show(console, results_table(results))
-        say(console, TINY_WARNING if results.dataset["resubstitution"] else interval_note(results))
-        took = f"{stages(results.seconds)}; {duration(time.perf_counter() - begin)} in all"
-        say(console, took)
-        shown = [name for name in files if not name.endswith(".png")]
-        if place.folder != config.output_dir:
-            log.info("the report of a full run stays in %s", config.output_dir)
-            shown = [str(place.folder.relative_to(config.output_dir) / name) for name in shown]
-        say(console, f"written to {config.output_dir}: {', '.join([*shown, *[LOG] * logged])}")
-        if place.moved is not None:
-            moved = f"the report of other settings or data that stood there is kept in {place.moved}"
-            log.info("%s", moved)
-            say(console, moved)
-        log.info(took)
+    with observer:
+        kept = run_in_folder(prepared, observer, " ".join(sys.argv))
+    results = kept.results
+    terminal.show(console, results_table(results))
+    say(console, TINY_WARNING if results.dataset["resubstitution"] else interval_note(results))
+    say(console, f"{stages(results.seconds)}; {duration(time.perf_counter() - begin)} in all")
+    say(console, f"written to {config.output_dir}: {', '.join(name for name in kept.files if not name.endswith('.png'))}")
+    if kept.moved:
+        say(console, kept.moved)
 
 
 def _dry_run(config: ExperimentConfig, console: Console) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-import tyro
 
 from lora_perf.classifiers.perceptron.training import TrainingConfig
 from lora_perf.core.errors import LoraPerfError
@@ -70,8 +69,8 @@ class ExperimentConfig:
     in its folder earlier."""
     cache_features: bool = True
     """Keep features in the cache folder, keyed by content."""
-    cache_dir: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: OUTPUT-DIR/cache)")] = None
-    """Folder of cached features and packed data sets."""
+    cache_dir: Path | None = None
+    """Folder of cached features and packed data sets; None: OUTPUT-DIR/cache."""
     sample_layers: int | None = None
     """Use only this many layers, evenly spread over the adapter."""
     skip_bad: bool = False

@@ -13,17 +13,62 @@ from typing import Any
 
 import xxhash
 
+from lora_perf import report
 from lora_perf.core.errors import LoraPerfError
+from lora_perf.experiment import runner
 from lora_perf.experiment.config import ExperimentConfig
+from lora_perf.experiment.logs import LOG, log, log_file
+from lora_perf.experiment.observer import Observer
 from lora_perf.io.atomic import cannot_write, claim, sweep
 from lora_perf.io.headers import HeaderError, open_file
 from lora_perf.report.results import Results
+from lora_perf.report.wording import stages
 
 CELLS, QUICK, EARLIER = "cells", "quick", "earlier"
 # What a report is made of; results.json, which says whose it is, moves last.
 REPORT = ("summary.md", "results.csv", "accuracy.svg", "accuracy.png", "drop.svg", "drop.png", "results.json")
 # Settings that say where things are and how far a run goes, not what its numbers are.
 _NO_MATTER = {"dataset", "output_dir", "cache_dir", "cache_features", "resume", "preprocess_only", "dry_run"}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An experiment whose report is in its output folder.
+
+    Attributes:
+        files: what was written, by its path in the output folder.
+        moved: what was told of the report of other settings that stood there; empty where none did.
+    """
+
+    results: Results
+    files: list[str]
+    moved: str
+
+
+def run_in_folder(prepared: runner.Prepared, observer: Observer, command: str) -> Kept:
+    """Runs an experiment in its output folder, goes on from the cells that are finished there, and leaves its report.
+
+    Args:
+        command: what the log says was called.
+
+    Raises:
+        LoraPerfError: another run writes there, or it cannot be written.
+        KeyboardInterrupt: passed on; finished cells are saved.
+    """
+    folder = prepared.config.output_dir
+    with working_in(prepared.config), log_file(folder) as logged:
+        log.info("command: %s", command)
+        results = runner.run(prepared, observer)
+        with prepared.clock.stage("report"):
+            place = place_report(results, folder)
+            files = report.write(results, place.folder)
+        if place.folder != folder:
+            log.info("the report of a full run stays in %s", folder)
+        moved = place.moved and f"the report of other settings or data that stood there is kept in {place.moved}"
+        if moved:
+            log.info("%s", moved)
+        log.info("%s", stages(results.seconds))
+    return Kept(results, [str((place.folder / name).relative_to(folder)) for name in files] + [LOG] * logged, moved or "")
 
 
 @contextmanager

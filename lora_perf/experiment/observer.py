@@ -94,6 +94,12 @@ class Teller(Observer):
         self._adapters = done + count, total
         self._progress_of("represent", *self._adapters)
 
+    def started(self, planned: PlannedCell) -> None:
+        pass
+
+    def epoch(self, seed: int, epoch: int, accuracy: float) -> None:
+        pass
+
     def fitting(self, name: str, group: str) -> None:
         self.say(f"fitting {name} to the train adapters on {group}")
 

@@ -124,10 +124,11 @@ class Prepared:
     split: Split
 
 
-def prepare(config: ExperimentConfig, *, anew: bool = False) -> Prepared:
+def prepare(config: ExperimentConfig, zoo: Zoo | None = None, *, anew: bool = False) -> Prepared:
     """Opens the zoo and makes plan and split; writes nothing.
 
     Args:
+        zoo: one that is open already, instead of `config.dataset`, which is empty then.
         anew: open the data set itself, whether or not its packed form is in the cache.
 
     Raises:
@@ -137,7 +138,7 @@ def prepare(config: ExperimentConfig, *, anew: bool = False) -> Prepared:
     device = config.torch_device()
     clock = StageClock(device)
     with clock.stage("load"):
-        zoo = open_zoo(config, anew=anew)
+        zoo = open_zoo(config, anew=anew) if zoo is None else zoo
         plan = make_plan(config, zoo.layout)
         split = make_split(zoo.required_labels, zoo.classes, zoo.split, config.split, config.seed)
         refuse_unlearnable(zoo.required_labels, zoo.classes, split)
@@ -148,8 +149,11 @@ def prepare(config: ExperimentConfig, *, anew: bool = False) -> Prepared:
     return Prepared(config, device, clock, zoo, plan, split)
 
 
-def run(prepared: Prepared, observer: Observer) -> Results:
+def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results:
     """Runs all cells that are not finished yet.
+
+    Args:
+        keep: take finished cells from the output folder, and save each one there.
 
     Raises:
         LoraPerfError: weights that cannot be used, files that cannot be written.
@@ -160,11 +164,11 @@ def run(prepared: Prepared, observer: Observer) -> Results:
     config, device, clock = prepared.config, prepared.device, prepared.clock
     zoo, plan, split = prepared.zoo, prepared.plan, prepared.split
     with clock.stage("fingerprint"):
-        checkpoints = Checkpoints(config.output_dir / "cells", config, zoo, split, device)
+        checkpoints = Checkpoints(config.output_dir / "cells", config, zoo, split, device) if keep else None
     inputs = Inputs(config, zoo, plan.layers, split, device, observer)
     results: dict[Cell, CellResult] = {}
     for one in plan.cells:
-        known = checkpoints.load(one.cell, one.layers) if config.resume else None
+        known = checkpoints.load(one.cell, one.layers) if checkpoints and config.resume else None
         if known is not None:
             results[one.cell] = known
             inputs.know(one, known.milliseconds)
@@ -177,7 +181,8 @@ def run(prepared: Prepared, observer: Observer) -> Results:
     for one in missing:
         observer.started(one)
         result = train_cell(one)
-        checkpoints.save(result, one.layers)
+        if checkpoints:
+            checkpoints.save(result, one.layers)
         results[one.cell] = result
         observer.finished(result)
     return Results(
@@ -190,6 +195,8 @@ def run(prepared: Prepared, observer: Observer) -> Results:
         cells=[results[one.cell] for one in plan.cells],
         groups=plan.groups,
         halves={name: _modules_of(layers) for name, layers in plan.halves.items()},
+        rows=split.test.tolist(),
+        adapters=[f"row {i}" if zoo.names is None else zoo.names[i] for i in split.test.tolist()],
     )
 
 

@@ -54,6 +54,7 @@ class Results:
         cells: in the order of the plan.
         groups: the layer groups that were asked for, the reference of the drops first.
         halves: the modules of each random half of the layers, by the name that stands as group of its cells.
+        rows, adapters: numbers and names of the test adapters.
     """
 
     config: dict[str, Any]
@@ -65,6 +66,8 @@ class Results:
     cells: Sequence[CellResult]
     groups: Sequence[str]
     halves: Mapping[str, Sequence[str]]
+    rows: Sequence[int] = ()
+    adapters: Sequence[str] = ()
 
     def cell(self, representation: str, group: str, classifier: str, *, shuffled: bool = False) -> CellResult | None:
         """One cell, where it is there."""
@@ -132,6 +135,8 @@ class Results:
             "chance": self.chance,
             "halves": {name: list(modules) for name, modules in self.halves.items()},
             "test_labels": self.truth.tolist(),
+            "test_rows": list(self.rows),
+            "test_adapters": list(self.adapters),
             "cells": cells,
         }
 
