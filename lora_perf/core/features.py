@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
 import torch
@@ -13,6 +15,13 @@ from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layer, Layout
+from lora_perf.core.metadata import Column, RowNames
+from lora_perf.core.rows import Chosen, row_numbers
+from lora_perf.core.showing import facts_of_features, html_card, text_card
+from lora_perf.core.text import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +43,28 @@ class Part:
         return replace(self, names=tuple(f"{name}.{feature}" for feature in self.names))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Features:
-    """A matrix (n, f) of features that knows the layers of each column.
+    """A matrix (n, f) of features that knows the layers of each column; NumPy, scikit-learn and torch take it as an array.
 
     Attributes:
         values: (n, f) float32.
         layout: the layout of the zoo.
         parts: which columns came from which layers, in column order.
+        called: names of the adapters as the zoo has them, None where it has none.
         layers: (f,) int64, the position in `layout` of the layer, or of the first of the layers, that each column came from.
         names: of the columns, `<layer or module>/<feature>`.
+
+    >>> import lora_perf
+    >>> features = lora_perf.represent(lora_perf.load("digits"), ["stats"])["stats"]
+    >>> features.shape, np.asarray(features).dtype, features[[3, 5]].shape
+    ((1000, 168), dtype('float32'), (2, 168))
     """
 
     values: Tensor
     layout: Layout
     parts: tuple[Part, ...]
+    called: Column | None = None
 
     @cached_property
     def layers(self) -> NDArray[np.int64]:
@@ -64,6 +80,64 @@ class Features:
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, f)."""
+        return int(self.values.shape[0]), int(self.values.shape[1])
+
+    @cached_property
+    def adapters(self) -> list[str]:
+        """(n) the names of the adapters, as `Zoo.names` gives them."""
+        return [str(name) for name in (self.called or Column(RowNames(np.arange(len(self))))).values()]
+
+    def __repr__(self) -> str:
+        return text_card(self._title, facts_of_features(self))
+
+    def _repr_html_(self) -> str:
+        return html_card(self._title, facts_of_features(self))
+
+    @property
+    def _title(self) -> str:
+        return f"Features: {counted(len(self), 'adapter')}, {counted(self.shape[1], 'feature')}"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """The values as an array of NumPy, of a GPU's too: they share memory where they can."""
+        array = self.values.detach().cpu().numpy()
+        same = dtype is None or array.dtype == np.dtype(dtype)
+        if copy is False and not (same and self.values.device.type == "cpu"):
+            raise ValueError("these features cannot become such an array without a copy")
+        return array.astype(array.dtype if same else dtype, copy=True) if copy or not same else array
+
+    @overload
+    def __getitem__(self, rows: int | np.integer[Any]) -> Tensor: ...
+    @overload
+    def __getitem__(self, rows: tuple[Any, Any]) -> Any: ...
+    @overload
+    def __getitem__(self, rows: Chosen) -> Features: ...
+    def __getitem__(self, rows: Any) -> Any:
+        """The features (f,) of one adapter by its row, or those of several (row numbers, a slice, n booleans).
+
+        An index of two axes gives a tensor, as `features.values` does.
+
+        Raises:
+            LoraPerfError: rows that are not there.
+        """
+        if isinstance(rows, tuple) and len(rows) == 2:
+            if rows[1] is not Ellipsis:
+                return self.values[rows]
+            rows = rows[0]  # as scikit-learn asks for rows
+        if isinstance(rows, SupportsIndex) and not getattr(rows, "ndim", 0):
+            return self.values[int(row_numbers([index(rows)], len(self))[0])]
+        wanted = row_numbers(rows, len(self))
+        values = self.values[torch.from_numpy(wanted).to(self.values.device)]
+        return replace(self, values=values, called=(self.called or Column(RowNames(np.arange(len(self))))).select(wanted))
+
+    def to_frame(self) -> pd.DataFrame:
+        """A DataFrame of pandas: one row an adapter, by its name, and one column a feature."""
+        import pandas as pd
+
+        return pd.DataFrame(np.asarray(self), index=pd.Index(self.adapters, name="adapter"), columns=list(self.names))
 
     def select(self, layers: Sequence[Layer]) -> Features:
         """The columns of some layers, in their present order; all layers give the features themselves.
@@ -82,7 +156,7 @@ class Features:
         columns = np.flatnonzero(np.repeat(chosen, self._widths))
         values = self.values.index_select(1, torch.from_numpy(columns).to(self.values.device))
         kept = tuple(part for part, good in zip(self.parts, chosen, strict=True) if good)
-        return Features(values, self.layout, kept)
+        return replace(self, values=values, parts=kept)
 
 
 def no_columns(layers: Iterable[Layer], title: str = "these features") -> LoraPerfError:
@@ -100,4 +174,4 @@ def concatenate(features: Mapping[str, Features]) -> Features:
     """The columns of several representations of one zoo side by side, named `<layer>/<representation>.<feature>`."""
     (first, *_) = features.values()
     parts = tuple(part.prefixed(name) for name, one in features.items() for part in one.parts)
-    return Features(torch.cat([one.values for one in features.values()], dim=1), first.layout, parts)
+    return replace(first, values=torch.cat([one.values for one in features.values()], dim=1), parts=parts)

@@ -11,6 +11,7 @@ from math import prod
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.names import Side
 from lora_perf.core.names import parse_name as parse_name
+from lora_perf.core.showing import html_table
 
 # Path components that say how a module was wrapped, not which module it is.
 _WRAPPERS = frozenset({"unet", "processor", "base_model", "model"})
@@ -147,6 +148,9 @@ class Layout:
 
     def __repr__(self) -> str:
         return f"Layout({len(self)} layers, {self.p:,} parameters)"
+
+    def _repr_html_(self) -> str:
+        return html_table(["layer", "shape", "module", "side"], ([one.name, one.shape, one.module, one.side] for one in self))
 
     def __getitem__(self, name: str) -> Layer:
         try:

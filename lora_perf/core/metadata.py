@@ -9,6 +9,7 @@ import numpy as np
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.rows import Indices
+from lora_perf.core.showing import html_table
 from lora_perf.core.text import counted
 
 if TYPE_CHECKING:
@@ -43,6 +44,19 @@ class Column:
 
     def select(self, rows: Indices) -> Column:
         return Column(self.raw, rows if self._rows is None else self._rows[rows])
+
+
+class RowNames:
+    """What adapters without names are called: by their rows."""
+
+    def __init__(self, rows: Indices) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def tolist(self) -> list[str]:
+        return [f"row {row}" for row in self._rows.tolist()]
 
 
 def _plain(raw: Any) -> list[Any]:
@@ -97,6 +111,10 @@ class Metadata(Mapping[str, list[Any]]):
 
     def __repr__(self) -> str:
         return f"Metadata({counted(self.n, 'adapter')}, {counted(len(self), 'column')}{': ' * bool(self)}{listed(self)})"
+
+    def _repr_html_(self) -> str:
+        most = min(self.n, 10)
+        return html_table(["", *self], ([i, *self.row(i).values()] for i in range(most)))
 
     def row(self, i: int) -> dict[str, Any]:
         """All that is said of one adapter."""

@@ -29,6 +29,7 @@ class RowSource(ABC):
     n: int
     p: int
     mapped = False  # whether `matrix` is a mapping of a file, which must not be paged in to be streamed
+    where = "read from their source"  # where the rows are, in words for people
     divisible = False  # whether threads that read parts of a block together are faster than one
 
     @abstractmethod
@@ -50,6 +51,8 @@ class RowSource(ABC):
 class ArrayRows(RowSource):
     """Rows that are in memory already."""
 
+    where = "in memory"
+
     def __init__(self, rows: FloatRows) -> None:
         self.n, self.p = rows.shape
         self._rows = rows
@@ -67,6 +70,7 @@ class ChosenRows(RowSource):
     def __init__(self, source: RowSource, rows: Indices) -> None:
         self.n, self.p = len(rows), source.p
         self.divisible = source.divisible
+        self.where = f"{len(rows):,} of {source.n:,} {source.where}"
         self.source = source
         self.rows = rows
 
@@ -115,6 +119,15 @@ def chosen(source: RowSource, rows: Indices) -> RowSource:
         if source.mapped:
             return _Run(source, rows)
     return ChosenRows(source, rows)
+
+
+def gathered(source: RowSource, rows: Indices) -> FloatRows:
+    """A copy (b, p) of some rows, in the order given; they are read in the order of the source."""
+    order = np.argsort(rows, kind="stable")
+    out = np.empty((len(rows), source.p), np.float32)
+    if len(rows):
+        chosen(source, rows[order]).read(0, len(rows), out)
+    return out if bool((np.diff(order) == 1).all()) else out[np.argsort(order)]
 
 
 def row_numbers(rows: Chosen, n: int) -> Indices:

@@ -23,6 +23,7 @@ _HELD_OUT = 0.3
 _TEST_OF_HELD_OUT = 0.67
 _TINY = 10  # so few adapters cannot be divided; such zoos only show that a program runs
 _MOST_SEED = 1 << 32
+SPLIT_NAMES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False)

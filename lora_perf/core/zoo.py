@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from operator import index
+from pathlib import Path
+from typing import Any, ClassVar, SupportsIndex, cast, overload
 
 import numpy as np
 import torch
@@ -13,20 +15,24 @@ import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lora_perf.core.adapter import Adapter, AdapterDataset, stacked
+from lora_perf.core.agreement import check
 from lora_perf.core.digest import DamagedError as DamagedError
 from lora_perf.core.digest import Promise as Promise
 from lora_perf.core.digest import RowDigest as RowDigest
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layout
-from lora_perf.core.metadata import Column, Metadata
+from lora_perf.core.matrix import BLOCK_NBYTES as BLOCK_NBYTES
+from lora_perf.core.matrix import Matrix
+from lora_perf.core.metadata import Column, Metadata, RowNames
 from lora_perf.core.rows import ArrayRows as ArrayRows
-from lora_perf.core.rows import Chosen, blocks_of, chosen, row_numbers
+from lora_perf.core.rows import Chosen, chosen, row_numbers
 from lora_perf.core.rows import FloatRows as FloatRows
 from lora_perf.core.rows import RowSource as RowSource
-
-# A block that stays in a last-level cache of today's servers, yet is far larger than the overhead of a call.
-BLOCK_NBYTES = 16 << 20
-SPLIT_NAMES = ("train", "validation", "test")
+from lora_perf.core.showing import facts_of_zoo, html_card, text_card
+from lora_perf.core.split import SPLIT_NAMES as SPLIT_NAMES
+from lora_perf.core.targets import encode
+from lora_perf.core.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class Skipped:
     reason: str
 
 
-class Zoo:
+class Zoo(Matrix):
     """Adapters of one layout, with a label each where there are some: `rows` (n, p), `labels` (n,), `classes`, `layout`.
 
     Nothing is read before it is used: `rows` reads or maps all of them on first use, `blocks` streams.
@@ -64,6 +70,8 @@ class Zoo:
         LoraPerfError: sizes that contradict each other, labels outside the classes.
     """
 
+    writer: ClassVar[Callable[[Zoo, Path], None]]  # of packed files, which stands in a room below this one
+
     def __init__(
         self,
         source: RowSource,
@@ -80,26 +88,7 @@ class Zoo:
         metadata: Mapping[str, Any] | None = None,
         promise: Promise | None = None,
     ) -> None:
-        _check_sizes(source, layout, labels, classes)
-        if split is not None and (
-            tuple(split.shape) != (source.n,) or int(split.max()) >= len(SPLIT_NAMES) or int(split.min()) < 0
-        ):
-            raise LoraPerfError(
-                expected="0, 1 or 2 (train, validation, test) for each row as split",
-                found=f"shape {tuple(split.shape)}",
-                fix="give every row its part or leave the split out",
-            )
-        for title, table in (("scales", scales), ("ranks", ranks)):
-            if table is not None and tuple(table.shape) != (source.n, len(layout.modules)):
-                raise LoraPerfError(
-                    expected=f"{title} of shape {(source.n, len(layout.modules))}, one for each module of each adapter",
-                    found=f"shape {tuple(table.shape)}",
-                    fix="give one number for each of layout.modules, or leave them out",
-                )
-        if names is not None and len(names) != source.n:
-            raise LoraPerfError(
-                expected=f"a name for each of {source.n} adapters", found=f"{len(names)}", fix="name all of them or none"
-            )
+        check(source, layout, labels, classes, split, {"scales": scales, "ranks": ranks}, names)
         self.source = source
         self.layout = layout
         self.scales = None if scales is None else scales.to(torch.float32)
@@ -137,12 +126,32 @@ class Zoo:
         said: dict[str, Any] = {"split": split, "name": name, "scales": scales, "ranks": ranks}
         return cls(ArrayRows(array), layout, labels, classes, **said, names=names, metadata=metadata)
 
-    def __len__(self) -> int:
-        return self.source.n
+    @classmethod
+    def from_tensors(cls, layers: Mapping[str, Tensor], labels: Tensor | Sequence[str | int] | None = None, **said: Any) -> Zoo:
+        """A zoo of the layers of n adapters, each a tensor (n, rows, columns) by its name; they are copied.
+
+        Args:
+            labels: of any values, one an adapter; class indices where `classes` is given too.
+            said: what `Zoo` takes by name: split, name, names, metadata, scales.
+
+        Raises:
+            LoraPerfError: layers of different n or of names that are no factors, and what `Zoo` refuses.
+
+        >>> layers = {"a.lora.down.weight": torch.ones(3, 2, 5), "a.lora.up.weight": torch.ones(3, 4, 2)}
+        >>> zoo = Zoo.from_tensors(layers, ["dog", "cat", "dog"])
+        >>> zoo.classes, zoo.labels.tolist(), zoo.rows.shape
+        (['cat', 'dog'], [1, 0, 1], torch.Size([3, 18]))
+        """
+        shapes, rows = stacked(dict(layers))
+        if labels is not None and "classes" not in said:
+            labels, said["classes"] = encode(labels.tolist() if isinstance(labels, Tensor) else list(labels))
+        return cls(ArrayRows(rows.numpy()), Layout(shapes), None if labels is None else torch.as_tensor(labels), **said)
 
     def __repr__(self) -> str:
-        classes = "no labels" if self.labels is None else f"{len(self.classes)} classes"
-        return f"Zoo({self.name!r}, {len(self):,} adapters, {classes}, {self.layout!r})"
+        return text_card(f"Zoo {self.name!r}: {counted(len(self), 'adapter')}", facts_of_zoo(self, SPLIT_NAMES))
+
+    def _repr_html_(self) -> str:
+        return html_card(f"Zoo {self.name!r}: {counted(len(self), 'adapter')}", facts_of_zoo(self, SPLIT_NAMES))
 
     def called(self, i: int) -> str:
         """What messages call adapter i: by its name and number, or by its number alone."""
@@ -157,7 +166,7 @@ class Zoo:
     def names(self) -> list[str]:
         """(n) what each adapter is called: its path or id in the source, else "row 17"."""
         if self.given_names is None:
-            return [f"row {i}" for i in range(len(self))]
+            return RowNames(np.arange(len(self))).tolist()
         return [str(name) for name in self.given_names.values()]
 
     @property
@@ -176,6 +185,57 @@ class Zoo:
             )
         return self.labels
 
+    @overload
+    def __getitem__(self, rows: int | np.integer[Any]) -> Adapter: ...
+    @overload
+    def __getitem__(self, rows: Chosen) -> Zoo: ...
+    def __getitem__(self, rows: int | np.integer[Any] | Chosen) -> Adapter | Zoo:
+        """One adapter by its row, or the zoo of several as `select` gives it."""
+        if isinstance(rows, SupportsIndex) and not getattr(rows, "ndim", 0):
+            return Adapter(self, int(row_numbers([index(rows)], len(self))[0]))
+        return self.select(cast(Chosen, rows))
+
+    def __iter__(self) -> Iterator[Adapter]:
+        return (Adapter(self, i) for i in range(len(self)))
+
+    @property
+    def train(self) -> Zoo:
+        """The train part of the zoo's own split, as a zoo."""
+        return self._part(0)
+
+    @property
+    def validation(self) -> Zoo:
+        """The validation part of the zoo's own split, as a zoo."""
+        return self._part(1)
+
+    @property
+    def test(self) -> Zoo:
+        """The test part of the zoo's own split, as a zoo."""
+        return self._part(2)
+
+    def _part(self, part: int) -> Zoo:
+        if self.split is None or not bool((self.split == part).any()):
+            raise LoraPerfError(
+                expected=f"{SPLIT_NAMES[part]} adapters in {self.name} by a split of its own",
+                found="no split" if self.split is None else "none of them",
+                fix="choose them with zoo.select(rows), or load data with a split of its own (a column split, parts as files)",
+            )
+        return self.select(self.split == part)
+
+    def dataset(self) -> AdapterDataset:
+        """The zoo as a data set of torch: item i is (row (p,), label)."""
+        return AdapterDataset(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the zoo as a packed file, which `lora_perf.load` opens at once; memory does not grow with the zoo.
+
+        Raises:
+            LoraPerfError: the path cannot be written.
+        """
+        target = Path(path).expanduser()
+        self.writer(target)
+        return target
+
     def select(self, rows: Chosen) -> Zoo:
         """The zoo of some adapters, in the order given here; no weight is read.
 
@@ -187,7 +247,7 @@ class Zoo:
         """
         wanted = row_numbers(rows, len(self))
         at = torch.from_numpy(wanted)
-        names = Column([f"row {i}" for i in wanted.tolist()]) if self.given_names is None else self.given_names.select(wanted)
+        names = Column(RowNames(wanted)) if self.given_names is None else self.given_names.select(wanted)
         return Zoo(
             chosen(self.source, wanted),
             self.layout,
@@ -200,85 +260,6 @@ class Zoo:
             names=names,
             metadata=self.metadata.select(wanted),
         )
-
-    def non_finite(self, i: int) -> tuple[str, str] | None:
-        """What of adapter i is NaN or infinite ("2 of 24 entries NaN") and in which layer; None where all is finite."""
-        row = torch.empty((1, self.layout.p))
-        self.source.read(i, i + 1, row.numpy())
-        for layer in self.layout:
-            entries = row[0, layer.columns]
-            bad = entries[~torch.isfinite(entries)]
-            if len(bad):
-                kind = "NaN" if bool(bad.isnan().any()) else "infinite"
-                return f"{len(bad)} of {layer.size} entries {kind}", f"layer {layer.name}"
-        return None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the row matrix."""
-        return self.source.n * self.source.p * 4
-
-    @cached_property
-    def rows(self) -> Tensor:
-        """The row matrix (n, p), float32, in data-set order. Treat it as read-only.
-
-        Raises:
-            LoraPerfError: the adapters have different ranks, so that equal columns are not equal entries.
-        """
-        if self.ranks is not None:
-            raise LoraPerfError(
-                expected="adapters of one rank for the row matrix",
-                found=f"ranks from {int(self.ranks.min())} to {int(self.ranks.max())}",
-                fix="use representations of dW (dw_spectrum, dw_sketch, ...), or keep the adapters of one rank",
-            )
-        return torch.from_numpy(self.source.matrix())
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether `rows` stand in memory already, so that blocks of them are views."""
-        if self.ranks is not None:
-            return False
-        return isinstance(self.source, ArrayRows) or ("rows" in self.__dict__ and not self.source.mapped)
-
-    def layer(self, name: str) -> Tensor:
-        """One layer of all adapters, a view (n, *shape) of `rows`."""
-        layer = self.layout[name]
-        return self.rows[:, layer.columns].view(len(self), *layer.shape)
-
-    def module(self, name: str) -> tuple[Tensor, Tensor]:
-        """The pair (up (n, m, r), down (n, r, k)) of one module, as views of `rows`.
-
-        Raises:
-            LoraPerfError: the module is unknown, or one of its two sides is missing.
-        """
-        sides = {layer.side: layer.name for layer in self.layout if layer.module == name}
-        if len(sides) != 2:
-            known = dict.fromkeys(layer.module for layer in self.layout)
-            raise LoraPerfError(
-                expected=f"a module with an up and a down ({listed(known, 3)})",
-                found=f"{name!r} with {listed(sides) or 'neither'}",
-                fix="iterate over zoo.layout to see all modules",
-            )
-        return self.layer(sides["up"]), self.layer(sides["down"])
-
-    def block_rows(self, nbytes: int = BLOCK_NBYTES) -> int:
-        """Rows in a block of at most `nbytes` (never fewer than one)."""
-        return max(1, min(len(self), nbytes // (4 * self.layout.p)))
-
-    def blocks(self, nbytes: int = BLOCK_NBYTES) -> Iterator[tuple[slice, Tensor]]:
-        """Yields (slice, tensor (b, p)) over all rows without holding more than `nbytes` of them.
-
-        The tensor is a reused buffer (or a view of rows in memory): use it before the next step, write nothing into it.
-        """
-        step = self.block_rows(nbytes)
-        starts = range(0, len(self), step)
-        if self.in_memory:
-            for start in starts:
-                rows = slice(start, min(start + step, len(self)))
-                yield rows, self.rows[rows]
-            return
-        for rows, block in blocks_of(self.source, step):
-            yield rows, torch.from_numpy(block)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -315,26 +296,3 @@ class Zoo:
                 fix="pack the zoo again",
             )
         return fingerprint, np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, 2)
-
-
-def _check_sizes(source: RowSource, layout: Layout, labels: Tensor | None, classes: Sequence[str]) -> None:
-    if source.p != layout.p or (labels is not None and tuple(labels.shape) != (source.n,)):
-        shape = "" if labels is None else f" and labels of shape {tuple(labels.shape)}"
-        raise LoraPerfError(
-            expected=f"rows of {layout.p} parameters{'' if labels is None else ' and one label a row'}",
-            found=f"{source.n} rows of {source.p}{shape}",
-            fix="make layout, rows and labels agree",
-        )
-    if source.n == 0:
-        raise LoraPerfError(expected="at least one adapter", found="none", fix="check the filter or the split of the data set")
-    if labels is None:
-        if classes:
-            raise LoraPerfError(
-                expected="labels with the classes, or neither", found=f"{len(classes)} classes alone", fix="give both or none"
-            )
-    elif int(labels.min()) < 0 or int(labels.max()) >= len(classes):
-        raise LoraPerfError(
-            expected=f"labels from 0 to {len(classes) - 1} ({listed(classes)})",
-            found=f"labels from {int(labels.min())} to {int(labels.max())}",
-            fix="give every label a class name",
-        )

@@ -67,6 +67,7 @@ class MappedRows(RowSource):
         self.n, self.p = n, p
         self._offset = offset
         self._file = file
+        self.where = f"in the packed file {file.path}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rows_again, (*self._file.identity, self._offset, self.n, self.p)

@@ -43,7 +43,7 @@ class FeatureCache:
         if values.shape != (len(zoo), sum(len(part.names) for part in parts)):
             count_as_absent(path, f"values of shape {tuple(values.shape)}")
             return None
-        return Features(values.to(device), zoo.layout, parts)
+        return Features(values.to(device), zoo.layout, parts, zoo.given_names)
 
     def save(self, zoo: Zoo, name: str, layers: Sequence[Layer], features: Features) -> None:
         """Stores features, whole or not at all.

@@ -171,8 +171,8 @@ class _Sink:
             return concatenate({part.name: self.features(part) for part in resolve(one.parts)})
         if isinstance(one, Entries):
             assert self._entries is not None
-            return Features(self._entries, self._zoo.layout, self._parts[one.name])
-        return Features(self._tables[one.name], self._zoo.layout, self._parts[one.name])
+            return Features(self._entries, self._zoo.layout, self._parts[one.name], self._zoo.given_names)
+        return Features(self._tables[one.name], self._zoo.layout, self._parts[one.name], self._zoo.given_names)
 
 
 def _columns(parts: Sequence[Part]) -> dict[tuple[int, ...], slice]:

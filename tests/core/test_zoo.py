@@ -119,7 +119,12 @@ def test_labels_become_int64() -> None:
 def test_a_zoo_says_its_size() -> None:
     zoo = zoo_of()
     assert (len(zoo), zoo.nbytes) == (3, 3 * 14 * 4)
-    assert repr(zoo) == "Zoo('zoo', 3 adapters, 3 classes, Layout(2 layers, 14 parameters))"
+    assert repr(zoo).splitlines() == [
+        "Zoo 'zoo': 3 adapters",
+        "  classes  3 (bird, cat, dog), 1 of each",
+        "  layers   2, 1 module of rank 2, 14 parameters",
+        "  weights  168 B, in memory",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,8 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.targets import encode as encode
 from lora_perf.io.files.metadata import OWN_FOLDER, read_object, rows_of
 from lora_perf.io.files.tree import DESCRIPTION, TABLES, Tree, by_parts, parent
 from lora_perf.io.headers import bad_file, reason
@@ -64,28 +61,6 @@ def declared(tree: Tree, paths: Sequence[str]) -> bool:
     """Whether metadata name the adapters one by one, so that each is meant."""
     tables = any(parent(path) == "" or part_of(parent(path)) is not None for path in tree.tables)
     return tables or (bool(tree.described) and not tree.described.keys().isdisjoint(map(parent, paths)))
-
-
-def encode(values: Sequence[str | int]) -> tuple[Tensor, list[str]]:
-    """Class indices (n,) and class names: in numerical order where all are numbers, if only as text, else alphabetical.
-
-    Raises:
-        LoraPerfError: both numbers and texts in one metadata.
-    """
-    kinds = {type(value) for value in values}
-    if len(kinds) > 1:
-        examples = [next(value for value in values if type(value) is kind) for kind in (str, int)]
-        raise LoraPerfError(
-            expected="labels that are all texts or all whole numbers",
-            found=f"both, such as {examples[0]!r} and {examples[1]!r}",
-            fix="write all labels as texts",
-        )
-    distinct = sorted(set(values))
-    if all(isinstance(value, str) and value.isdecimal() for value in distinct):
-        distinct.sort(key=lambda value: (int(value), value))
-    places = {value: place for place, value in enumerate(distinct)}
-    labels = np.fromiter((places[value] for value in values), np.int64, len(values))
-    return torch.from_numpy(labels), [str(value) for value in distinct]
 
 
 def alike(classes: Sequence[str]) -> list[str]:

@@ -202,6 +202,7 @@ class FolderRows(RowSource):
     def __init__(self, folder: str, opened: list[Opened], layout: Layout) -> None:
         self.n, self.p = len(opened), layout.p
         self._folder = folder
+        self.where = f"in the files of {folder}"
         self._paths = [one.member.path for one in opened]
         plans: dict[int, Plan] = {}
         for one in opened:

@@ -98,7 +98,9 @@ def make_task(
 def as_features(task: Task, one: Learned, values: Tensor) -> Features:
     """The features of a task: every column belongs to all of its layers."""
     names = tuple(map(str, range(values.shape[1])))
-    return Features(values, task.zoo.layout, (Part(task.zoo.layout.indices(task.layers), one.name, names),))
+    return Features(
+        values, task.zoo.layout, (Part(task.zoo.layout.indices(task.layers), one.name, names),), task.zoo.given_names
+    )
 
 
 def _checked(train: Tensor, n: int) -> Tensor:
