@@ -22,7 +22,21 @@ _WORD = re.compile(r"\w+")
 # The parts of the package that only show results: an edit there makes no number of another origin.
 _PRESENTATION = (
     *("inspect/", "audit/", "zoos/", "command/", "core/text.py", "core/users.py", "io/__main__.py", "core/tables.py"),
-    *(f"report/{name}.py" for name in ("canvas", "figures", "files", "predictions", "results", "summary", "tables", "wording")),
+    *(
+        f"report/{name}.py"
+        for name in (
+            "canvas",
+            "figures",
+            "files",
+            "frames",
+            "predictions",
+            "reading",
+            "results",
+            "summary",
+            "tables",
+            "wording",
+        )
+    ),
     *(f"experiment/{name}.py" for name in ("console", "__main__", "folder", "forecast", "logs", "observer", "python")),
 )
 

@@ -26,7 +26,8 @@ from lora_perf.report.wording import stages
 
 CELLS, QUICK, EARLIER = "cells", "quick", "earlier"
 # What a report is made of; results.json, which says whose it is, moves last.
-REPORT = ("summary.md", "results.csv", "accuracy.svg", "accuracy.png", "drop.svg", "drop.png", "results.json")
+_FIGURES = ("accuracy.svg", "accuracy.png", "drop.svg", "drop.png")
+REPORT = ("summary.md", "results.csv", "predictions.csv", *_FIGURES, "results.json")
 # Settings that say where things are and how far a run goes, not what its numbers are.
 _NO_MATTER = {"dataset", "output_dir", "cache_dir", "cache_features", "resume", "preprocess_only", "dry_run"}
 

@@ -196,7 +196,7 @@ def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results
         groups=plan.groups,
         halves={name: _modules_of(layers) for name, layers in plan.halves.items()},
         rows=split.test.tolist(),
-        adapters=[f"row {i}" if zoo.names is None else zoo.names[i] for i in split.test.tolist()],
+        adapters=[zoo.names[i] for i in split.test.tolist()],
     )
 
 

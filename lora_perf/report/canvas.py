@@ -5,21 +5,37 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lora_perf.core.text import printable
 from lora_perf.io import store
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+class Interval(Protocol):
+    """A mean and its interval."""
+
+    @property
+    def mean(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
 
 _log = logging.getLogger(__name__)
 
 _LONGEST = 48  # characters of a name in a figure; a longer one would leave no room for what is drawn
+# Okabe and Ito's colours, which most colour-blind people can tell apart.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _FONT = "DejaVu Sans"  # comes with matplotlib
 # What people have for the scripts that it lacks; those that are installed are asked for a glyph in this order.
 _OTHERS = (
@@ -72,6 +88,60 @@ def drawing() -> Iterator[None]:
             _log.info("matplotlib: %s", text)
     finally:
         library.removeHandler(silent)
+
+
+def canvas(width: float, height: float, panels: int, *, sharex: bool) -> tuple[Figure, list[Axes]]:
+    """A figure of so many inches, of which pyplot knows nothing and which notebooks show, and its panels side by side."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = _shown_by_notebooks()(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(1, panels, sharex=sharex, sharey=True, squeeze=False)[0])
+
+
+def intervals(axes: Axes, points: Iterable[tuple[float, Interval]], turn: int, label: str | None = None) -> None:
+    """Draws means with their intervals, each at its height; `turn` chooses colour and marker."""
+    points = list(points)
+    axes.errorbar(
+        [one.mean for _, one in points],
+        [height for height, _ in points],
+        xerr=[[one.mean - one.low for _, one in points], [one.high - one.mean for _, one in points]],
+        fmt=MARKERS[turn % len(MARKERS)],
+        color=COLOURS[turn % len(COLOURS)],
+        capsize=2.5,
+        markersize=5,
+        linewidth=1.2,
+        label=label,
+    )
+
+
+def heights(count: int, turn: int, turns: int, spread: float = 0.5) -> list[float]:
+    """Where the points of one of several turns stand: the first turn of a row on top."""
+    return [place + spread * (0.5 - (turn + 0.5) / turns) for place in range(count)]
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Names on the left of the axes, the first one at the bottom."""
+    axes.set_yticks(range(len(names)), [figure_text(name) for name in names])
+    axes.set_ylim(-0.6, len(names) - 0.4)
+
+
+def tidy(axes: Axes) -> None:
+    """A grid for the numbers, and no frame around them."""
+    axes.grid(axis="x", alpha=0.3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+@cache
+def _shown_by_notebooks() -> type[Figure]:
+    from matplotlib.figure import Figure
+
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            return _rendered(self, "png")
+
+    return Shown
 
 
 def figure_text(text: str, most: int = _LONGEST) -> str:

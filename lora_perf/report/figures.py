@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING
 
 from lora_perf.classifiers.metrics import Estimate
 from lora_perf.core.text import counted
-from lora_perf.report.canvas import figure_text
+from lora_perf.report.canvas import canvas, figure_text, heights, intervals, name_rows, tidy
 from lora_perf.report.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which most colour-blind people can tell apart.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 _PANEL_WIDTH = 3.4  # inches, of one classifier among several
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def figures(results: Results) -> dict[str, Callable[[], Figure]]:
@@ -76,36 +73,17 @@ def _by_accuracy(results: Results) -> list[str]:
 
 
 def _canvas(names: list[str], panels: list[str]) -> tuple[Figure, list[Axes]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     width = 7.5 if len(panels) == 1 else 1.5 + _PANEL_WIDTH * len(panels)
-    figure = Figure(figsize=(width, 1.4 + 0.42 * len(names)), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0])
+    return canvas(width, 1.4 + 0.42 * len(names), len(panels), sharex=True)
 
 
 def _intervals(axes: Axes, names: list[str], groups: Mapping[str, Mapping[str, Estimate | None]]) -> None:
     for turn, (group, estimates) in enumerate(groups.items()):
-        offset = 0.5 * ((turn + 0.5) / len(groups) - 0.5)
-        shown = [(place - offset, estimates[name]) for place, name in enumerate(names)]
-        points = [(place, one) for place, one in shown if one is not None]
-        axes.errorbar(
-            [one.mean for _, one in points],
-            [place for place, _ in points],
-            xerr=[[one.mean - one.low for _, one in points], [one.high - one.mean for _, one in points]],
-            fmt=_MARKERS[turn % len(_MARKERS)],
-            color=_COLOURS[turn % len(_COLOURS)],
-            capsize=2.5,
-            markersize=5,
-            linewidth=1.2,
-            label=figure_text(group, 32),
-        )
-    axes.set_yticks(range(len(names)), [figure_text(name) for name in names])
-    axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.grid(axis="x", alpha=0.3)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+        places = zip(heights(len(names), turn, len(groups)), names, strict=True)
+        points = [(height, one) for height, name in places if (one := estimates[name])]
+        intervals(axes, points, turn, figure_text(group, 32))
+    name_rows(axes, names)
+    tidy(axes)
 
 
 def _halves(axes: Axes, names: list[str], results: Results, classifier: str) -> None:

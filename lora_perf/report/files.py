@@ -14,7 +14,7 @@ _KINDS = ("svg", "png")
 
 
 def write(results: Results, folder: Path) -> list[str]:
-    """Writes results.json, results.csv and summary.md, then the figures; returns the names of what was written.
+    """Writes numbers, predictions and summary, then the figures; returns the names of what was written.
 
     The summary is written once more when figures are there to be shown in it, so that it never names one that is not.
 
@@ -26,7 +26,7 @@ def write(results: Results, folder: Path) -> list[str]:
     drawn = draw(results, folder)
     if drawn:
         write_summary(results, folder, [name for name in _FIGURES if f"{name}.svg" in drawn])
-    return ["summary.md", "results.json", "results.csv", *drawn]
+    return ["summary.md", "results.json", "results.csv", "predictions.csv", *drawn]
 
 
 def draw(results: Results, folder: Path) -> list[str]:

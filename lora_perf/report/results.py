@@ -8,28 +8,27 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lora_perf.classifiers.metrics import Estimate, PairedDifference, accuracy, paired_difference
-from lora_perf.core.text import csv_cell
+from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.tables import Table, page
+from lora_perf.core.text import LONGEST, counted, csv_cell, printable
 from lora_perf.io import store
 from lora_perf.report.cells import Cell, CellResult
+from lora_perf.report.frames import Of, run_rows
+from lora_perf.report.predictions import Predictions, write_predictions
 
-_CSV_COLUMNS = (
-    "seed",
-    "accuracy",
-    "macro_f1",
-    "macro_precision",
-    "macro_recall",
-    "validation_accuracy",
-    "best_epoch",
-    "epochs",
-    "seconds",
-)
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+TINY = "tested on train rows"  # a zoo too small to be divided
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,16 @@ class HalfDrops:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """All cells of one experiment with what they depend on.
+    """All cells of one experiment with what they depend on: numbers, tables, figures and files.
+
+    >>> import lora_perf, tempfile
+    >>> results = lora_perf.experiment.run("digits", representations=["stats"], layer_groups=["all"], classifiers=["knn"])
+    >>> results.to_frame("runs")[["representation", "group", "classifier", "seed"]].values.tolist()
+    [['stats', 'all', 'knn', <NA>]]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = results.save(folder)
+    ...     lora_perf.Results.load(folder).to_json() == results.to_json()
+    True
 
     Attributes:
         config: the settings as plain values.
@@ -68,6 +76,101 @@ class Results:
     halves: Mapping[str, Sequence[str]]
     rows: Sequence[int] = ()
     adapters: Sequence[str] = ()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Results:
+        """The results of an output folder, or of a results.json, also those of earlier versions.
+
+        Raises:
+            LoraPerfError: there is none, or it is not whole, or contradicts itself.
+        """
+        from lora_perf.report.reading import read_results
+
+        return read_results(Path(path).expanduser())
+
+    def save(self, folder: str | Path) -> list[str]:
+        """Writes the report that the command writes: summary, numbers, predictions, figures; returns the names of the files.
+
+        Raises:
+            LoraPerfError: a file cannot be written; a figure that cannot be drawn is a warning.
+        """
+        from lora_perf.report.files import write
+
+        return write(self, Path(folder).expanduser())
+
+    def to_frame(self, of: Of = "cells") -> pandas.DataFrame:
+        """A data frame with a row for each of the cells, for each of the `runs`, or for each test adapter and run.
+
+        Raises:
+            LoraPerfError: `of` is none of cells, runs, predictions.
+        """
+        from lora_perf.report.frames import frame
+
+        return frame(self, of)
+
+    def table(self) -> Table:
+        """Mean accuracies with their intervals, drops and controls, to be printed or shown in a notebook."""
+        from lora_perf.report.tables import results_table
+
+        return results_table(self)
+
+    def plot(self, kind: Literal["accuracy", "drop"] = "accuracy") -> Figure:
+        """The figure of accuracies, or of drops from the first group to the others; pyplot knows nothing of it.
+
+        Raises:
+            LoraPerfError: another kind, or a drop where there is a single group.
+        """
+        from lora_perf.report.canvas import drawing
+        from lora_perf.report.figures import figures
+
+        known = figures(self)
+        if kind not in known:
+            raise LoraPerfError(
+                expected=f"a figure of these results ({listed(known)})",
+                found=repr(kind),
+                fix="choose one of these; a drop needs several layer groups",
+            )
+        with drawing():
+            return known[kind]()
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """What each run said of each test adapter."""
+        count = len(self.truth)
+        return Predictions(
+            adapters=self.adapters or [f"test adapter {place}" for place in range(count)],  # records of before name none
+            rows=self.rows or [-1] * count,
+            classes=self.dataset["classes"],
+            truth=self.truth,
+            cells={one.cell: np.array([run.predictions for run in one.runs], np.int64) for one in self.cells},
+            seeds={one.cell: [run.seed for run in one.runs] for one in self.cells},
+        )
+
+    def __repr__(self) -> str:
+        return "\n".join([self._title(), *(f"  {line}" for line in self._best())])
+
+    def _repr_html_(self) -> str:
+        return page(self._title(), [], [self.table()])
+
+    def _title(self) -> str:
+        data = self.dataset
+        warned = f", {TINY}" * data["resubstitution"]
+        return (
+            f"Results of {printable(data['name'], LONGEST)}: {counted(len(self.cells), 'cell')}, "
+            f"{len(self.truth):,} of {counted(data['adapters'], 'adapter')} tested, chance {self.chance:.3f}{warned}"
+        )
+
+    def _best(self, most: int = 3) -> list[str]:
+        """The cells of the highest accuracy, with their intervals."""
+        told: list[tuple[float, str]] = []
+        for cell in self.cells:
+            one = self.accuracy(cell.representation, cell.group, cell.classifier)
+            if one and not cell.shuffled:
+                runs = counted(len(cell.runs), "run")
+                told.append((-one.mean, f"{cell.cell}: {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}], {runs}"))
+        told.sort(key=itemgetter(0))
+        lines = [printable(line, LONGEST) for _, line in told[:most]]
+        return lines + [f"and {len(told) - most} more: see table()"] * (len(told) > most)
 
     def cell(self, representation: str, group: str, classifier: str, *, shuffled: bool = False) -> CellResult | None:
         """One cell, where it is there."""
@@ -142,16 +245,14 @@ class Results:
 
 
 def write_results(results: Results, folder: Path) -> None:
-    """Writes results.json, which holds names as they are, and results.csv (see `csv_cell`), each whole or not at all."""
+    """Writes results.json, which holds names as they are, results.csv and predictions.csv, each whole or not at all."""
     with store.replacing(folder / "results.json") as file:
         file.write(json.dumps(results.to_json(), indent=1).encode())
     text = io.StringIO(newline="")
+    rows = [*run_rows(results)]
     writer = csv.writer(text)
-    writer.writerow(["representation", "group", "classifier", "shuffled", "features", *_CSV_COLUMNS])
-    for cell in results.cells:
-        for run in cell.runs:
-            values = [getattr(run, column) for column in _CSV_COLUMNS]
-            about = [cell.representation, cell.group, cell.classifier, cell.shuffled, cell.features]
-            writer.writerow(map(csv_cell, [*about, *values]))
+    writer.writerow(rows[0])
+    writer.writerows(map(csv_cell, row.values()) for row in rows)
     with store.replacing(folder / "results.csv") as file:
         file.write(text.getvalue().encode())
+    write_predictions(results.predictions, folder)

@@ -41,7 +41,7 @@ def only_error(capsys: pytest.CaptureFixture[str]) -> str:
 def test_the_output_folder_holds_every_promised_file(experiment: Experiment, tmp_path: Path) -> None:
     experiment(figures=True)
     found = {path.name for path in (tmp_path / "out").iterdir()}
-    files = {"results.json", "results.csv", "summary.md", "experiment.log"}
+    files = {"results.json", "results.csv", "predictions.csv", "summary.md", "experiment.log"}
     assert found == files | {"accuracy.svg", "accuracy.png", "drop.svg", "drop.png", "cells", "cache"}
 
 

@@ -164,7 +164,7 @@ def test_what_stands_in_the_place_of_the_log_leaves_the_run_without_one(
     told = capsys.readouterr()
     (line,) = told.err.splitlines()
     assert line.startswith(f"WARNING: no log: {out / 'experiment.log'} cannot be written (")
-    assert "results.csv\n" in told.out
+    assert "predictions.csv\n" in told.out
     assert (out / "results.json").exists()
 
 

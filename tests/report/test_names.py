@@ -52,6 +52,7 @@ def test_a_report_of_any_name_is_whole(name: str, tmp_path: Path, caplog: pytest
         "summary.md",
         "results.json",
         "results.csv",
+        "predictions.csv",
         *(f"{one}.{kind}" for one in ("accuracy", "drop") for kind in ("svg", "png")),
     }
     assert {path.name for path in tmp_path.iterdir()} == set(files)
@@ -119,7 +120,7 @@ def test_a_figure_that_fails_loses_nothing_else(
     report.write(found, tmp_path)
     monkeypatch.setattr(figures, "_accuracies", lambda _: 1 / 0)
     files = report.write(found, tmp_path)
-    assert files == ["summary.md", "results.json", "results.csv", "drop.svg", "drop.png"]
+    assert files == ["summary.md", "results.json", "results.csv", "predictions.csv", "drop.svg", "drop.png"]
     assert {path.name for path in tmp_path.iterdir()} == set(files)
     page = (tmp_path / "summary.md").read_text()
     assert "(drop.svg)" in page
@@ -132,7 +133,7 @@ def test_without_matplotlib_there_are_no_figures_and_all_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert report.write(named("visual"), tmp_path) == ["summary.md", "results.json", "results.csv"]
+    assert report.write(named("visual"), tmp_path) == ["summary.md", "results.json", "results.csv", "predictions.csv"]
     assert "svg" not in (tmp_path / "summary.md").read_text()
     assert len(caplog.messages) == 2
     assert all("matplotlib" in message for message in caplog.messages)
@@ -153,4 +154,4 @@ def test_numbers_and_summary_are_there_before_the_first_figure(tmp_path: Path, m
     monkeypatch.setattr(figures, "_accuracies", ended)
     with pytest.raises(KeyboardInterrupt):
         report.write(named("visual"), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"summary.md", "results.json", "results.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"summary.md", "results.json", "results.csv", "predictions.csv"}

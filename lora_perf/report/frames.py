@@ -1,0 +1,55 @@
+"""Results as data frames of pandas, which is imported when one is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from lora_perf.core.errors import LoraPerfError, listed
+
+if TYPE_CHECKING:
+    import pandas
+
+    from lora_perf.report.results import Results
+
+Of = Literal["cells", "runs", "predictions"]
+_CELL = ("representation", "group", "classifier", "shuffled", "features")
+_RUN = (
+    *("seed", "accuracy", "macro_f1", "macro_precision", "macro_recall", "validation_accuracy"),
+    *("best_epoch", "epochs", "seconds"),
+)
+
+
+def frame(results: Results, of: Of) -> pandas.DataFrame:
+    """The data frame that `Results.to_frame` gives."""
+    import pandas as pd
+
+    if of not in get_args(Of):
+        raise LoraPerfError(expected=f"a frame of {listed(get_args(Of))}", found=repr(of), fix="choose one of these")
+    if of == "predictions":
+        return results.predictions.to_frame()
+    table = pd.DataFrame(list(run_rows(results) if of == "runs" else _cell_rows(results)))
+    return table.astype({"seed": "Int64"}) if of == "runs" else table
+
+
+def run_rows(results: Results) -> Iterator[dict[str, Any]]:
+    """A row for each run."""
+    for cell in results.cells:
+        for run in cell.runs:
+            yield {name: getattr(cell, name) for name in _CELL} | {name: getattr(run, name) for name in _RUN}
+
+
+def _cell_rows(results: Results) -> Iterator[dict[str, Any]]:
+    """A row for each cell; drops are counted from the first group, of cells with true labels."""
+    for cell in results.cells:
+        row = {name: getattr(cell, name) for name in _CELL}
+        row |= {"constant": len(cell.constant), "runs": len(cell.runs), "note": cell.note}
+        estimate = results.accuracy(cell.representation, cell.group, cell.classifier, shuffled=cell.shuffled)
+        compared = cell.group != results.groups[0] and not cell.shuffled
+        drop = results.drop(cell.representation, cell.group, cell.classifier) if compared else None
+        row |= {f"accuracy{end}": getattr(estimate, of, None) for end, of in (("", "mean"), ("_low", "low"), ("_high", "high"))}
+        row |= {
+            f"drop{end}": getattr(drop, of, None) for end, of in (("", "mean"), ("_low", "low"), ("_high", "high"), ("_p", "p"))
+        }
+        row["macro_f1"] = sum(run.macro_f1 for run in cell.runs) / len(cell.runs)
+        yield row | {"milliseconds": cell.milliseconds, "seconds": cell.seconds}

@@ -1,0 +1,100 @@
+"""results.json read back, that of today and those of before."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.io.headers import HeaderError, open_file
+from lora_perf.report.cells import Cell, CellResult, cell_from_json
+from lora_perf.report.results import Results
+
+# What records of before do not say, since it could not be otherwise then.
+_CELL = {"classifier": "mlp", "shuffled": False, "milliseconds": None, "note": ""}
+_RUN: dict[str, Any] = {"setting": {}}
+_DATASET: dict[str, Any] = {"skipped": []}
+_NUMBERS = ("adapters", "layers", "parameters", "train", "validation", "test")
+
+
+def read_results(path: Path) -> Results:
+    """The results of an output folder, or of a results.json.
+
+    Raises:
+        LoraPerfError: there is none, or it is not whole, or contradicts itself.
+    """
+    file = path / "results.json" if path.is_dir() else path
+    try:
+        descriptor, _ = open_file(file)
+        with os.fdopen(descriptor, "rb") as opened:
+            content = opened.read()
+    except (OSError, HeaderError) as error:
+        raise _no_results(file, getattr(error, "strerror", None) or str(error)) from None
+    try:
+        return _results(json.loads(content))
+    except json.JSONDecodeError:
+        found = "text that is no JSON, or ends too early"
+    except KeyError as error:
+        found = f"no {error.args[0]}"
+    except (ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        found = str(error).partition("\n")[0] or type(error).__name__
+    raise _no_results(file, found)
+
+
+def _no_results(file: Path, found: str) -> LoraPerfError:
+    return LoraPerfError(
+        expected=f"the results.json of an experiment at {file}",
+        found=found,
+        fix="give the output folder of an experiment, or run it again",
+    )
+
+
+def _results(found: dict[str, Any]) -> Results:
+    """Results of what JSON holds.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError, IndexError: a field is missing, or of another kind.
+    """
+    data = _DATASET | found["dataset"]
+    classes = [*map(str, data["classes"])]
+    truth = np.array(found["test_labels"])
+    _require(truth.ndim == 1 and len(truth) == data["test"] and truth.dtype == np.int64, "labels of other test adapters")
+    _require(truth.min() >= 0 and truth.max() < len(classes), "labels of no class")
+    _require(all(type(data[name]) is int for name in _NUMBERS), "no sizes of the data set")
+    _require({type(data[name]) for name in ("name", "fingerprint", "split")} == {str}, "no name of the data set")
+    _require(type(data["resubstitution"]) is bool, "no word on the split")
+    rows, adapters = found.get("test_rows", []), found.get("test_adapters", [])
+    _require(len(rows) == len(adapters) and len(rows) in (0, len(truth)), "names of other test adapters")
+    halves = found.get("halves", {})
+    cells = [_cell(record, truth, len(classes)) for record in found["cells"]]
+    _require(bool(cells), "no cells")
+    return Results(
+        config=dict(found["config"]),
+        dataset=data,
+        versions=dict(found["versions"]),
+        machine=dict(found["machine"]),
+        seconds=dict(found["seconds"]),
+        truth=truth,
+        cells=cells,
+        groups=tuple(dict.fromkeys(cell.group for cell in cells if cell.group not in halves)),
+        halves={str(name): [*map(str, modules)] for name, modules in halves.items()},
+        rows=[*map(int, rows)],
+        adapters=[*map(str, adapters)],
+    )
+
+
+def _cell(record: dict[str, Any], truth: Any, n_classes: int) -> CellResult:
+    record = {**_CELL, **record, "runs": [_RUN | run for run in record["runs"]]}
+    cell = Cell(*(record[name] for name in ("representation", "group", "classifier", "shuffled")))
+    _require(all(type(name) is str for name in (cell.representation, cell.group, cell.classifier)), "a cell without a name")
+    _require(bool(record["runs"]), "a cell without runs")
+    return cell_from_json(record, cell, [run["seed"] for run in record["runs"]], truth, n_classes)
+
+
+def _require(good: bool, otherwise: str) -> None:
+    if not good:
+        raise ValueError(otherwise)
