@@ -194,6 +194,7 @@ def _cuda_blocks(zoo: Zoo, device: torch.device, nbytes: int) -> Iterator[tuple[
     copied = [torch.cuda.Event() for _ in range(2)]
     used = [torch.cuda.Event() for _ in range(2)]
     copies = torch.cuda.Stream(device)
+    copies.wait_stream(torch.cuda.current_stream(device))  # the buffers may be memory that earlier work still reads
     for turn, start in enumerate(range(0, len(zoo), step)):
         side = turn % 2
         stop = min(start + step, len(zoo))

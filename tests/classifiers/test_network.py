@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lora_perf.classifiers.perceptron.network import Perceptron, dropout_masks, effective_rate
+from lora_perf.classifiers.perceptron.network import Masks, Perceptron, effective_rate
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -50,11 +50,15 @@ def test_products_in_bfloat16_give_gradients_in_float32():
 def drawn(seeds, rate, hidden, sizes):
     """The masks of each step, (s, b, layers, h)."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return [
-        torch.stack(layers, dim=1).unflatten(2, (len(seeds), hidden)).movedim(2, 0)
-        for layers in dropout_masks(generators, rate, 3, hidden, sizes, torch.float32)
-        if layers is not None
-    ]
+    masks = Masks(generators, rate, 3, hidden, sizes, torch.float32)
+    found = []
+    for step, b in enumerate(sizes):
+        if step % masks.steps == 0:
+            masks.draw()
+        layers = masks.of(step % masks.steps, b)
+        assert layers is not None
+        found.append(torch.stack(layers, dim=1).unflatten(2, (len(seeds), hidden)).movedim(2, 0))
+    return found
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
@@ -93,4 +97,6 @@ def test_layers_and_runs_drop_different_units():
 
 
 def test_nothing_dropped_needs_no_masks():
-    assert list(dropout_masks([torch.Generator()], 0.0, 3, 8, [16, 16], torch.float32)) == [None, None]
+    masks = Masks([torch.Generator()], 0.0, 3, 8, [16, 16], torch.float32)
+    masks.draw()
+    assert masks.of(1, 16) is None

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader, TensorDataset
 
 import lora_perf
+from lora_perf.classifiers.perceptron import training
 from lora_perf.classifiers.perceptron.network import Perceptron
 from lora_perf.classifiers.perceptron.runs import TrainingConfig, train
 from lora_perf.classifiers.perceptron.training import Plateau, Task, batches, train_stack
@@ -365,3 +366,18 @@ def test_a_config_out_of_bounds_names_its_field(bad):
     ((name, value),) = bad.items()
     with pytest.raises(LoraPerfError, match=rf"expected {name} to be .* found {value}; change {name}"):
         TrainingConfig(**bad)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("n", "rate"), [(150, 0.5), (1500, 0.3), (1501, 0.0)])  # a short epoch, whole chunks, an odd batch
+def test_graphs_of_steps_give_the_very_numbers_of_single_steps(n, rate, monkeypatch):
+    values, labels = blobs(n)
+    split = make_split(labels, "abc")
+    config = TrainingConfig(hidden=64, epochs=40, patience=8, plateau_patience=2, batch_size=32, dropout=rate)
+    found = train(values.cuda(), labels, split, 3, [1, 2, 3], config, "cuda")
+    epoch = training._Epochs.__call__
+    monkeypatch.setattr(training._Epochs, "__call__", lambda self, *, captured: epoch(self, captured=False))
+    expected = train(values.cuda(), labels, split, 3, [1, 2, 3], config, "cuda")
+    torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=0)
+    assert found.curves == expected.curves
+    assert len({len(curve.lr) for curve in found.curves}) > 1 or n > 150, "runs that end together show less"

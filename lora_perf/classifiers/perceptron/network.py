@@ -7,7 +7,7 @@ same few kernels run whether the stack holds one run or ten. Batch norm sees the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import prod, sqrt
 
 import torch
@@ -177,31 +177,50 @@ def effective_rate(rate: float) -> float:
     return dropped / (1 << bits)
 
 
-def dropout_masks(
-    generators: Sequence[Generator], rate: float, layers: int, hidden: int, sizes: Sequence[int], dtype: torch.dtype
-) -> Iterator[list[Tensor] | None]:
-    """For each batch size the masks (b, s * h) of all layers, 0 or 1 / (1 - rate); None where nothing is dropped.
+class Masks:
+    """Dropout masks of several steps: integers drawn in one call a run, and the masks that they stand for.
 
     The masks of a run depend on its generator and the sizes only, not on the runs beside it.
 
-    Cost: one random byte a unit, two where the rate is no 256th; one launch a run and sixteen steps.
+    Args:
+        sizes: of the batches of an epoch.
+
+    Cost: one random byte a unit, two where the rate is no 256th; one launch a run and `steps` steps.
     """
-    bits, dropped = _levels(rate)
-    if dropped == 0:
-        yield from [None] * len(sizes)
-        return
-    # The integer from which on a unit is kept. Clamping to it and the one below leaves two values: a comparison
-    # would give booleans, which are slow to turn into numbers.
-    first = dropped - (1 << (bits - 1))
-    scale = 1 / (1 - effective_rate(rate))
-    shape = (min(_MASK_STEPS, len(sizes)), layers, max(sizes), hidden)
-    count = prod(shape)
-    draws = torch.empty(len(generators), -(-count * bits // 64), dtype=torch.int64, device=generators[0].device)
-    integers = draws.view(torch.int8 if bits == 8 else torch.int16)[:, :count].unflatten(1, shape)
-    for index, b in enumerate(sizes):
-        if index % _MASK_STEPS == 0:
-            for generator, draw in zip(generators, draws, strict=True):
+
+    def __init__(
+        self,
+        generators: Sequence[Generator],
+        rate: float,
+        layers: int,
+        hidden: int,
+        sizes: Sequence[int],
+        dtype: torch.dtype,
+    ) -> None:
+        bits, self._dropped = _levels(rate)
+        self.steps = min(_MASK_STEPS, len(sizes))
+        self._generators, self._layers, self._dtype = generators, layers, dtype
+        # The integer from which on a unit is kept. Clamping to it and the one below leaves two values: a comparison
+        # would give booleans, which are slow to turn into numbers.
+        self._first = self._dropped - (1 << (bits - 1))
+        self._scale = 1 / (1 - effective_rate(rate))
+        shape = (self.steps, layers, max(sizes), hidden)
+        count = prod(shape) if self._dropped else 0
+        self._draws = torch.empty(len(generators), -(-count * bits // 64), dtype=torch.int64, device=generators[0].device)
+        if self._dropped:
+            self._integers = self._draws.view(torch.int8 if bits == 8 else torch.int16)[:, :count].unflatten(1, shape)
+
+    def draw(self) -> None:
+        """The integers of the next `steps` steps, in the place of the last ones."""
+        if self._dropped:
+            for generator, draw in zip(self._generators, self._draws, strict=True):
                 draw.random_(-(2**63), None, generator=generator)
-        current = integers[:, index % _MASK_STEPS, :, :b].permute(1, 2, 0, 3)
+
+    def of(self, place: int, b: int) -> list[Tensor] | None:
+        """The masks (b, s * h) of all layers of one of the drawn steps, 0 or 1 / (1 - rate); None where nothing is dropped."""
+        if not self._dropped:
+            return None
+        first, scale, dtype = self._first, self._scale, self._dtype
+        current = self._integers[:, place, :, :b].permute(1, 2, 0, 3)
         keep = current.clamp(first - 1, first).to(dtype).sub_(first - 1).mul_(scale)
-        yield list(keep.reshape(layers, b, -1).unbind())
+        return list(keep.reshape(self._layers, b, -1).unbind())

@@ -11,10 +11,11 @@ from threading import Event
 import torch
 from torch import Generator, Tensor
 
-from lora_perf.classifiers.perceptron.network import Perceptron, dropout_masks, effective_rate
+from lora_perf.classifiers.perceptron.network import Masks, Perceptron, effective_rate
 from lora_perf.core.errors import LoraPerfError
 
-_EVALUATION_NBYTES = 32 << 20  # of the rows evaluated at once
+# Of the rows evaluated at once: on a CPU they stay in its cache, on a GPU each block turns all weights to bfloat16 again.
+_EVALUATION_NBYTES, _EVALUATION_NBYTES_ON_GPU = 32 << 20, 1 << 30
 
 Progress = Callable[[int, int, float], None]
 
@@ -155,12 +156,18 @@ def train_stack(
         net = Perceptron.drawn(orders, sizes, config.layers, dtype=task.values.dtype, device=device)
         runs = [_run(net, k, seed, order, config) for k, (seed, order) in enumerate(zip(seeds, orders, strict=True))]
         active = runs
-        optimiser = torch.optim.Adam([run.parameter for run in runs], config.lr, weight_decay=config.weight_decay, fused=True)
+        on_gpu = device.type == "cuda"
+        optimiser = torch.optim.Adam(
+            [run.parameter for run in runs], config.lr, weight_decay=config.weight_decay, fused=True, capturable=on_gpu
+        )
+        epochs: _Epochs | None = None
         for epoch in range(1, config.epochs + 1):
             if stop.is_set():
                 break
             begin = time.perf_counter()
-            losses = _epoch(net, active, optimiser, task, config, dtype)
+            if epochs is None:
+                epochs = _Epochs(net, active, optimiser, task, config, dtype)
+            losses = epochs(captured=on_gpu and epoch > 1)  # the first one loads kernels and makes Adam's moments
             hits = _hits(net, task, task.validation, dtype)
             loss, right = torch.stack([losses, hits.to(losses.dtype)]).tolist()  # the synchronisation
             ended = [
@@ -175,13 +182,15 @@ def train_stack(
                 _finish(net, active, ended, task)
                 for k in ended:
                     del optimiser.state[active[k].parameter]
+                    active[k].parameter = active[k].parameter.new_empty(0)  # which else keeps the whole stack
                 left = [k for k in range(len(active)) if k not in ended]
                 if not left:
                     break
                 net, active = net.select(left), [active[k] for k in left]
                 for k, run in enumerate(active):
                     _attach(run.parameter, net, k)
-            _regroup(optimiser, active)
+            if _regroup(optimiser, active) or ended:
+                epochs = None
     return runs
 
 
@@ -199,45 +208,98 @@ def _attach(parameter: Tensor, net: Perceptron, k: int) -> None:
     parameter.grad = net.gradients[k]
 
 
-def _regroup(optimiser: torch.optim.Optimizer, runs: list[Run]) -> None:
-    """One parameter group per learning rate: a step costs one launch a group."""
+def _regroup(optimiser: torch.optim.Optimizer, runs: list[Run]) -> bool:
+    """One parameter group per learning rate: a step costs one launch a group. Whether a rate is another one now."""
+    before = {id(parameter): group["lr"] for group in optimiser.param_groups for parameter in group["params"]}
     groups: dict[float, list[Tensor]] = {}
     for run in runs:
         groups.setdefault(run.plateau.lr, []).append(run.parameter)
     template = optimiser.param_groups[0]
     optimiser.param_groups[:] = [{**template, "lr": lr, "params": parameters} for lr, parameters in groups.items()]
+    return any(before[id(run.parameter)] != run.plateau.lr for run in runs)
 
 
-def _epoch(
-    net: Perceptron, runs: list[Run], optimiser: torch.optim.Optimizer, task: Task, config: TrainingConfig, dtype: torch.dtype
-) -> Tensor:
-    """One epoch of all runs of the stack; returns the sums (s,) of the losses."""
-    s, n, device = len(runs), len(task.train), task.values.device
-    order = torch.stack([torch.randperm(n, generator=run.order) for run in runs])
-    rows = task.train[order.to(device)]
-    targets = task.labels[rows].unsqueeze(2)
-    steps = batches(n, config.batch_size)
-    sizes = [stop - start for start, stop in steps]
-    masks = dropout_masks([run.dropout for run in runs], config.dropout, config.layers, config.hidden, sizes, dtype)
-    kept = 1 - effective_rate(config.dropout)
-    losses = torch.zeros(s, dtype=task.values.dtype, device=device)
-    minus = losses.new_tensor(-1.0)
-    for start, stop in steps:
-        m = stop - start
-        x = task.standardised(rows[:, start:stop].reshape(-1)).view(s, m, -1).to(dtype)
-        target = targets[:, start:stop]
-        logs = torch.log_softmax(net.forward(x, next(masks)), dim=2, dtype=losses.dtype)
-        losses.sub_(logs.gather(2, target).sum(dim=(1, 2)))
-        # The gradient of the mean cross entropy: probabilities less the one-hot targets.
-        gradient = logs.exp_().scatter_add_(2, target, minus.expand(s, m, 1)).div_(m)
-        net.backward(gradient.to(dtype), kept)
-        optimiser.step()
-    return losses
+class _Epochs:
+    """The epochs of a stack, for as long as its runs and their learning rates stay: buffers, and on CUDA graphs of its steps.
+
+    A narrow network's step is some ninety launches that cost more than their kernels; replayed as graphs of sixteen steps
+    they cost one. Each step is the same on every device, and so are its numbers with and without a graph.
+    """
+
+    def __init__(
+        self,
+        net: Perceptron,
+        runs: list[Run],
+        optimiser: torch.optim.Optimizer,
+        task: Task,
+        config: TrainingConfig,
+        dtype: torch.dtype,
+    ) -> None:
+        self._net, self._runs, self._optimiser, self._task, self._dtype = net, runs, optimiser, task, dtype
+        device = task.values.device
+        self._steps = batches(len(task.train), config.batch_size)
+        sizes = [stop - start for start, stop in self._steps]
+        generators = [run.dropout for run in runs]
+        self._masks = Masks(generators, config.dropout, config.layers, config.hidden, sizes, dtype)
+        self._kept = 1 - effective_rate(config.dropout)
+        self._losses = torch.zeros(len(runs), dtype=task.values.dtype, device=device)
+        self._minus = self._losses.new_tensor(-1.0)
+        self._graphs: dict[tuple[int, ...], torch.cuda.CUDAGraph] = {}
+        span = max(sizes) * self._masks.steps
+        self._rows = torch.zeros((len(runs), span), dtype=torch.int64, device=device)
+
+    def __call__(self, *, captured: bool = False) -> Tensor:
+        """One epoch of all runs of the stack; returns the sums (s,) of the losses.
+
+        Args:
+            captured: run the steps as graphs, which needs a CUDA device and a first epoch without.
+        """
+        task = self._task
+        order = torch.stack([torch.randperm(len(task.train), generator=run.order) for run in self._runs])
+        rows = task.train[order.to(task.values.device)]
+        self._losses.zero_()
+        chunk = self._masks.steps
+        for index in range(0, len(self._steps), chunk):
+            steps = self._steps[index : index + chunk]
+            begin, end = steps[0][0], steps[-1][1]
+            places = [(start - begin, stop - begin) for start, stop in steps]
+            self._masks.draw()
+            if captured:
+                self._rows[:, : end - begin].copy_(rows[:, begin:end])
+                self._graph(places).replay()
+            else:
+                self._take(rows[:, begin:end], places)
+        return self._losses
+
+    def _graph(self, places: list[tuple[int, int]]) -> torch.cuda.CUDAGraph:
+        sizes = tuple(stop - start for start, stop in places)
+        if sizes not in self._graphs:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._take(self._rows, places)
+            self._graphs[sizes] = graph
+        return self._graphs[sizes]
+
+    def _take(self, rows: Tensor, places: list[tuple[int, int]]) -> None:
+        """Some steps: those rows (s, ...) of the features between a first and a last place each."""
+        net, task, dtype, losses = self._net, self._task, self._dtype, self._losses
+        targets = task.labels[rows].unsqueeze(2)
+        for place, (start, stop) in enumerate(places):
+            s, m = len(losses), stop - start
+            x = task.standardised(rows[:, start:stop].reshape(-1)).view(s, m, -1).to(dtype)
+            target = targets[:, start:stop]
+            logs = torch.log_softmax(net.forward(x, self._masks.of(place, m)), dim=2, dtype=losses.dtype)
+            losses.sub_(logs.gather(2, target).sum(dim=(1, 2)))
+            # The gradient of the mean cross entropy: probabilities less the one-hot targets.
+            gradient = logs.exp_().scatter_add_(2, target, self._minus.expand(s, m, 1)).div_(m)
+            net.backward(gradient.to(dtype), self._kept)
+            self._optimiser.step()
 
 
 def _evaluated(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows and their logits (s, m, c), block by block."""
-    step = max(64, _EVALUATION_NBYTES // (4 * task.values.shape[1]))
+    nbytes = _EVALUATION_NBYTES_ON_GPU if task.values.is_cuda else _EVALUATION_NBYTES
+    step = max(64, nbytes // (4 * task.values.shape[1]))
     for part in rows.split(step):
         yield part, net.logits(task.standardised(part).to(dtype))
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lora_perf.representations.factors import kernels
+from lora_perf.representations.factors.kernels import eigenvalues
 
 
 class Matrices:
@@ -130,7 +131,7 @@ class Matrices:
         if self.entries.shape[1] == 1:
             return (self.unit_frobenius * self.scale)[:, None]
         unit = self.unit.double()
-        squares: Tensor = torch.linalg.eigvalsh(unit @ unit.mT)
+        squares = eigenvalues(unit @ unit.mT)
         return squares.flip(1).clamp_(min=0).sqrt_() * self.scale[:, None]
 
     def quantile(self, level: float) -> Tensor:

@@ -15,6 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from lora_perf.representations.factors.kernels import eigenvalues, eigenvectors
 from lora_perf.representations.updates.fixed import FixedVectors
 
 _RESOLUTION = 128  # times float32's eps: singular values below that of the largest lose digits in Gram matrices
@@ -90,7 +91,7 @@ class Modules:
     @cached_property
     def up_roots(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues (q, r), ascending, none negative, and eigenvectors (q, r, r) of `up_gram`."""
-        values, vectors = torch.linalg.eigh(self.up_gram)
+        values, vectors = eigenvectors(self.up_gram)
         return values.clamp_(min=0), vectors
 
     @cached_property
@@ -113,7 +114,7 @@ class Modules:
         if self.up.shape[2] == 1:
             squares = self.up_gram[:, 0] * self.down_gram[:, 0]
         else:
-            squares = torch.linalg.eigvalsh(self.core).flip(1)[:, : self.c]
+            squares = eigenvalues(self.core).flip(1)[:, : self.c]
         return without_noise(squares.clamp(min=0).sqrt_(), self.tolerance)
 
     @property

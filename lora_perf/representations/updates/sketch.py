@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lora_perf.core.layout import Module
+from lora_perf.representations.factors.kernels import eigenvectors
 from lora_perf.representations.factors.matrices import columns, ratio
 from lora_perf.representations.registry import update_representation
 from lora_perf.representations.updates.fixed import SKETCH_WIDTH
@@ -63,7 +64,7 @@ def dw_canonical(x: Modules) -> Tensor:
     values, vectors = x.up_roots
     noise = values <= values.shape[1] * torch.finfo(torch.float64).eps * values[:, -1:]
     roots = values.masked_fill(noise, 0).sqrt_()[:, None, :]
-    squares, turns = torch.linalg.eigh(x.core)
+    squares, turns = eigenvectors(x.core)
     squares, turns = squares.flip(1)[:, : x.c], turns.flip(2)[:, :, : x.c]
     unit = without_noise(squares.clamp(min=0).sqrt_(), x.tolerance)[:, None, :]
     # u = B/up_scale (vectors / roots) turns, v = dW^T u / s; each times the root of its singular value in true scale.
