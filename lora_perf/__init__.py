@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lora_perf import zoos as zoos  # which names its zoos
+from lora_perf.classifiers import CLASSIFIERS, classifier
 from lora_perf.core import errors, layout, zoo
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "CLASSIFIERS",
     "REPRESENTATIONS",
     "LoraPerfError",
     "Results",
     "Zoo",
     "audit",
+    "classifier",
     "experiment",
     "inspect",
     "load",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from lora_perf.classifiers import CLASSIFIERS
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import refuse_seeds
-from lora_perf.experiment.config import Classifier
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class AuditConfig:
     """Representations to audit, or sets of them: ten, dw (of the update B A), learned (fitted on the train rows)."""
     layers: str = "all"
     """Layer group: all, visual, text, up, down, or part of a module's name, as attn2.to_v."""
-    classifiers: tuple[Classifier, ...] = ("ridge",)
-    """Probes: ridge, logistic (regression), knn (nearest neighbours); mlp, the perceptron of the experiment."""
+    classifiers: tuple[str, ...] = field(default=("ridge",), metadata={"known": CLASSIFIERS})
+    """Classifiers by their names."""
     adapters: Literal["test", "all"] = "test"
     """Whose features are moved: those of the test adapters, or of all, for which memory may hold five times the rows."""
     num_runs: int = 10
-    """Runs (seeds) of the perceptron."""
+    """Runs (seeds) of classifiers that have seeds, as mlp."""
     seed: int = 42
     """Seed of the gauges, of the split, of learned representations and of the perceptron's first run."""
     label_column: str = "category_label"
@@ -46,4 +46,5 @@ class AuditConfig:
                 raise LoraPerfError(expected=f"at least one name after --{name}", found="none", fix="name one")
         if self.num_runs < 1:
             raise LoraPerfError(expected="--num-runs of at least 1", found=str(self.num_runs), fix="change --num-runs")
+        CLASSIFIERS.resolve(self.classifiers)
         refuse_seeds(self.seed, self.num_runs)

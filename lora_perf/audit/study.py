@@ -14,10 +14,8 @@ from lora_perf.audit.config import AuditConfig
 from lora_perf.audit.gauges import GAUGES
 from lora_perf.audit.movement import Extent, Movement, Ruler, extent, short
 from lora_perf.audit.rows import rounding, with_gauges
+from lora_perf.classifiers import CLASSIFIERS, Examples, Setup, fitted
 from lora_perf.classifiers.metrics import Estimate, PairedDifference, accuracy, paired_difference
-from lora_perf.classifiers.perceptron.runs import train
-from lora_perf.classifiers.probes import coordinates, fit, refuse_too_many
-from lora_perf.classifiers.standardise import ConstantFeaturesError
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Features
 from lora_perf.core.layout import Layer
@@ -174,8 +172,9 @@ def _check(name: str, zoo: Zoo, layers: tuple[Layer, ...], split: Split, config:
             fix="write --representations dw dw_kernel, or keep the adapters of one rank",
         )
     features = count(name, zoo.layout, layers)
-    if features is not None and set(config.classifiers) != {"mlp"}:
-        refuse_too_many(len(split.train), features)
+    if features is not None:
+        for classifier in CLASSIFIERS.resolve(config.classifiers):
+            classifier.refuse(len(split.train), features)
 
 
 def _features(
@@ -241,20 +240,11 @@ def _audited(
 def _answers(
     features: Features, labels: Tensor, n_classes: int, split: Split, config: AuditConfig
 ) -> Iterator[tuple[str, Tensor]]:
-    """Predictions (s, rows) of the test rows by each classifier; the commonest class where all features are constant."""
-    seeds = tuple(range(config.seed, config.seed + config.num_runs))
-    try:
-        x = None if set(config.classifiers) == {"mlp"} else coordinates(features.values, split)
-        for classifier in dict.fromkeys(config.classifiers):
-            if classifier == "mlp":
-                yield classifier, train(features.values, labels, split, n_classes, seeds).predictions.cpu()
-            else:
-                assert x is not None
-                yield classifier, torch.from_numpy(fit(classifier, x, labels, split).predictions)[None]
-    except ConstantFeaturesError:
-        commonest = labels[split.train].bincount().argmax()
-        for classifier in dict.fromkeys(config.classifiers):
-            yield classifier, commonest.expand(1, len(split.test))
+    """Predictions (s, rows) of the test rows by each classifier."""
+    examples = Examples(features.values, split)
+    setup = Setup(range(config.seed, config.seed + config.num_runs), keep=False)
+    for name in dict.fromkeys(config.classifiers):
+        yield name, fitted(CLASSIFIERS[name], examples, labels, n_classes, setup).predictions
 
 
 def _facts(zoo: Zoo, split: Split) -> dict[str, Any]:

@@ -2,5 +2,13 @@
 
 Comes in: values (n, f), labels (n,), a split.
 Goes out: predictions by name; metrics with their intervals.
-Import from here: the modules of this room.
+Import from here: the registry, the protocol and the door for users' classifiers; `metrics` beside them.
 """
+
+from lora_perf.classifiers.door import classifier
+from lora_perf.classifiers.perceptron import classifier as _perceptron  # noqa: F401 - fills the registry, the default first
+from lora_perf.classifiers.probes import knn, logistic, ridge  # noqa: F401 - as it does
+from lora_perf.classifiers.protocol import Classifier, Examples, Fitted, Run, Setup, fitted, seeds_of
+from lora_perf.classifiers.registry import CLASSIFIERS, DEFAULT
+
+__all__ = ["CLASSIFIERS", "DEFAULT", "Classifier", "Examples", "Fitted", "Run", "Setup", "classifier", "fitted", "seeds_of"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
@@ -36,8 +36,21 @@ def parsed(kind: type[T], arguments: Sequence[str] | None, prog: str, *, positio
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     imported(arguments)
-    whole: Any = make_dataclass(kind.__name__, [("modules", _MODULES, field(default=()))], bases=(kind,), frozen=True)
+    flags = [("modules", _MODULES, field(default=())), *_flags_of_registries(kind)]
+    whole: Any = make_dataclass(kind.__name__, flags, bases=(kind,), frozen=True)
     whole.__doc__ = kind.__doc__
     config = (tyro.conf.PositionalRequiredArgs,) if positional else ()
     found = tyro.cli(whole, args=arguments, prog=prog, config=config)
     return kind(**{one.name: getattr(found, one.name) for one in fields(kind)})  # type: ignore[arg-type]
+
+
+def _flags_of_registries(kind: type[Any]) -> list[tuple[str, Any, Any]]:
+    """The fields of names of a registry, which their metadata hold as "known": their help lists its parts."""
+    hints = get_type_hints(kind)
+
+    def flag(name: str, default: Any, known: Mapping[str, Any]) -> tuple[str, Any, Any]:
+        told = ", ".join(f"{part} ({one.about})" for part, one in known.items())
+        hint = tyro.conf.arg(help_behavior_hint=lambda usual: f"Known: {told}. (default: {usual})")
+        return name, Annotated[hints[name], hint], field(default=default)
+
+    return [flag(one.name, one.default, one.metadata["known"]) for one in fields(kind) if "known" in one.metadata]

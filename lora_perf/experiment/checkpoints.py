@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 import xxhash
 
+from lora_perf.classifiers import CLASSIFIERS, seeds_of
 from lora_perf.core.layout import Layer
 from lora_perf.core.provenance import code_version
 from lora_perf.core.split import Split
@@ -17,6 +18,7 @@ from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.io.checked import count_as_absent, read_record, write_record
 from lora_perf.report.cells import Cell, CellResult, cell_from_json
+from lora_perf.representations import REPRESENTATIONS
 
 _NAME, _KEY = 100, 8  # characters of a cell's name and of its key in the name of its file
 
@@ -38,14 +40,18 @@ class Checkpoints:
         for part in (split.train, split.validation, split.test):
             rows.update(part.numpy().tobytes() + b"/")
         self._identity = [zoo.fingerprint, rows.hexdigest(), device.type, code_version(), config.seed]
-        self._training = [asdict(config.training), list(config.seeds)]
-        self._seeds = config.seeds
+        self._recipe, self._seeds = asdict(config.training), config.seeds
+        self._versions: dict[str, list[str]] = {}
         self._truth, self._classes = zoo.required_labels[split.test].numpy(), len(zoo.classes)
 
     def key(self, cell: Cell, layers: tuple[Layer, ...]) -> str:
-        """A hash of settings, data, split, code and cell; a probe's numbers do not depend on the training recipe."""
-        training = self._training if cell.classifier == "mlp" else []
-        identity = [*self._identity, training, asdict(cell), [layer.name for layer in layers]]
+        """A hash of settings, data, split, code, that of users included, and cell: of a recipe only where it is followed."""
+        classifier = CLASSIFIERS[cell.classifier]
+        asked = [self._recipe if classifier.by_epochs else None, seeds_of(classifier, self._seeds)]
+        if cell.name not in self._versions:  # of users' files, which are read for it
+            representation = REPRESENTATIONS.get(cell.representation)
+            self._versions[cell.name] = [classifier.version, getattr(representation, "version", "")]
+        identity = [*self._identity, asked, self._versions[cell.name], asdict(cell), [layer.name for layer in layers]]
         return xxhash.xxh3_128_hexdigest(json.dumps(identity).encode())
 
     def path(self, cell: Cell, layers: tuple[Layer, ...]) -> Path:
@@ -62,7 +68,7 @@ class Checkpoints:
         record = read_record(path, self.key(cell, layers))
         if record is None:
             return None
-        seeds = self._seeds if cell.classifier == "mlp" else [None]
+        seeds = seeds_of(CLASSIFIERS[cell.classifier], self._seeds)
         try:
             return cell_from_json(record, cell, seeds, self._truth, self._classes)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

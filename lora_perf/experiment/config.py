@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from lora_perf.classifiers import CLASSIFIERS, DEFAULT
 from lora_perf.classifiers.perceptron.training import TrainingConfig
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import SplitMethod, refuse_seeds
 from lora_perf.representations.catalogue import TEN
 
-Classifier = Literal["mlp", "ridge", "logistic", "knn"]
 Control = Literal["shuffled", "rank", "norm", "halves"]
 _QUICK_RUNS, _QUICK_EPOCHS = 2, 20
 
@@ -35,13 +35,13 @@ class ExperimentConfig:
     layer_groups: tuple[str, ...] = ("auto",)
     """all, visual, text, up, down, or part of a module's name, as attn2.to_v; drops are counted from the first group. auto:
     all, and visual where the zoo has such layers (attn1)."""
-    classifiers: tuple[Classifier, ...] = ("mlp",)
-    """The perceptron, and probes with one run each: ridge, logistic (regression), knn (nearest neighbours)."""
+    classifiers: tuple[str, ...] = field(default=(DEFAULT,), metadata={"known": CLASSIFIERS})
+    """Classifiers by their names."""
     controls: tuple[Control, ...] = ()
     """shuffled: labels of train and validation rows permuted; rank, norm: nothing but these of each module; halves: random
     halves of the layers, as large as the second group."""
     num_runs: int = 10
-    """Runs (seeds) of each cell of the perceptron; all train together."""
+    """Runs (seeds) of each cell of a classifier that has seeds, as mlp, whose runs train together; others have one run."""
     seed: int = 42
     """Seed of the first run, of the split, of learned representations and of controls; the next runs count up."""
     split: SplitMethod = "auto"
@@ -96,6 +96,7 @@ class ExperimentConfig:
                 raise LoraPerfError(
                     expected=f"at least one name after --{name.replace('_', '-')}", found="none", fix="name one"
                 )
+        CLASSIFIERS.resolve(self.classifiers)
         refuse_seeds(self.seed, self.num_runs)
         _ = self.training  # checks its numbers
 

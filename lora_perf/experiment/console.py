@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from lora_perf.classifiers import CLASSIFIERS
 from lora_perf.command.terminal import say
 from lora_perf.core.split import Split
 from lora_perf.core.tables import Table
@@ -87,9 +88,9 @@ class ConsoleObserver(Teller):
 
 def plan_table(config: ExperimentConfig, plan: Plan, zoo: Zoo) -> Table:
     """What `--dry-run` prints: cells of one representation and group in one line."""
-    perceptrons = sum(one.cell.classifier == "mlp" for one in plan.cells)
-    probes = len(plan.cells) - perceptrons
-    counts = [f"{counted(perceptrons, 'cell')} x {counted(config.num_runs, 'run')}"] * (perceptrons > 0)
+    seeded = sum(CLASSIFIERS[one.cell.classifier].seeded for one in plan.cells)
+    probes = len(plan.cells) - seeded
+    counts = [f"{counted(seeded, 'cell')} x {counted(config.num_runs, 'run')}"] * (seeded > 0)
     counts += [f"{counted(probes, 'cell')} of probes"] * (probes > 0)
     titles = ("representation", "layer group", "layers", "features", "MB")
     title = f"{' and '.join(counts)} on {zoo.name} ({zoo.nbytes / 1e6:,.1f} MB of rows)"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lora_perf.classifiers.perceptron.runs import train
+from lora_perf.classifiers import CLASSIFIERS, Examples, Setup
 from lora_perf.core.split import Split
 from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
@@ -29,7 +29,7 @@ class Forecast:
 
     Attributes:
         represent: of the streamed pass.
-        train, train_at_most: of the perceptrons whose number of features is known.
+        train, train_at_most: of the classifiers that learn in epochs, on cells whose number of features is known.
         left_out: what is fitted when the experiment runs and was not measured.
     """
 
@@ -47,19 +47,22 @@ def forecast(config: ExperimentConfig, plan: Plan, zoo: Zoo, split: Split, devic
     computed = [name for name in plan.representations if name not in LEARNED and name not in MODULE_NUMBERS]
     names = [name for name in computed if name != "flat_vec"]
     per_adapter = _seconds_per_adapter(zoo, names, plan, device) if names else 0.0
-    perceptrons = [one.features for one in plan.cells if one.cell.classifier == "mlp" and one.features is not None]
+    asked = list(dict.fromkeys(config.classifiers))
     start = epoch = 0.0
-    if perceptrons:
-        widths = sorted(set(perceptrons))
-        narrow, wide = (_start_and_epoch(config, width, zoo, split, device) for width in (widths[0], widths[-1]))
-        for features in perceptrons:
+    for name in (name for name in asked if CLASSIFIERS[name].by_epochs):
+        cells = [one.features for one in plan.cells if one.cell.classifier == name and one.features is not None]
+        if not cells:
+            continue
+        widths = sorted(set(cells))
+        narrow, wide = (_start_and_epoch(name, config, width, zoo, split, device) for width in (widths[0], widths[-1]))
+        for features in cells:
             share = (features - widths[0]) / max(1, widths[-1] - widths[0])
             start += narrow[0] + share * (wide[0] - narrow[0])
             epoch += narrow[1] + share * (wide[1] - narrow[1])
     typical = start + epoch * min(_TYPICAL_EPOCHS, config.epochs)
     learned = [name for name in plan.representations if name in LEARNED]
-    probes = [name for name in dict.fromkeys(config.classifiers) if name != "mlp"]
-    return Forecast(per_adapter * len(zoo), typical, start + epoch * config.epochs, (*learned, *probes))
+    others = [name for name in asked if not CLASSIFIERS[name].by_epochs]
+    return Forecast(per_adapter * len(zoo), typical, start + epoch * config.epochs, (*learned, *others))
 
 
 def _seconds_per_adapter(zoo: Zoo, names: list[str], plan: Plan, device: torch.device) -> float:
@@ -75,14 +78,17 @@ def _seconds_per_adapter(zoo: Zoo, names: list[str], plan: Plan, device: torch.d
         count = min(len(zoo), 2 * count)
 
 
-def _start_and_epoch(config: ExperimentConfig, width: int, zoo: Zoo, split: Split, device: torch.device) -> tuple[float, float]:
+def _start_and_epoch(
+    name: str, config: ExperimentConfig, width: int, zoo: Zoo, split: Split, device: torch.device
+) -> tuple[float, float]:
     """Seconds that all runs of a cell of this width take to start and end, and for one epoch."""
-    values = torch.randn((len(zoo), width), device=device)
+    examples = Examples(torch.randn((len(zoo), width), device=device), split)
+    setup = Setup(config.seeds, config.training, device, keep=False)
 
     def seconds(epochs: int) -> float:
         begin = time.perf_counter()
-        settings = replace(config.training, epochs=epochs)
-        train(values, zoo.required_labels, split, len(zoo.classes), config.seeds, settings, device)
+        short = replace(setup, recipe=replace(setup.recipe, epochs=epochs))
+        CLASSIFIERS[name].fit(examples, zoo.required_labels, len(zoo.classes), short)
         return time.perf_counter() - begin
 
     seconds(1)  # imports and warms up

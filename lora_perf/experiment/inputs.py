@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from lora_perf.classifiers.probes import Coordinates, coordinates
 from lora_perf.core.features import Features, concatenate
 from lora_perf.core.layout import Layer
 from lora_perf.core.split import Split
@@ -50,7 +49,6 @@ class Inputs:
         self._milliseconds: dict[tuple[str, str], float] = {}
         # Cells of one representation and group follow each other, so that the last ones are all that is asked for again.
         self._last: tuple[tuple[str, str], Features | Table] | None = None
-        self._rotated: tuple[Features | Table, Coordinates] | None = None
 
     def compute(self, names: Sequence[str]) -> None:
         """Makes the features of representations of the registry: from the cache, the others in one streamed pass."""
@@ -82,13 +80,6 @@ class Inputs:
         if self._last is None or self._last[0] != key:
             self._last = key, self._make(one)
         return self._last[1]
-
-    def coordinates(self, one: PlannedCell) -> Coordinates:
-        """The features of a cell as probes read them."""
-        features = self.of(one)
-        if self._rotated is None or self._rotated[0] is not features:
-            self._rotated = features, coordinates(features.values, self._split)
-        return self._rotated[1]
 
     def milliseconds(self, one: PlannedCell) -> float | None:
         """What the features of a cell cost an adapter, of weights in memory; None where they came from the cache.

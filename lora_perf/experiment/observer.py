@@ -106,8 +106,7 @@ class Teller(Observer):
     def finished(self, result: CellResult) -> None:
         self._done += 1
         mean = sum(run.accuracy for run in result.runs) / len(result.runs)
-        (setting,) = {settings(run.setting) for run in result.runs}
-        about = [result.note, setting, counted(len(result.runs), "run") if result.classifier == "mlp" else ""]
+        about = [result.note, settings(result.setting), counted(len(result.runs), "run") if result.seeded else ""]
         about += [f"{result.seconds:.1f} s", counted(result.features, "feature"), f"{len(result.constant):,} of them constant"]
         self.say(
             f"{self._done:3d}/{self._total} {result.cell}: accuracy {mean:.3f} ({', '.join(text for text in about if text)})"

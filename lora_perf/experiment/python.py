@@ -9,6 +9,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
+from lora_perf.classifiers import DEFAULT
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.split import SplitMethod
 from lora_perf.experiment import runner
@@ -29,7 +30,7 @@ def run(
     label_column: str = "category_label",
     representations: Sequence[str] = TEN,
     layer_groups: Sequence[str] = ("auto",),
-    classifiers: Sequence[str] = ("mlp",),
+    classifiers: Sequence[str] = (DEFAULT,),
     controls: Sequence[Control] = (),
     num_runs: int = 10,
     seed: int = 42,

@@ -10,9 +10,7 @@ from typing import Any
 import torch
 import xxhash
 
-from lora_perf.classifiers.perceptron.runs import train
-from lora_perf.classifiers.probes import fit, refuse_too_many
-from lora_perf.classifiers.standardise import ConstantFeaturesError
+from lora_perf.classifiers import CLASSIFIERS, Examples, Setup, fitted
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layer
 from lora_perf.core.profiling import StageClock
@@ -30,7 +28,7 @@ from lora_perf.io import load, locate, open_located, store
 from lora_perf.io.atomic import check_writable as check_writable
 from lora_perf.io.checked import count_as_absent
 from lora_perf.io.paths import Found
-from lora_perf.report.cells import Cell, CellResult, Subject
+from lora_perf.report.cells import Cell, CellResult, scored
 from lora_perf.report.results import Results
 from lora_perf.representations import REPRESENTATIONS
 from lora_perf.representations.catalogue import ANY_RANK
@@ -144,8 +142,8 @@ def prepare(config: ExperimentConfig, zoo: Zoo | None = None, *, anew: bool = Fa
         refuse_unlearnable(zoo.required_labels, zoo.classes, split)
         _refuse_factors_of_different_ranks(zoo, plan)
         for one in plan.cells:
-            if one.cell.classifier != "mlp" and one.features is not None:
-                refuse_too_many(len(split.train), one.features)
+            if one.features is not None:
+                CLASSIFIERS[one.cell.classifier].refuse(len(split.train), one.features)
     return Prepared(config, device, clock, zoo, plan, split)
 
 
@@ -223,10 +221,13 @@ class _Trainer:
         self._truth = zoo.required_labels[split.test].numpy()
         self._labels = zoo.required_labels
         self._shuffled = shuffled_labels(zoo.required_labels, split, prepared.config.seed)
+        config = prepared.config
+        self._setup = Setup(config.seeds, config.training, prepared.device, observer.epoch, keep=False)
+        self._examples: Examples | None = None
 
     def __call__(self, one: PlannedCell) -> CellResult:
-        config, clock, split, device = self._prepared.config, self._prepared.clock, self._prepared.split, self._prepared.device
-        n_classes = len(self._prepared.zoo.classes)
+        clock, n_classes = self._prepared.clock, len(self._prepared.zoo.classes)
+        classifier = CLASSIFIERS[one.cell.classifier]
         labels = self._shuffled if one.cell.shuffled else self._labels
         with clock.stage("represent"):
             features = self._inputs.of(one)
@@ -234,33 +235,15 @@ class _Trainer:
         with clock.stage("cost"):
             shown = one.cell.group in self._prepared.plan.groups
             milliseconds = self._inputs.milliseconds(one) if shown else None
-        subject = Subject(one.cell, features.names, milliseconds, self._truth, n_classes)
+        # The cells of one representation and group follow each other, and share what is made of their features.
+        if self._examples is None or self._examples.values is not features.values:
+            self._examples = Examples(features.values, self._prepared.split)
         begin = time.perf_counter()
-        try:
-            if one.cell.classifier == "mlp":
-                with clock.stage("train"):
-                    trained = train(
-                        features.values,
-                        labels.to(device),
-                        split,
-                        n_classes,
-                        config.seeds,
-                        config.training,
-                        device,
-                        self._observer.epoch,
-                    )
-                seconds = time.perf_counter() - begin
-                with clock.stage("score"):
-                    return subject.of_perceptrons(trained, seconds)
-            with clock.stage("probe"):
-                x = self._inputs.coordinates(one)
-                probed = fit(one.cell.classifier, x, labels, split)
-                return subject.of_probe(probed, x.dropped, time.perf_counter() - begin)
-        except ConstantFeaturesError:
-            commonest = int(labels[split.train].bincount().argmax())
-            seeds = config.seeds if one.cell.classifier == "mlp" else [None]
-            right = float((labels[split.validation] == commonest).double().mean())
-            return subject.of_nothing(seeds, commonest, right)
+        with clock.stage("train" if classifier.by_epochs else "probe"):
+            learnt = fitted(classifier, self._examples, labels, n_classes, self._setup)
+        seconds = time.perf_counter() - begin
+        with clock.stage("score"):
+            return scored(one.cell, features.names, learnt, self._truth, n_classes, seconds, milliseconds)
 
 
 def _refuse_factors_of_different_ranks(zoo: Zoo, plan: Plan) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from lora_perf.classifiers import DEFAULT, Fitted
 from lora_perf.classifiers.metrics import score
-from lora_perf.classifiers.perceptron.runs import TrainedRuns
-from lora_perf.classifiers.probes import Probed, Setting
-
-NO_INFORMATION = "no information: constant"
+from lora_perf.classifiers.protocol import Setting
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Cell:
 
     representation: str
     group: str
-    classifier: str = "mlp"
+    classifier: str = DEFAULT
     shuffled: bool = False
 
     @property
@@ -38,7 +35,8 @@ class Cell:
 class RunResult:
     """One run of a cell: metrics on the test adapters, learning curves, confusion matrix (true by predicted), predictions.
 
-    A probe has no seed (None), no epochs and no curves, but the setting that it chose on the validation adapters.
+    What a classifier does not have is None (a seed), 0 (epochs) or empty (curves, a setting that it chose on the validation
+    adapters).
     """
 
     seed: int | None
@@ -63,7 +61,7 @@ class CellResult:
     Attributes:
         features: columns of the representation on this group.
         constant: names of those that do not vary on the train adapters and were left out.
-        seconds: wall time of training and scoring.
+        seconds: wall time of training.
         milliseconds: an adapter costs to represent, the representation and the group alone; None where it was not measured.
         note: what is special about the cell.
     """
@@ -83,84 +81,56 @@ class CellResult:
     def cell(self) -> Cell:
         return Cell(self.representation, self.group, self.classifier, self.shuffled)
 
+    @property
+    def seeded(self) -> bool:
+        """Whether its runs have seeds; of a classifier without there is a single one."""
+        return self.runs[0].seed is not None
+
+    @property
+    def setting(self) -> Setting:
+        """What was chosen on the validation adapters, by most of the runs."""
+        settings = [run.setting for run in self.runs]
+        return max(settings, key=settings.count)
+
     def correct(self, truth: NDArray[np.int64]) -> NDArray[np.bool_]:
         """(s, n_test): which test adapters each run classified rightly."""
         return np.equal([run.predictions for run in self.runs], truth)
 
 
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What the results of a cell are about: its features and the test adapters."""
-
-    cell: Cell
-    names: tuple[str, ...]
-    milliseconds: float | None
-    truth: NDArray[np.int64]
-    n_classes: int
-
-    def of_perceptrons(self, trained: TrainedRuns, seconds: float) -> CellResult:
-        """The record of a cell whose perceptrons are trained."""
-        rest = [
-            {
-                "seed": seed,
-                "validation_accuracy": trained.validation_accuracy[k],
-                "best_epoch": trained.best_epoch[k],
-                "epochs": trained.epochs_run[k],
-                "seconds": trained.seconds[k],
-                "curves": {name: [float(x) for x in curve] for name, curve in asdict(trained.curves[k]).items()},
-            }
-            for k, seed in enumerate(trained.seeds)
-        ]
-        return self._result(trained.predictions.cpu().numpy(), rest, trained.dropped, seconds)
-
-    def of_probe(self, probed: Probed, dropped: torch.Tensor, seconds: float) -> CellResult:
-        """The record of a cell whose probe is fitted."""
-        rest = _untrained(None, probed.validation_accuracy) | {"seconds": probed.seconds, "setting": probed.setting}
-        return self._result(probed.predictions[None], [rest], dropped, seconds)
-
-    def of_nothing(self, seeds: Sequence[int | None], commonest: int, validation_accuracy: float) -> CellResult:
-        """The record of a cell whose features are all constant: it always names the commonest class of the train adapters."""
-        predictions = np.full((len(seeds), len(self.truth)), commonest)
-        rest = [_untrained(seed, validation_accuracy) for seed in seeds]
-        return self._result(predictions, rest, torch.arange(len(self.names)), 0.0, NO_INFORMATION)
-
-    def _result(
-        self, predictions: ArrayLike, rest: list[dict[str, Any]], dropped: torch.Tensor, seconds: float, note: str = ""
-    ) -> CellResult:
-        """The record of runs with predictions (s, n_test); `rest` holds the fields of each run that are no scores."""
-        scores = score(predictions, self.truth, self.n_classes)
-        runs = [
-            RunResult(
-                accuracy=float(scores.accuracy[k]),
-                macro_f1=float(scores.macro_f1[k]),
-                macro_precision=float(scores.macro_precision[k]),
-                macro_recall=float(scores.macro_recall[k]),
-                confusion=scores.confusion[k].tolist(),
-                predictions=np.asarray(predictions)[k].tolist(),
-                **one,
-            )
-            for k, one in enumerate(rest)
-        ]
-        constant = [self.names[column] for column in dropped.tolist()]
-        cell = self.cell
-        return CellResult(
-            cell.representation,
-            cell.group,
-            cell.classifier,
-            cell.shuffled,
-            len(self.names),
-            constant,
-            seconds,
-            self.milliseconds,
-            note,
-            runs,
+def scored(
+    cell: Cell,
+    names: Sequence[str],
+    learnt: Fitted,
+    truth: NDArray[np.int64],
+    n_classes: int,
+    seconds: float,
+    milliseconds: float | None,
+) -> CellResult:
+    """The result of a cell: what its classifier learnt of features of these names, scored on the test adapters."""
+    predictions = learnt.predictions.numpy()
+    scores = score(predictions, truth, n_classes)
+    runs = [
+        RunResult(
+            accuracy=float(scores.accuracy[k]),
+            macro_f1=float(scores.macro_f1[k]),
+            macro_precision=float(scores.macro_precision[k]),
+            macro_recall=float(scores.macro_recall[k]),
+            confusion=scores.confusion[k].tolist(),
+            predictions=predictions[k].tolist(),
+            **vars(run),
         )
-
-
-def _untrained(seed: int | None, validation_accuracy: float) -> dict[str, Any]:
-    """The fields of a run without epochs."""
-    nothing: dict[str, Any] = {"best_epoch": 0, "epochs": 0, "seconds": 0.0, "curves": {}}
-    return nothing | {"seed": seed, "validation_accuracy": validation_accuracy}
+        for k, run in enumerate(learnt.runs)
+    ]
+    constant = [names[column] for column in learnt.dropped.tolist()]
+    return CellResult(
+        **vars(cell),
+        features=len(names),
+        constant=constant,
+        seconds=seconds,
+        milliseconds=milliseconds,
+        note=learnt.note,
+        runs=runs,
+    )
 
 
 def cell_from_json(

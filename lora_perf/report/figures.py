@@ -31,8 +31,8 @@ def _accuracies(results: Results) -> Figure:
     warning = " (tested on train rows)" if results.dataset["resubstitution"] else ""
     figure, grid = _canvas(names, panels)
     title = f"{figure_text(results.dataset['name'])}: {counted(results.dataset['adapters'], 'adapter')}"
-    if "mlp" in panels:
-        title += f", {counted(results.config['num_runs'], 'run')}" + " of mlp" * (len(panels) > 1)
+    if seeded := results.seeded:
+        title += f", {counted(results.config['num_runs'], 'run')}" + f" of {', '.join(seeded)}" * (len(panels) > 1)
     for axes, classifier in zip(grid, panels, strict=True):
         _intervals(
             axes, names, {one: {name: results.accuracy(name, one, classifier) for name in names} for one in results.groups}

@@ -189,6 +189,11 @@ class Results:
         return list(dict.fromkeys(one.classifier for one in self.cells))
 
     @property
+    def seeded(self) -> list[str]:
+        """The classifiers that have a run a seed."""
+        return list(dict.fromkeys(one.classifier for one in self.cells if one.seeded))
+
+    @property
     def shuffled(self) -> bool:
         """Whether some cell was trained on shuffled labels too."""
         return any(one.shuffled for one in self.cells)

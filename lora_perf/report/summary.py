@@ -57,9 +57,10 @@ def summary(results: Results, figures: Sequence[str] = ()) -> str:
 
 
 def _runs(results: Results) -> str:
-    probes = [name for name in results.classifiers if name != "mlp"]
-    runs = [f"{counted(results.config['num_runs'], 'run')} a cell" + " of mlp" * bool(probes)] * ("mlp" in results.classifiers)
-    runs += [f"1 run a cell of {', '.join(probes)}"] * bool(probes)
+    seeded = results.seeded
+    single = [name for name in results.classifiers if name not in seeded]
+    runs = [f"{counted(results.config['num_runs'], 'run')} a cell" + f" of {', '.join(seeded)}" * bool(single)] * bool(seeded)
+    runs += [f"1 run a cell of {', '.join(single)}"] * bool(single)
     return ", ".join(runs) + "."
 
 
@@ -71,10 +72,11 @@ def _notes(results: Results) -> list[str]:
         "ms: what an adapter costs to represent, this representation of this group alone, of weights in memory, on the machine "
         "below; for learned ones their fit and the features of all adapters, divided among these.",
     ]
-    if any(cell.classifier != "mlp" for cell in results.cells):
+    searched = dict.fromkeys(cell.classifier for cell in results.cells if cell.setting)
+    if searched:
         notes.append(
-            "Probes (ridge, logistic, knn) are fitted to the train adapters, with the setting that was best on the validation "
-            "adapters. alpha and C are for features scaled so that the eigenvalues of their Gram matrix have mean 1."
+            f"Probes ({', '.join(searched)}) are fitted to the train adapters, with the setting that was best on the "
+            "validation adapters. alpha and C are for features scaled so that the eigenvalues of their Gram matrix have mean 1."
         )
     if results.halves:
         notes.append(
@@ -117,7 +119,7 @@ def _table(results: Results) -> list[str]:
         if results.shuffled:
             row.append(f"{control.mean:.3f}" if control else "")
         epochs = f"{sum(run.epochs for run in cell.runs) / count:.0f}"
-        row += [str(count), cell.note or settings(cell.runs[0].setting) or epochs, f"{cell.seconds:.1f}"]
+        row += [str(count), cell.note or settings(cell.setting) or epochs, f"{cell.seconds:.1f}"]
         lines.append(_row(row))
     return lines
 

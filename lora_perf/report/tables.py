@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
+from lora_perf.classifiers import DEFAULT
 from lora_perf.core.tables import Table
 from lora_perf.report.results import Results
 from lora_perf.report.wording import format_p
@@ -12,7 +13,7 @@ from lora_perf.report.wording import format_p
 def results_table(results: Results) -> Table:
     """Mean accuracy with its interval, drops with their paired tests, controls, seconds."""
     first, *others = results.groups
-    several = results.classifiers != ["mlp"]
+    several = results.classifiers != [DEFAULT]
     columns = ["representation"] + ["classifier"] * several
     numbers = list(results.groups)
     for group in others:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lora_perf.classifiers.probes import Setting
+from lora_perf.classifiers.protocol import Setting
 from lora_perf.core.errors import listed
 from lora_perf.core.text import counted
 from lora_perf.report.results import Results
@@ -36,7 +36,7 @@ def left_out(count: int) -> str:
 
 
 def settings(setting: Setting) -> str:
-    """What a probe chose on the validation adapters."""
+    """What a classifier chose on the validation adapters."""
     return ", ".join(
         f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}" for name, value in setting.items()
     )

@@ -8,7 +8,7 @@ import torch
 import lora_perf
 from lora_perf.audit import GAUGES, AuditConfig, audit
 from lora_perf.audit.study import STILL, Audit, Audited
-from lora_perf.classifiers.probes import coordinates, fit
+from lora_perf.classifiers import CLASSIFIERS, Examples
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import make_split
 from lora_perf.core.zoo import Zoo
@@ -75,8 +75,9 @@ def test_the_original_accuracy_is_that_of_a_probe_of_the_plain_zoo() -> None:
     zoo = planted()
     split = make_split(zoo.labels, zoo.classes, seed=42)
     features = represent(zoo, ["simple_stats"])["simple_stats"]
-    right = fit("ridge", coordinates(features.values, split), zoo.labels, split).predictions == zoo.labels[split.test].numpy()
-    assert one(audited(zoo, "simple_stats")).readings[0].original.mean == pytest.approx(right.mean())
+    fitted = CLASSIFIERS["ridge"].fit(Examples(features.values, split), zoo.labels, len(zoo.classes))
+    right = (fitted.predictions == zoo.labels[split.test]).double().mean()
+    assert one(audited(zoo, "simple_stats")).readings[0].original.mean == pytest.approx(float(right))
 
 
 @pytest.mark.parametrize("name", LEARNED)

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from lora_perf.classifiers.probes import Probed
+from lora_perf.classifiers import CLASSIFIERS, Examples, Fitted, Run, Setup, fitted
 from lora_perf.core.split import make_split
 from lora_perf.experiment.checkpoints import Checkpoints
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.io.checked import read_record, write_record
-from lora_perf.report.cells import Cell, CellResult, Subject, cell_from_json
+from lora_perf.report.cells import Cell, CellResult, cell_from_json, scored
 from tests.experiment.conftest import small_zoo
 from tests.io.packed.files import change
 
@@ -38,17 +38,18 @@ def checkpoints(tmp_path: Path) -> Checkpoints:
 
 def result(cell: Cell = CELL) -> CellResult:
     """A result of two runs with different predictions."""
-    subject = Subject(cell, ("a", "b", "c"), 0.5, TRUTH, 3)
-    if cell.classifier != "mlp":
-        probed = Probed(torch.from_numpy(TRUTH), 0.5, {"alpha": 1.0}, 0.1)
-        return subject.of_probe(probed, torch.tensor([1]), 0.2)
-    seeds = list(CONFIG.seeds)
-    curves = {"train_loss": [1.0, float("nan")], "validation_accuracy": [0.5, 0.25]}
-    rest = [
-        {"seed": seed, "validation_accuracy": 0.5, "best_epoch": 1, "epochs": 2, "seconds": 0.1, "curves": curves}
-        for seed in seeds
-    ]
-    return subject._result(np.stack([TRUTH, np.roll(TRUTH, 1)]), rest, torch.tensor([1]), 0.2)
+    runs = [Run(None, 0.5, seconds=0.1, setting={"alpha": 1.0})]
+    if cell.classifier == "mlp":
+        curves = {"train_loss": [1.0, float("nan")], "validation_accuracy": [0.5, 0.25]}
+        runs = [Run(seed, 0.5, 1, 2, 0.1, curves) for seed in CONFIG.seeds]
+    predictions = torch.from_numpy(np.stack([np.roll(TRUTH, k) for k in range(len(runs))]))
+    return scored(cell, "abc", Fitted(predictions, tuple(runs), 3, torch.tensor([1])), TRUTH, 3, 0.2, 0.5)
+
+
+def constant(*seeds: int) -> CellResult:
+    """The result of a perceptron whose features are all constant."""
+    learnt = fitted(CLASSIFIERS["mlp"], Examples(torch.ones(len(ZOO), 2), SPLIT), ZOO.labels, 3, Setup(seeds))
+    return scored(CELL, "ab", learnt, TRUTH, 3, 0.0, None)
 
 
 @pytest.mark.parametrize("cell", [CELL, Cell("stats", "all", "ridge"), Cell("stats", "all", "mlp", True)], ids=str)
@@ -61,7 +62,8 @@ def test_a_finished_cell_comes_back(cell: Cell, checkpoints: Checkpoints) -> Non
 
 
 def test_a_cell_of_constant_features_comes_back(checkpoints: Checkpoints) -> None:
-    nothing = Subject(CELL, ("a", "b"), None, TRUTH, 3).of_nothing(CONFIG.seeds, 1, 0.25)
+    nothing = constant(*CONFIG.seeds)
+    assert (nothing.note, nothing.constant) == ("no information: constant", ["a", "b"])
     checkpoints.save(nothing, LAYERS)
     assert checkpoints.load(CELL, LAYERS) == nothing
 
@@ -70,7 +72,7 @@ def test_cells_of_several_settings_stand_side_by_side(tmp_path: Path) -> None:
     two, three = (Checkpoints(tmp_path, ExperimentConfig(num_runs=runs), ZOO, SPLIT, torch.device("cpu")) for runs in (2, 3))
     two.save(result(), LAYERS)
     assert three.load(CELL, LAYERS) is None
-    other = Subject(CELL, ("a",), None, TRUTH, 3).of_nothing([42, 43, 44], 1, 0.25)
+    other = constant(42, 43, 44)
     three.save(other, LAYERS)
     assert three.load(CELL, LAYERS) == other
     assert repr(two.load(CELL, LAYERS)) == repr(result())

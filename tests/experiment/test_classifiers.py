@@ -11,7 +11,8 @@ import pytest
 
 from lora_perf import LoraPerfError
 from lora_perf.classifiers.metrics import accuracy, paired_difference
-from lora_perf.experiment import inputs, runner
+from lora_perf.classifiers.searched import Searched
+from lora_perf.experiment import inputs
 from lora_perf.experiment.__main__ import main
 from lora_perf.experiment.config import TEN
 from lora_perf.representations import REPRESENTATIONS
@@ -169,7 +170,7 @@ def test_a_sample_keeps_scales_and_ranks() -> None:
 def test_probes_of_too_many_dimensions_are_refused_before_any_work(
     experiment: Experiment, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lora_perf.classifiers.probes.MOST_DIMENSIONS", 30)
+    monkeypatch.setattr("lora_perf.classifiers.coordinates.MOST_DIMENSIONS", 30)
     flags = ["--dataset", str(small), "--output-dir", str(tmp_path / "out"), "--representations", "stats"]
     assert main([*flags, "--classifiers", "ridge"]) == 2
     assert "at most 30 train rows or features" in capsys.readouterr().err
@@ -180,6 +181,6 @@ def test_an_error_of_a_probe_is_no_constant_cell(experiment: Experiment, monkeyp
     def broken(*_: Any) -> None:
         raise LoraPerfError(expected="a", found="b", fix="c")
 
-    monkeypatch.setattr(runner, "fit", broken)
+    monkeypatch.setattr(Searched, "fit", broken)
     with pytest.raises(FileNotFoundError):
         experiment("--classifiers", "ridge", "--representations", "stats", status=2)

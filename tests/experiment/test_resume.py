@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from lora_perf.experiment import inputs, runner
+from lora_perf.classifiers.perceptron import classifier
+from lora_perf.experiment import inputs
 from lora_perf.io import store
 from tests.experiment.conftest import small_zoo
 
@@ -25,13 +26,13 @@ def the_cell(out: Path, name: str) -> Path:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts the cells that are trained."""
     calls: list[int] = []
-    train = runner.train
+    train = classifier.train
 
     def counted(*arguments: Any, **named: Any) -> Any:
         calls.append(1)
         return train(*arguments, **named)
 
-    monkeypatch.setattr(runner, "train", counted)
+    monkeypatch.setattr(classifier, "train", counted)
     return calls
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, Lock
 
 import torch
 from torch import Tensor
 
-from lora_perf.classifiers.perceptron.training import Progress, Run, Task, TrainingConfig, train_stack
+from lora_perf.classifiers.perceptron.training import Progress, Run, Task, TrainingConfig, all_logits, train_stack
 from lora_perf.classifiers.standardise import Standardiser
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import Split
@@ -29,7 +29,7 @@ class Curves:
 
 @dataclass(frozen=True, eq=False)
 class TrainedRuns:
-    """What the runs of a cell came to, with the weights of their best epochs.
+    """What the runs of a cell came to in their best epochs.
 
     Attributes:
         seeds: (s,).
@@ -40,6 +40,7 @@ class TrainedRuns:
         curves: one a run.
         seconds: (s,) that a run took; runs of one stack share its time equally.
         dropped: the columns that were constant on the train rows.
+        answers: rows (m, f) -> classes (s, m), where the weights were kept.
     """
 
     seeds: tuple[int, ...]
@@ -51,6 +52,7 @@ class TrainedRuns:
     curves: tuple[Curves, ...]
     seconds: tuple[float, ...]
     dropped: Tensor
+    answers: Callable[[Tensor], Tensor] | None = None
 
 
 def train(
@@ -63,6 +65,7 @@ def train(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
     stacked: bool | None = None,
+    keep: bool = False,
 ) -> TrainedRuns:
     """Trains one perceptron per seed and predicts the test rows.
 
@@ -72,6 +75,7 @@ def train(
     Args:
         progress: called with seed, epoch and validation accuracy after each epoch, by one thread at a time.
         stacked: whether all runs are one stack; if not given, as said above. Both ways give the same up to rounding.
+        keep: whether the weights of the best epochs stay, for `TrainedRuns.answers`.
 
     Shapes: values (n, f), labels (n,).
     Cost: the sum of the epochs of all runs; features are standardised batch by batch, never as a second matrix.
@@ -101,7 +105,10 @@ def train(
     )
     if stacked is None:
         stacked = device.type != "cpu"
-    runs = train_stack(task, seeds, config, Event(), progress) if stacked else _in_lanes(task, seeds, config, progress)
+    if stacked:
+        runs = train_stack(task, seeds, config, Event(), progress, keep)
+    else:
+        runs = _in_lanes(task, seeds, config, progress, keep)
     logits = torch.stack([run.logits for run in runs])
     return TrainedRuns(
         tuple(seeds),
@@ -113,10 +120,24 @@ def train(
         tuple(Curves(tuple(run.train_loss), tuple(run.validation_accuracy), tuple(run.lr)) for run in runs),
         tuple(run.seconds for run in runs),
         standardiser.dropped,
+        _answers(runs, task, standardiser) if keep else None,
     )
 
 
-def _in_lanes(task: Task, seeds: Sequence[int], config: TrainingConfig, progress: Progress | None) -> list[Run]:
+def _answers(runs: list[Run], task: Task, standardiser: Standardiser) -> Callable[[Tensor], Tensor]:
+    """Predictions of further rows by runs that kept their weights; nothing else of the task stays."""
+    bare = replace(task, values=task.values.new_empty(0, task.values.shape[1]))
+    nets = [run.net for run in runs if run.net is not None]
+
+    def answers(values: Tensor) -> Tensor:
+        rows = torch.arange(len(values), device=bare.values.device)
+        asked = replace(bare, values=standardiser.select(values.to(bare.values)))
+        return torch.cat([all_logits(net, asked, rows).argmax(dim=2) for net in nets]).cpu()
+
+    return answers
+
+
+def _in_lanes(task: Task, seeds: Sequence[int], config: TrainingConfig, progress: Progress | None, keep: bool) -> list[Run]:
     """The runs, as many at a time as PyTorch has threads, each on one thread."""
     threads = torch.get_num_threads()
     stop, lock = Event(), Lock()
@@ -128,7 +149,7 @@ def _in_lanes(task: Task, seeds: Sequence[int], config: TrainingConfig, progress
 
     def one(seed: int) -> Run:
         torch.set_num_threads(1)  # a setting of the calling thread for OpenMP, of the process for the thread pool
-        return train_stack(task, [seed], config, stop, report)[0]
+        return train_stack(task, [seed], config, stop, report, keep)[0]
 
     try:
         with ThreadPoolExecutor(min(threads, len(seeds)), thread_name_prefix="lane") as lanes:

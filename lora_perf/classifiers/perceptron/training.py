@@ -114,7 +114,10 @@ class Plateau:
 
 @dataclass
 class Run:
-    """One run: its generators and rows of the stack while it trains, its curves and test logits (n_test, c) after that."""
+    """One run: its generators and rows of the stack while it trains, its curves and test logits (n_test, c) after that.
+
+    `net` holds it alone with its best weights, where that was asked for.
+    """
 
     seed: int
     order: Generator
@@ -128,6 +131,7 @@ class Run:
     lr: list[float] = field(default_factory=list)
     seconds: float = 0.0
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
+    net: Perceptron | None = None
 
 
 def batches(n: int, size: int) -> list[tuple[int, int]]:
@@ -139,7 +143,12 @@ def batches(n: int, size: int) -> list[tuple[int, int]]:
 
 
 def train_stack(
-    task: Task, seeds: Sequence[int], config: TrainingConfig, stop: Event, progress: Progress | None = None
+    task: Task,
+    seeds: Sequence[int],
+    config: TrainingConfig,
+    stop: Event,
+    progress: Progress | None = None,
+    keep: bool = False,
 ) -> list[Run]:
     """Trains the runs of some seeds together; a run that stops early leaves the stack.
 
@@ -179,7 +188,7 @@ def train_stack(
                 if progress is not None:
                     progress(run.seed, epoch, run.validation_accuracy[-1])
             if ended:
-                _finish(net, active, ended, task)
+                _finish(net, active, ended, task, keep)
                 for k in ended:
                     del optimiser.state[active[k].parameter]
                     active[k].parameter = active[k].parameter.new_empty(0)  # which else keeps the whole stack
@@ -325,14 +334,19 @@ def _close_epoch(net: Perceptron, runs: list[Run], k: int, epoch: int, config: T
     return epoch - run.best_epoch >= config.patience or epoch == config.epochs
 
 
-def _finish(net: Perceptron, runs: list[Run], ended: list[int], task: Task) -> None:
+def _finish(net: Perceptron, runs: list[Run], ended: list[int], task: Task, keep: bool) -> None:
     """Test logits, in full precision, of the runs that ended, with their best weights."""
     for k in ended:
         for tensor, best in zip(net.state(k), runs[k].best, strict=True):
             tensor.copy_(best)
         runs[k].best = []
     chosen = net if len(ended) == len(runs) else net.select(ended)
-    blocks = [logits for _, logits in _evaluated(chosen, task, task.test, task.values.dtype)]
-    whole = torch.cat(blocks, dim=1).cpu()
-    for k, logits in zip(ended, whole, strict=True):
+    whole = all_logits(chosen, task, task.test).cpu()
+    for place, (k, logits) in enumerate(zip(ended, whole, strict=True)):
         runs[k].logits = logits
+        runs[k].net = chosen.select([place]) if keep else None
+
+
+def all_logits(net: Perceptron, task: Task, rows: Tensor) -> Tensor:
+    """The logits (s, m, c) of rows (m,), in full precision."""
+    return torch.cat([logits for _, logits in _evaluated(net, task, rows, task.values.dtype)], dim=1)

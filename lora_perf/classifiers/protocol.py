@@ -1,0 +1,190 @@
+"""What every classifier is: it learns classes from examples, and answers for any rows of the same width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lora_perf.classifiers.coordinates import Coordinates, coordinates
+from lora_perf.classifiers.perceptron.training import Progress, TrainingConfig
+from lora_perf.classifiers.standardise import ConstantFeaturesError
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.split import Split
+
+Setting = dict[str, float | int | str]
+NO_INFORMATION = "no information: constant"
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The features that all classifiers of a cell read, and which rows are for what.
+
+    Shapes: values (n, f), on the device where they were computed.
+    """
+
+    values: Tensor
+    split: Split
+
+    @cached_property
+    def coordinates(self) -> Coordinates:
+        """The standardised features in float64, made at the first call and shared by all who ask: see `coordinates`."""
+        return coordinates(self.values, self.split)
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """How to learn.
+
+    Attributes:
+        seeds: one run each; a classifier without seeds has a single run.
+        recipe: of classifiers that learn in epochs.
+        device: where these learn.
+        progress: called with seed, epoch and validation accuracy after each epoch, by one thread at a time.
+        keep: whether what was learnt stays, so that `Fitted.predict` answers: of a perceptron of wide features some GB.
+    """
+
+    seeds: Sequence[int] = (42,)
+    recipe: TrainingConfig = field(default_factory=TrainingConfig)
+    device: torch.device | str = "cpu"
+    progress: Progress | None = None
+    keep: bool = True
+
+
+USUAL = Setup()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: what it came to on the validation rows, and how.
+
+    Attributes:
+        seed: None of a classifier without seeds.
+        best_epoch, epochs: counted from one; 0 of a classifier without epochs.
+        curves: a value an epoch.
+        setting: what was chosen on the validation rows.
+    """
+
+    seed: int | None
+    validation_accuracy: float
+    best_epoch: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    setting: Setting = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a classifier learnt.
+
+    Attributes:
+        predictions: (s, n_test) int64, in the order of the split's test rows.
+        runs: s of them.
+        features: f, how many there were.
+        dropped: the columns that were constant on the train rows.
+        answers: rows (m, f) -> classes (s, m); None where nothing was kept.
+        note: what is special about it.
+    """
+
+    predictions: Tensor
+    runs: tuple[Run, ...]
+    features: int
+    dropped: Tensor
+    answers: Callable[[Tensor], Tensor] | None = None
+    note: str = ""
+
+    def predict(self, values: Tensor) -> Tensor:
+        """The classes (s, m) of rows (m, f), features of the same names as those that were learnt from.
+
+            >>> import torch
+            >>> from lora_perf.classifiers import CLASSIFIERS, Examples
+            >>> from lora_perf.core.split import make_split
+            >>> labels = torch.arange(60) % 2
+            >>> values = labels[:, None] + torch.linspace(0, 0.5, 60)[:, None]
+            >>> examples = Examples(values, make_split(labels, ["a", "b"]))
+            >>> CLASSIFIERS["ridge"].fit(examples, labels, 2).predict(torch.tensor([[0.2], [1.3]])).tolist()
+            [[0, 1]]
+
+        Raises:
+            LoraPerfError: nothing was kept, rows of another width.
+        """
+        if self.answers is None:
+            raise LoraPerfError(
+                expected="a classifier that kept what it learnt",
+                found="one fitted with keep=False",
+                fix="fit it with keep=True",
+            )
+        if values.ndim != 2 or values.shape[1] != self.features:
+            raise LoraPerfError(
+                expected=f"rows of {self.features:,} features, as were learnt from",
+                found=f"shape {tuple(values.shape)}",
+                fix="give a matrix of the same features",
+            )
+        return self.answers(values) if len(values) else self.predictions[:, :0]
+
+
+class Classifier(Protocol):
+    """Learns classes from features.
+
+    Attributes:
+        about: what it is, for the help of a command.
+        seeded: whether there is one run a seed, or a single run.
+        by_epochs: whether it learns in epochs by `Setup.recipe`: its numbers depend on that, its time on their count.
+        targets: what it can learn.
+        version: a hash of the source of a user's classifier as it is now, "" of those of the package.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def about(self) -> str: ...
+    @property
+    def seeded(self) -> bool: ...
+    @property
+    def by_epochs(self) -> bool: ...
+    @property
+    def targets(self) -> tuple[str, ...]: ...
+    @property
+    def version(self) -> str: ...
+
+    def refuse(self, n_train: int, features: int) -> None:
+        """Raises LoraPerfError where it cannot learn from so many rows and features; nothing is read for it."""
+
+    def fit(self, examples: Examples, labels: Tensor, n_classes: int, setup: Setup = USUAL) -> Fitted:
+        """Learns from the train rows and chooses on the validation rows; the test rows are answered at once.
+
+        Shapes: labels (n,), of which those of the test rows are never looked at.
+        Raises:
+            LoraPerfError: features that cannot be learnt from.
+            ConstantFeaturesError: all are constant on the train rows.
+        """
+        ...
+
+
+def seeds_of(classifier: Classifier, seeds: Sequence[int]) -> list[int | None]:
+    """The seeds of the runs that a classifier has when it is given some."""
+    return list(seeds) if classifier.seeded else [None]
+
+
+def fitted(classifier: Classifier, examples: Examples, labels: Tensor, n_classes: int, setup: Setup) -> Fitted:
+    """What a classifier learns; where all features are constant, to name the commonest class of the train rows."""
+    try:
+        return classifier.fit(examples, labels, n_classes, setup)
+    except ConstantFeaturesError:
+        split = examples.split
+        seeds = seeds_of(classifier, setup.seeds)
+        commonest = labels[split.train].bincount().argmax()
+        right = float((labels[split.validation] == commonest).double().mean())
+        return Fitted(
+            commonest.expand(len(seeds), len(split.test)),
+            tuple(Run(seed, right) for seed in seeds),
+            examples.values.shape[1],
+            torch.arange(examples.values.shape[1]),
+            lambda values: commonest.expand(len(seeds), len(values)),
+            NO_INFORMATION,
+        )

@@ -1,0 +1,112 @@
+"""Classifiers that are estimators of scikit-learn's form: of a grid of them, the one that is best on the validation rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lora_perf.classifiers.coordinates import Coordinates, Floats, few_threads, refuse_too_many
+from lora_perf.classifiers.protocol import USUAL, Examples, Fitted, Run, Setting, Setup, seeds_of
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.sources import source_version
+
+Labels = NDArray[np.int64]
+# Train rows (n_train, d) and their classes -> (setting, fitted estimator), the most regular first.
+Search = Callable[[Floats, Labels], Iterator[tuple[Setting, Any]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """A search over a grid as a classifier: the first of several equally good estimators is taken.
+
+    Attributes:
+        search: of the seed of a run, or of None.
+        source: the function that it was made of.
+    """
+
+    name: str
+    about: str
+    search: Callable[[int | None], Search]
+    source: Callable[..., Any]
+    seeded: bool = False
+    by_epochs: bool = False
+    targets: tuple[str, ...] = ("classes",)
+
+    @property
+    def version(self) -> str:
+        return source_version(self.source)
+
+    def refuse(self, n_train: int, features: int) -> None:
+        """Raises LoraPerfError where the coordinates of so many rows and features take too long."""
+        refuse_too_many(n_train, features)
+
+    def fit(self, examples: Examples, labels: Tensor, n_classes: int, setup: Setup = USUAL) -> Fitted:
+        """The best estimator of the search for each seed; see `Classifier.fit`.
+
+        Raises:
+            LoraPerfError: train rows of a single class, predictions that are no classes.
+        """
+        x, split = examples.coordinates, examples.split
+        y, y_validation = (labels[rows.to(labels.device)].cpu().numpy() for rows in (split.train, split.validation))
+        if len(np.unique(y)) < 2:
+            raise LoraPerfError(
+                expected="train adapters of two classes or more",
+                found="a single class",
+                fix="use a larger zoo or another split",
+            )
+        runs, predictions, estimators = [], [], []
+        for seed in seeds_of(self, setup.seeds):
+            run, found, estimator = self._best(seed, x, y, y_validation, n_classes)
+            runs.append(run)
+            predictions.append(found)
+            estimators.append(estimator)
+        answers = self._answers(x, estimators, n_classes) if setup.keep else None
+        return Fitted(torch.from_numpy(np.stack(predictions)), tuple(runs), examples.values.shape[1], x.dropped, answers)
+
+    def _best(
+        self, seed: int | None, x: Coordinates, y: Labels, y_validation: Labels, n_classes: int
+    ) -> tuple[Run, Labels, Any]:
+        """The run of one seed, its predictions of the test rows and its estimator."""
+        begin = time.perf_counter()
+        best: tuple[float, Setting, Labels, Any] | None = None
+        with few_threads(x.train.size):
+            for setting, estimator in self.search(seed)(x.train, y):
+                accuracy = float(np.mean(self._predicted(estimator, x.validation, n_classes) == y_validation))
+                if best is None or accuracy > best[0]:
+                    best = accuracy, setting, self._predicted(estimator, x.test, n_classes), estimator
+        assert best is not None  # no search is empty
+        accuracy, setting, predictions, estimator = best
+        return Run(seed, accuracy, seconds=time.perf_counter() - begin, setting=setting), predictions, estimator
+
+    def _answers(self, x: Coordinates, estimators: list[Any], n_classes: int) -> Callable[[Tensor], Tensor]:
+        def answers(values: Tensor) -> Tensor:
+            rows = x.further(values)
+            return torch.from_numpy(np.stack([self._predicted(each, rows, n_classes) for each in estimators]))
+
+        return answers
+
+    def _predicted(self, estimator: Any, rows: Floats, n_classes: int) -> Labels:
+        """What an estimator predicts of rows (n, d), seen to be classes (n,)."""
+        found = np.asarray(estimator.predict(rows))
+        wrong = ""
+        if found.shape != (len(rows),):
+            wrong = f"shape {found.shape}"
+        elif found.dtype.kind not in "iu":
+            wrong = f"values of type {found.dtype}"
+        elif len(found) and not 0 <= found.min() <= found.max() < n_classes:
+            wrong = f"values from {found.min()} to {found.max()}"
+        if wrong:
+            raise LoraPerfError(
+                expected=f"predictions of the classifier {self.name} for {len(rows):,} rows: their classes, integers from 0 to "
+                f"{n_classes - 1}",
+                found=wrong,
+                fix="return from predict what y was made of",
+            )
+        return found.astype(np.int64)
