@@ -19,6 +19,7 @@ _MODULES = Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODU
 def parsed(kind: type[T], arguments: Sequence[str] | None, prog: str, *, positional: bool = False) -> T:
     """The settings that a command line gives, once the modules behind `--import` were imported.
 
+        >>> from dataclasses import dataclass
         >>> @dataclass(frozen=True)
         ... class Settings:
         ...     runs: int = 3

@@ -45,7 +45,7 @@ class Adapter:
     >>> import lora_perf
     >>> adapter = lora_perf.load("digits")[3]
     >>> adapter.class_name, len(adapter.layers), len(adapter.modules)
-    ('3', 24, 12)
+    ('three', 24, 12)
     """
 
     def __init__(self, zoo: Zoo, index: int) -> None:

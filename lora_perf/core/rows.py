@@ -105,7 +105,7 @@ class _Run(ChosenRows):
 
 
 def chosen(source: RowSource, rows: Indices) -> RowSource:
-    """A source of some rows of another one, at least one of them; nothing is read. Choices of choices read the first source.
+    """A source of some rows of another one; nothing is read. Choices of choices read the first source.
 
     >>> whole = ArrayRows(np.arange(8, dtype=np.float32).reshape(4, 2))
     >>> chosen(chosen(whole, np.array([3, 1, 0])), np.array([0, 2])).matrix().tolist()
@@ -113,7 +113,7 @@ def chosen(source: RowSource, rows: Indices) -> RowSource:
     """
     if isinstance(source, ChosenRows):
         rows, source = source.rows[rows], source.source
-    if bool((np.diff(rows) == 1).all()):
+    if len(rows) and bool((np.diff(rows) == 1).all()):
         if isinstance(source, ArrayRows):
             return ArrayRows(source.matrix()[int(rows[0]) : int(rows[-1]) + 1])
         if source.mapped:
@@ -140,7 +140,7 @@ def row_numbers(rows: Chosen, n: int) -> Indices:
     (array([3, 4]), array([0, 2]), array([4, 0]))
     """
     if isinstance(rows, slice):
-        return np.arange(n)[rows]
+        return np.arange(n)[rows].copy()  # torch takes no negative strides
     wanted = np.asarray(rows.cpu() if isinstance(rows, Tensor) else rows)
     if wanted.dtype == bool and wanted.shape == (n,):
         return np.flatnonzero(wanted)

@@ -144,7 +144,12 @@ def _is_link(source: str | Path) -> bool:
 
 
 def _of_object(source: Any, label_column: str, split: str | None) -> Zoo:
+    from lora_perf.io.memory import state_dicts_of, table_of, zoo_of_state_dicts
     from lora_perf.io.tables.hf import is_arrow, zoo_of_arrow, zoo_of_data
 
+    if (table := table_of(source)) is not None:
+        return zoo_of_arrow(table, label_column, split, type(source).__name__)
+    if (found := state_dicts_of(source)) is not None:
+        return zoo_of_state_dicts(*found, label_column, split, "state dicts")
     reader = zoo_of_arrow if is_arrow(source) else zoo_of_data
     return reader(source, label_column, split, type(source).__name__)

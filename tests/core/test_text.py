@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import doctest
 import io
 import re
 import string
@@ -12,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_perf.core import text as text_module
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.text import csv_cell, forgive, markdown, printable, shortened
 
@@ -115,7 +113,3 @@ def test_a_message_of_a_very_long_name_keeps_its_ends() -> None:
 
 def test_listed_names_are_lines_of_bounded_length() -> None:
     assert listed(["a\nb", "c" * 1000]) == "a\\nb, " + shortened("c" * 1000, 200)
-
-
-def test_the_examples_are_true() -> None:
-    assert doctest.testmod(text_module).failed == 0
