@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.rows import Chosen, gathered, row_numbers
-from lora_perf.core.showing import Facts, html_card, text_card
+from lora_perf.core.showing import Facts, card
+from lora_perf.core.tables import Table
 from lora_perf.core.text import counted
 
 if TYPE_CHECKING:
@@ -96,11 +97,14 @@ class Adapter:
         told["modules"] = f"{len(layout.modules)} of rank {listed(sorted(own), 4)}" if own else "none with both sides"
         return told | {key: str(value) for key, value in self.metadata.items()}
 
+    def _card(self) -> Table:
+        return card(f"Adapter {self.name!r} (row {self.index} of {self._zoo.name!r})", self.facts())
+
     def __repr__(self) -> str:
-        return text_card(f"Adapter {self.name!r} (row {self.index} of {self._zoo.name!r})", self.facts())
+        return repr(self._card())
 
     def _repr_html_(self) -> str:
-        return html_card(f"Adapter {self.name!r} (row {self.index} of {self._zoo.name!r})", self.facts())
+        return self._card().html()
 
 
 class AdapterDataset(Dataset[Any]):

@@ -6,8 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import xxhash
+from numpy.typing import NDArray
 
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.rows import FloatRows
@@ -47,3 +49,25 @@ class RowDigest:
             if table is not None:
                 whole.update(title.encode() + table.contiguous().numpy().tobytes())
         return whole.hexdigest()
+
+
+def hashed(zoo: Zoo) -> tuple[str, NDArray[np.uint64]]:
+    """The fingerprint of a zoo and (n, 2) the hash of each row, by one streamed pass.
+
+    Raises:
+        DamagedError: the fingerprint is not the one that was promised.
+    """
+    digest = RowDigest()
+    hashes: list[bytes] = []
+    for _, block in zoo.blocks():
+        rows = block.numpy()
+        digest.update(rows)
+        hashes += map(xxhash.xxh3_128_digest, rows)
+    fingerprint = digest.finish(zoo)
+    if zoo.promise is not None and fingerprint != zoo.promise.fingerprint:
+        raise DamagedError(
+            expected=f"an undamaged packed zoo at {zoo.promise.path}",
+            found=f"content of fingerprint {fingerprint} where {zoo.promise.fingerprint} was packed",
+            fix="pack the zoo again",
+        )
+    return fingerprint, np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, 2)

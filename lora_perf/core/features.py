@@ -17,8 +17,7 @@ from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layer, Layout
 from lora_perf.core.metadata import Column, RowNames
 from lora_perf.core.rows import Chosen, row_numbers
-from lora_perf.core.showing import facts_of_features, html_card, text_card
-from lora_perf.core.text import counted
+from lora_perf.core.showing import card_of_features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,14 +91,10 @@ class Features:
         return [str(name) for name in (self.called or Column(RowNames(np.arange(len(self))))).values()]
 
     def __repr__(self) -> str:
-        return text_card(self._title, facts_of_features(self))
+        return repr(card_of_features(self))
 
     def _repr_html_(self) -> str:
-        return html_card(self._title, facts_of_features(self))
-
-    @property
-    def _title(self) -> str:
-        return f"Features: {counted(len(self), 'adapter')}, {counted(self.shape[1], 'feature')}"
+        return card_of_features(self).html()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """The values as an array of NumPy, of a GPU's too: they share memory where they can."""

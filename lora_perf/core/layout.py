@@ -11,7 +11,7 @@ from math import prod
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.names import Side
 from lora_perf.core.names import parse_name as parse_name
-from lora_perf.core.showing import html_table
+from lora_perf.core.tables import Table
 
 # Path components that say how a module was wrapped, not which module it is.
 _WRAPPERS = frozenset({"unet", "processor", "base_model", "model"})
@@ -74,6 +74,12 @@ class Layout:
 
     Args:
         shapes: (name, (rows, columns)) of each layer, in the order of the columns of the row matrix.
+
+    >>> layout = Layout([("unet.a.attn1.to_q.lora.down.weight", (2, 5)), ("unet.a.attn1.to_q.lora.up.weight", (4, 2))])
+    >>> layout, layout["unet.a.attn1.to_q.lora.up.weight"].columns, [one.name for one in layout.group("visual")][0][-11:]
+    (Layout(2 layers, 18 parameters), slice(10, 18, None), 'down.weight')
+    >>> layout.modules[0].shape, layout.modules[0].rank, layout.group_names
+    ((4, 5), 2, ('all', 'visual', 'down', 'up', 'attn1.to_q', 'a'))
 
     Raises:
         LoraPerfError: no layer, a name twice, a name that is no LoRA weight, an empty shape.
@@ -150,7 +156,8 @@ class Layout:
         return f"Layout({len(self)} layers, {self.p:,} parameters)"
 
     def _repr_html_(self) -> str:
-        return html_table(["layer", "shape", "module", "side"], ([one.name, one.shape, one.module, one.side] for one in self))
+        rows = [(one.name, str(one.shape), one.module, one.side) for one in self]
+        return Table(repr(self), ("layer", "shape", "module", "side"), rows).html()
 
     def __getitem__(self, name: str) -> Layer:
         try:

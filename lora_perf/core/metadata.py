@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.rows import Indices
-from lora_perf.core.showing import html_table
+from lora_perf.core.tables import Table
 from lora_perf.core.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_SHOWN = 10  # adapters of a table in a notebook
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An adapter file that could not be used: its path in the folder, and why."""
+
+    path: str
+    reason: str
 
 
 class Column:
@@ -113,8 +124,8 @@ class Metadata(Mapping[str, list[Any]]):
         return f"Metadata({counted(self.n, 'adapter')}, {counted(len(self), 'column')}{': ' * bool(self)}{listed(self)})"
 
     def _repr_html_(self) -> str:
-        most = min(self.n, 10)
-        return html_table(["", *self], ([i, *self.row(i).values()] for i in range(most)))
+        rows = [tuple(map(str, (i, *self.row(i).values()))) for i in range(min(self.n, _SHOWN))]
+        return Table(repr(self), ("row", *self), rows).html()
 
     def row(self, i: int) -> dict[str, Any]:
         """All that is said of one adapter."""

@@ -21,7 +21,8 @@ _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]*(\([^)]*\)|
 _WORD = re.compile(r"\w+")
 # The parts of the package that only show results: an edit there makes no number of another origin.
 _PRESENTATION = (
-    *("inspect/", "audit/", "zoos/", "command/", "core/text.py", "core/users.py", "io/__main__.py", "core/tables.py"),
+    *("inspect/", "audit/", "zoos/", "command/", "io/__main__.py"),
+    *(f"core/{name}.py" for name in ("text", "users", "tables", "showing")),
     *(
         f"report/{name}.py"
         for name in (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from operator import index
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, ClassVar, SupportsIndex, cast, overload
 
 import numpy as np
 import torch
-import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,33 +18,37 @@ from lora_perf.core.agreement import check
 from lora_perf.core.digest import DamagedError as DamagedError
 from lora_perf.core.digest import Promise as Promise
 from lora_perf.core.digest import RowDigest as RowDigest
+from lora_perf.core.digest import hashed
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layout
 from lora_perf.core.matrix import BLOCK_NBYTES as BLOCK_NBYTES
 from lora_perf.core.matrix import Matrix
 from lora_perf.core.metadata import Column, Metadata, RowNames
+from lora_perf.core.metadata import Skipped as Skipped
 from lora_perf.core.rows import ArrayRows as ArrayRows
 from lora_perf.core.rows import Chosen, chosen, row_numbers
 from lora_perf.core.rows import FloatRows as FloatRows
 from lora_perf.core.rows import RowSource as RowSource
-from lora_perf.core.showing import facts_of_zoo, html_card, text_card
+from lora_perf.core.showing import card_of_zoo
 from lora_perf.core.split import SPLIT_NAMES as SPLIT_NAMES
 from lora_perf.core.targets import encode
-from lora_perf.core.text import counted
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """An adapter file that could not be used: its path in the folder, and why."""
-
-    path: str
-    reason: str
 
 
 class Zoo(Matrix):
     """Adapters of one layout, with a label each where there are some: `rows` (n, p), `labels` (n,), `classes`, `layout`.
 
     Nothing is read before it is used: `rows` reads or maps all of them on first use, `blocks` streams.
+
+    >>> import lora_perf
+    >>> zoo = lora_perf.load("digits")
+    >>> zoo.rows.shape, zoo.classes[:3], zoo.names[17], len(zoo.train), len(zoo[[5, 1]])
+    (torch.Size([1000, 720]), ['zero', 'one', 'two'], 'row 17', 700, 2)
+    >>> zoo[zoo.labels == 3]
+    Zoo 'digits': 100 adapters
+    classes  1 of 10 (three), 100 of each
+    layers   24, 12 modules of rank 1, 720 parameters
+    weights  288 kB, 100 of 1,000 in the packed file ...
+    split    70 train, 10 validation, 20 test
 
     Args:
         source: where the rows come from.
@@ -106,6 +108,11 @@ class Zoo(Matrix):
         again = ("rows", "names")  # which the source gives again
         return {name: value for name, value in self.__dict__.items() if name not in again}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        before = {"given_names": None, "metadata": Metadata(n=state["source"].n)}  # which pickles of before have not
+        names = state.pop("names", None)
+        self.__dict__ |= before | state | ({} if names is None else {"given_names": Column(names)})
+
     @classmethod
     def from_rows(
         cls,
@@ -121,7 +128,12 @@ class Zoo(Matrix):
         names: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Zoo:
-        """A zoo of rows (n, p) that are in memory; float32 rows are shared, others converted."""
+        """A zoo of rows (n, p) that are in memory; float32 rows are shared, others converted.
+
+        >>> layout = Layout([("a.lora.down.weight", (2, 5)), ("a.lora.up.weight", (4, 2))])
+        >>> Zoo.from_rows(torch.ones(3, 18), layout, names=["x", "y", "z"])[1].name
+        'y'
+        """
         array = rows.detach().to("cpu", torch.float32).contiguous().numpy()
         said: dict[str, Any] = {"split": split, "name": name, "scales": scales, "ranks": ranks}
         return cls(ArrayRows(array), layout, labels, classes, **said, names=names, metadata=metadata)
@@ -148,10 +160,10 @@ class Zoo(Matrix):
         return cls(ArrayRows(rows.numpy()), Layout(shapes), None if labels is None else torch.as_tensor(labels), **said)
 
     def __repr__(self) -> str:
-        return text_card(f"Zoo {self.name!r}: {counted(len(self), 'adapter')}", facts_of_zoo(self, SPLIT_NAMES))
+        return repr(card_of_zoo(self, SPLIT_NAMES))
 
     def _repr_html_(self) -> str:
-        return html_card(f"Zoo {self.name!r}: {counted(len(self), 'adapter')}", facts_of_zoo(self, SPLIT_NAMES))
+        return card_of_zoo(self, SPLIT_NAMES).html()
 
     def called(self, i: int) -> str:
         """What messages call adapter i: by its name and number, or by its number alone."""
@@ -244,6 +256,10 @@ class Zoo(Matrix):
 
         Raises:
             LoraPerfError: rows that are not there, or no row.
+
+        >>> import lora_perf
+        >>> lora_perf.load("digits").select(range(100, 200)).select([7, -1]).names
+        ['row 107', 'row 199']
         """
         wanted = row_numbers(rows, len(self))
         at = torch.from_numpy(wanted)
@@ -282,17 +298,4 @@ class Zoo(Matrix):
 
     @cached_property
     def _hashed(self) -> tuple[str, NDArray[np.uint64]]:
-        digest = RowDigest()
-        hashes: list[bytes] = []
-        for _, block in self.blocks():
-            rows = block.numpy()
-            digest.update(rows)
-            hashes += map(xxhash.xxh3_128_digest, rows)
-        fingerprint = digest.finish(self)
-        if self.promise is not None and fingerprint != self.promise.fingerprint:
-            raise DamagedError(
-                expected=f"an undamaged packed zoo at {self.promise.path}",
-                found=f"content of fingerprint {fingerprint} where {self.promise.fingerprint} was packed",
-                fix="pack the zoo again",
-            )
-        return fingerprint, np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, 2)
+        return hashed(self)

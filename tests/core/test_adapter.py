@@ -48,10 +48,10 @@ def test_an_adapter_tells_what_it_is(random_zoo: MakeZoo) -> None:
     zoo = Zoo(plain.source, plain.layout, names=["<script>a", "b\n"], metadata={"num_images": [5, 8]})
     assert repr(zoo[1]).splitlines() == [
         "Adapter 'b\\n' (row 1 of 'zoo')",
-        "  class       no label",
-        "  layers      4, 26 parameters",
-        "  modules     2 of rank 2",
-        "  num_images  8",
+        "class       no label",
+        "layers      4, 26 parameters",
+        "modules     2 of rank 2",
+        "num_images  8",
     ]
     assert "<script>" not in zoo[0]._repr_html_()
     assert zoo[1].metadata == {"num_images": 8}

@@ -260,3 +260,9 @@ def test_no_layer_and_layers_of_another_layout_cannot_be_chosen() -> None:
         sd_layout().choose([])
     with pytest.raises(LoraPerfError, match="found 1 of another zoo"):
         sd_layout().choose([sd_layout().layers[0], sd_layout(prefix="te.").layers[0]])
+
+
+def test_markup_in_names_is_text_in_a_notebook() -> None:
+    shown = Layout([("<script>.lora.down.weight", (1, 2))])._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown

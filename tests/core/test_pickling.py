@@ -135,3 +135,14 @@ def test_a_zoo_in_memory_goes_along_once(random_zoo: MakeZoo) -> None:
     other = copy.deepcopy(zoo)
     other.rows[0, 0] += 1
     assert torch.equal(zoo.rows, random_zoo(50).rows)
+
+
+def test_a_pickle_of_before_has_its_names_and_no_metadata(random_zoo: MakeZoo) -> None:
+    zoo = random_zoo(3)
+    state = {name: value for name, value in zoo.__getstate__().items() if name not in ("given_names", "metadata")}
+    for names in (None, ["a", "b", "c"]):
+        again = Zoo.__new__(Zoo)
+        again.__setstate__(state | {"names": names})
+        assert again.names == (names or ["row 0", "row 1", "row 2"])
+        assert dict(again.metadata) == {}
+        assert again.fingerprint == zoo.fingerprint

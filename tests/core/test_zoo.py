@@ -121,9 +121,9 @@ def test_a_zoo_says_its_size() -> None:
     assert (len(zoo), zoo.nbytes) == (3, 3 * 14 * 4)
     assert repr(zoo).splitlines() == [
         "Zoo 'zoo': 3 adapters",
-        "  classes  3 (bird, cat, dog), 1 of each",
-        "  layers   2, 1 module of rank 2, 14 parameters",
-        "  weights  168 B, in memory",
+        "classes  3 (bird, cat, dog), 1 of each",
+        "layers   2, 1 module of rank 2, 14 parameters",
+        "weights  168 B, in memory",
     ]
 
 
