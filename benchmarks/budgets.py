@@ -1,7 +1,8 @@
-"""What each workload is allowed to count: `budgets.json`, compared with what `benchmarks.counters` finds.
+"""What each workload may cost in calls, copies and bytes: `budgets.json`, compared with what `benchmarks.counters` finds.
 
-A count above its budget is a loss; one below it is a budget that no longer guards. Both are violations, so that budgets
-stay tight. `python -m benchmarks.counters --update` writes the file anew and prints what changed.
+A count above its budget and margin is a loss, and a violation. One below is a gain: nothing fails, and
+`python -m benchmarks.counters --update` lowers the budget. A counter that a workload does not name is allowed 0.
+Promises of speed, which need a clock, are another matter: `promises.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,53 +21,13 @@ PACKAGES = ("datasets", "matplotlib", "numpy", "pyarrow", "safetensors", "scikit
 
 
 @dataclass(frozen=True)
-class Violation:
-    """A count that is not within its budget.
-
-    Attributes:
-        budget: what is allowed; None where the file has no budget for it.
-        found: what was counted; None where it was not counted.
-        margin: share of the budget by which a count may differ.
-        reason: why the budget stands.
-        share: what was found for each layer and adapter, as a phrase.
-    """
-
-    workload: str
-    counter: str
-    budget: int | None
-    found: int | None
-    margin: float
-    reason: str
-    share: str = ""
-
-    @property
-    def ratio(self) -> float:
-        """How often the budget was used up; infinity where nothing was allowed."""
-        if not self.budget:
-            return float("inf") if self.found else 1.0
-        return (self.found or 0) / self.budget
-
-    def __str__(self) -> str:
-        name = f"{self.workload}: {self.counter}"
-        if self.found is None:
-            return f"{name} has a budget of {self.budget:,}, but was not counted"
-        if self.budget is None:
-            return f"{name} is {self.found:,} and has no budget: python -m benchmarks.counters --update {self.workload}"
-        text = f"{name} is {self.found:,}{self.share}, {self.ratio:.6g} times its budget of {self.budget:,}"
-        text += f" (margin {self.margin:.2%}); {self.reason}"
-        if self.found < self.budget:
-            text += f"; better than its budget: lower the budget (python -m benchmarks.counters --update {self.workload})"
-        return text
-
-
-@dataclass(frozen=True)
 class Budget:
     """A count that is allowed.
 
     Attributes:
-        margin: share of the value by which a count may differ.
-        slack: difference that does not count whatever its share.
-        reason: why the value is what it is, or what its growth means.
+        margin: share of the value by which a count may exceed it.
+        slack: excess that does not count whatever its share.
+        reason: what its growth means.
     """
 
     value: int
@@ -74,8 +35,25 @@ class Budget:
     slack: int
     reason: str
 
-    def holds(self, found: int) -> bool:
-        return abs(found - self.value) <= max(self.margin * self.value, self.slack)
+    @property
+    def most(self) -> int:
+        return self.value + max(int(self.margin * self.value), self.slack)
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A count above its budget; `budget` is None where the workload has none."""
+
+    workload: str
+    counter: str
+    found: int
+    budget: Budget | None
+
+    def __str__(self) -> str:
+        if self.budget is None:
+            return f"{self.workload} has no budgets: python -m benchmarks.counters {self.workload} --update"
+        allowed = f"its budget of {self.budget.value:,} (at most {self.budget.most:,})"
+        return f"{self.workload}: {self.counter} is {self.found:,}, above {allowed}; {self.budget.reason}"
 
 
 class Budgets:
@@ -84,7 +62,7 @@ class Budgets:
     Attributes:
         versions: of Python and of packages, with which the counts were taken.
         counters: margin, slack and reason of each counter, for all workloads that have none of their own.
-        workloads: value of each counter; where a workload has its own margin, slack or reason, a dict that holds them too.
+        workloads: value of each counter that is not 0; a dict where a workload has its own margin, slack or reason.
     """
 
     def __init__(self, content: Mapping[str, Any]) -> None:
@@ -93,23 +71,27 @@ class Budgets:
         self.workloads: dict[str, dict[str, Any]] = {name: dict(one) for name, one in content["workloads"].items()}
 
     def budget(self, workload: str, counter: str) -> Budget:
-        own = self.workloads[workload][counter]
+        own = self.workloads[workload].get(counter, 0)
         fields = {"margin": 0.0, "slack": 0, **self.counters[counter], **(own if isinstance(own, dict) else {"value": own})}
         return Budget(fields["value"], fields["margin"], fields["slack"], fields["reason"])
 
     def violations(self, workload: str, counts: Mapping[str, int]) -> list[Violation]:
-        """The counters of a workload that are not within their budgets; all of them where it has none."""
-        budgets = self.workloads.get(workload, {})
-        found = []
-        for counter in {**budgets, **counts}:
-            count = counts.get(counter)
-            if counter not in budgets:
-                found.append(Violation(workload, counter, None, count, 0.0, ""))
-                continue
-            one = self.budget(workload, counter)
-            if count is None or not one.holds(count):
-                found.append(Violation(workload, counter, one.value, count, one.margin, one.reason))
-        return [replace(one, share=_share(one, counts)) for one in found]
+        """The counters of a workload that are above their budgets; the first one where it has no budgets."""
+        if workload not in self.workloads:
+            return [Violation(workload, *next(iter(counts.items())), None)]
+        budgets = {counter: self.budget(workload, counter) for counter in counts}
+        return [
+            Violation(workload, counter, found, budgets[counter])
+            for counter, found in counts.items()
+            if found > budgets[counter].most
+        ]
+
+    def gains(self, workload: str, counts: Mapping[str, int]) -> list[str]:
+        """The counters of a workload that are below their budgets by more than margin or slack."""
+        if workload not in self.workloads:
+            return []
+        budgets = {counter: self.budget(workload, counter) for counter in counts}
+        return [counter for counter, found in counts.items() if found < 2 * budgets[counter].value - budgets[counter].most]
 
     def other_versions(self) -> list[str]:
         """Where this environment is not that of the budgets: counts taken here are not comparable with them."""
@@ -118,15 +100,16 @@ class Budgets:
         return [f"{name} {found} instead of {expected}" for name, found, expected in pairs if found != expected]
 
     def updated(self, counts: Mapping[str, Mapping[str, int]]) -> Budgets:
-        """These budgets with the values of other counts; what is within its margin stays, and so do margins and reasons."""
+        """These budgets lowered to other counts, and raised where those are above; margins and reasons stay."""
         workloads = dict(self.workloads)
         for name, found in counts.items():
-            old = self.workloads.get(name, {})
-            workloads[name] = {counter: self._value(name, counter, old.get(counter), found[counter]) for counter in found}
+            values = {counter: self._value(name, counter, found[counter]) for counter in found}
+            workloads[name] = {counter: value for counter, value in values.items() if value}
         return Budgets({"versions": versions(), "counters": self.counters, "workloads": dict(sorted(workloads.items()))})
 
-    def _value(self, workload: str, counter: str, old: Any, found: int) -> Any:
-        if old is not None and self.budget(workload, counter).holds(found):
+    def _value(self, workload: str, counter: str, found: int) -> Any:
+        old = self.workloads.get(workload, {}).get(counter, 0)
+        if workload in self.workloads and (one := self.budget(workload, counter)).value <= found <= one.most:
             return old
         return {**old, "value": found} if isinstance(old, dict) else found
 
@@ -136,17 +119,12 @@ class Budgets:
         return Budgets({"versions": self.versions, "counters": self.counters, "workloads": workloads})
 
     def write(self, path: Path = FILE) -> None:
-        content = {"versions": self.versions, "counters": self.counters, "workloads": self.workloads}
-        path.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _share(violation: Violation, counts: Mapping[str, int]) -> str:
-    """What a count comes to for each layer and adapter of the workload."""
-    sizes = [(name, counts.get(f"{name}s", 1)) for name in ("layer", "adapter")]
-    if violation.counter in ("layers", "adapters") or violation.found is None:
-        return ""
-    shares = [f"{violation.found / size:,.4g} a{'n' if name == 'adapter' else ''} {name}" for name, size in sizes if size > 1]
-    return f" ({', '.join(shares)})" if shares else ""
+        """One line a counter and a workload, so that a change of one is a line of a diff."""
+        parts = [f' "versions": {json.dumps(self.versions)}']
+        for title, table in (("counters", self.counters), ("workloads", self.workloads)):
+            lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(one)}" for name, one in table.items())
+            parts.append(f' "{title}": {{\n{lines}\n }}')
+        path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
 
 
 def versions() -> dict[str, str]:

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
+from benchmarks import surface
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lora_perf import Zoo
 
 ROOT = Path(__file__).parent.parent
-_SOURCES = ("lora_perf/zoos/synthetic.py", "lora_perf/zoos/files.py", "lora_perf/io/store.py", "benchmarks/float16.py")
 
 # Adapters of 99,648 parameters: 398.6 kB a row in float32.
 SCALES = {
@@ -44,7 +45,7 @@ def folder() -> Path:
 def key(storage: str, adapters: int) -> str:
     """What the content of a corpus depends on, as a short hash."""
     digest = xxhash.xxh3_64(json.dumps([storage, adapters]).encode())
-    for source in _SOURCES:
+    for source in (*surface.CORPUS_SOURCES, "benchmarks/float16.py"):
         digest.update((ROOT / source).read_bytes())
     return digest.hexdigest()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import Spread, digits
 from benchmarks.record import Record
-from lora_perf.io.store import replacing
+from benchmarks.surface import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 
-from benchmarks import corpora, measure
+from benchmarks import corpora, measure, surface
 from benchmarks.measure import Spread
 from benchmarks.workloads import TABLE, Case
-from lora_perf.core import provenance
 
 # A path that takes longer than this is timed in fewer rounds, so that a report takes minutes.
 _PATIENCE_SECONDS = 10.0
@@ -125,8 +124,8 @@ def circumstances() -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "commit": git("rev-parse", "HEAD") or "unknown",
         "changed_files": len(git("status", "--porcelain", "--untracked-files=no").splitlines()),
-        "versions": provenance.versions(),
-        "machine": provenance.machine(torch.device("cpu")),
+        "versions": surface.versions(),
+        "machine": surface.machine(torch.device("cpu")),
     }
 
 

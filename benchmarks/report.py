@@ -13,15 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
-from benchmarks.budget import Promise, budget
 from benchmarks.measure import digits
+from benchmarks.promises import Promise, measured
 from benchmarks.record import Record, circumstances, growth, memory, plain, record
+from benchmarks.surface import console as new_console
+from benchmarks.surface import exit_status, replacing, say
 from benchmarks.workloads import TABLE
-from lora_perf.command import terminal
-from lora_perf.command.status import exit_status
-from lora_perf.command.terminal import say
-from lora_perf.core.errors import LoraPerfError
-from lora_perf.io.store import replacing
+from lora_perf import LoraPerfError
 
 _SIZES = {"small": (16, 32, 64), "medium": (100, 1_000, 10_000)}
 _MEMORY = ("load_nested", "load_array2d", "load_parquet", "load_folder", "stream_nested", "pack_nested", "represent_streamed")
@@ -45,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str] | None) -> int:
-    console = terminal.console()
+    console = new_console()
     config = tyro.cli(ReportConfig, args=arguments, prog="python -m benchmarks.report")
     if not config.budget:
         _made(config.output_dir)  # before half an hour of measuring, not after it
@@ -73,7 +71,7 @@ def _made(folder: Path) -> None:
 
 def _promises(config: ReportConfig, console: Console) -> list[Promise]:
     found = []
-    for one in budget(config.scale, lambda text: console.print(f"measuring: {text}", style="dim")):
+    for one in measured(config.scale, lambda text: console.print(f"measuring: {text}", style="dim")):
         console.print(f"{'kept    ' if one.kept else 'NOT KEPT'} {one.text}: {one.measured.text()} {one.unit}", highlight=False)
         found.append(one)
     return found

@@ -16,9 +16,9 @@ import tyro
 from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 
+from benchmarks.surface import exit_status, listed
 from benchmarks.workloads import TABLE
-from lora_perf.command.status import exit_status
-from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf import LoraPerfError
 
 _OPERATORS = 10
 

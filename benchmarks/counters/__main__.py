@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import budgets, counters
+from benchmarks.surface import console, exit_status, listed, say
 from benchmarks.workloads import TABLE
-from lora_perf.command.status import exit_status
-from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf import LoraPerfError
 
 SCALE = "small"
 Counts = dict[str, dict[str, int]]
@@ -71,11 +71,9 @@ def differences(old: budgets.Budgets, new: budgets.Budgets) -> list[str]:
     lines = [f"{name}: gone" for name in old.workloads if name not in new.workloads]
     for name, counts in new.workloads.items():
         known = old.workloads.get(name, {})
-        for counter in counts:
-            value = new.budget(name, counter).value
-            if counter not in known:
-                lines.append(f"{name}: {counter} {value:,} (new)")
-            elif (before := old.budget(name, counter).value) != value:
+        for counter in {**known, **counts}:
+            before = old.budget(name, counter).value if known else 0
+            if (value := new.budget(name, counter).value) != before:
                 lines.append(f"{name}: {counter} {before:,} -> {value:,}")
     pairs = ((name, old.versions.get(name), found) for name, found in new.versions.items())
     return lines + [f"{name} {before} -> {found}" for name, before, found in pairs if before != found]
@@ -85,16 +83,16 @@ def _table(name: str, counts: dict[str, int], known: budgets.Budgets) -> Table:
     table = Table(title=name)
     for column in ("counter", "found", "budget", "a layer", "an adapter", "meaning"):
         table.add_column(column, justify="left" if column in ("counter", "meaning") else "right")
+    case = TABLE[name].prepare(SCALE)
     for counter, found in counts.items():
-        if found or counter in ("operators", "python_calls"):
-            budget = known.workloads.get(name, {}).get(counter)
-            allowed = "" if budget is None else f"{known.budget(name, counter).value:,}"
-            shares = (f"{found / counts[size]:,.4g}" for size in ("layers", "adapters"))
+        if found:
+            allowed = f"{known.budget(name, counter).value:,}" if name in known.workloads else ""
+            shares = (f"{found / size:,.4g}" for size in (case.layers, case.adapters))
             table.add_row(counter, f"{found:,}", allowed, *shares, counters.MEANING[counter])
     return table
 
 
-def run(config: CountConfig, console: Console) -> int:
+def run(config: CountConfig, to: Console) -> int:
     """Counts, compares, updates; returns the exit status.
 
     Raises:
@@ -116,25 +114,28 @@ def run(config: CountConfig, console: Console) -> int:
         config.output.write_text(json.dumps(counts))
     if config.verbose:
         for name, found in counts.items():
-            console.print(_table(name, found, known))
+            to.print(_table(name, found, known))
     if config.update:
         new = known.updated(counts).without(set(known.workloads) - set(TABLE))
         for line in differences(known, new):
-            console.print(line, highlight=False, soft_wrap=True)
+            say(to, line)
         new.write()
         return 1 if errors else 0
     for line in others:
-        console.print(f"budgets are of other versions: {line}", highlight=False)
+        say(to, f"budgets are of other versions: {line}")
     violations = [one for name, found in counts.items() for one in known.violations(name, found)]
     for violation in violations:
-        console.print(str(violation), highlight=False, soft_wrap=True)
-    console.print(f"{len(counts)} workloads, {len(violations)} counts that are not within their budgets", highlight=False)
+        say(to, str(violation))
+    for name, found in counts.items():
+        if gains := known.gains(name, found):
+            say(to, f"{name}: {listed(gains)} below budget; --update keeps the gain")
+    say(to, f"{len(counts)} workloads, {len(violations)} counts above their budgets")
     return 1 if violations or errors else 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns its exit status."""
-    return exit_status(lambda: run(tyro.cli(CountConfig, args=arguments, prog="python -m benchmarks.counters"), Console()))
+    return exit_status(lambda: run(tyro.cli(CountConfig, args=arguments, prog="python -m benchmarks.counters"), console()))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Bytes that one call makes, copies, reads and holds: torch, NumPy, Arrow, Python, and the sources of rows."""
+"""Bytes that one call makes, copies, reads and holds: torch, NumPy, Arrow, and the sources of rows."""
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, wraps
@@ -11,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from benchmarks import surface
 from benchmarks.counters import arrays
 from benchmarks.counters.operators import Operators, Seen
 from benchmarks.counters.quiet import in_new_threads, quiet
-from lora_perf.core import zoo
 
 
 def count_memory(call: Callable[[], Any], *, before: Callable[[], Any] | None = None) -> dict[str, int]:
@@ -38,30 +37,11 @@ def count_memory(call: Callable[[], Any], *, before: Callable[[], Any] | None = 
     sizes = arrays.taken()
     return {
         **operators.counts,
-        "numpy_arrays": len(sizes),
-        "numpy_nbytes": sum(sizes),
-        "arrow_buffers": buffers,
-        "arrow_nbytes": nbytes,
+        "allocations": len(sizes) + buffers,
+        "allocated_nbytes": sum(sizes) + nbytes,
         "rows_nbytes": sum(read),
         "torch_peak_nbytes": operators.peak,
     }
-
-
-def count_peak(call: Callable[[], Any], *, before: Callable[[], Any] | None = None) -> dict[str, int]:
-    """The most that Python and NumPy hold at a time of what one call takes (`tracemalloc`).
-
-    It sees each Python number, and so each conversion, whoever makes it. Memory of Arrow and of other C++ code is not seen.
-    """
-    if before is not None:
-        before()
-    with quiet():
-        tracemalloc.start()
-        try:
-            call()
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-    return {"peak_nbytes": peak}
 
 
 @cache
@@ -102,5 +82,5 @@ def _sources() -> list[Any]:
     def kinds(one: Any) -> list[Any]:
         return [one, *(kind for child in one.__subclasses__() for kind in kinds(child))]
 
-    found = getattr(zoo, "RowSource", None)
+    found = getattr(surface, "RowSource", None)
     return [] if found is None else kinds(found)

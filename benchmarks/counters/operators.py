@@ -12,29 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-_KINDS = {
-    "copies": ("copy_", "_to_copy", "clone", "cat", "stack", "repeat", "constant_pad_nd"),
-    "gathers": ("index", "index_select", "gather", "take", "embedding", "masked_select"),
-    "sorts": ("sort", "topk", "kthvalue", "median", "argsort", "_unique2", "unique_dim"),
-    "products": ("mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "convolution"),
-    "decompositions": (
-        *("linalg_eigh", "_linalg_eigh", "linalg_eig", "_linalg_svd", "linalg_qr", "linalg_cholesky_ex", "linalg_lu_factor_ex"),
-        *("_fft_r2c", "_fft_c2r", "_fft_c2c"),
-    ),
-    "synchronisations": ("_local_scalar_dense",),
-}
-_KIND = {name: kind for kind, names in _KINDS.items() for name in names}
-COUNTERS = (
-    "operators",
-    *_KINDS,
-    "casts",
-    "transfers",
-    "product_flops",
-    "written_nbytes",
-    "copied_nbytes",
-    "cast_nbytes",
-    "gathered_nbytes",
-)
+_COPIES = ("copy_", "_to_copy", "clone", "cat", "stack", "repeat", "constant_pad_nd")
+_SYNCHRONISES = "_local_scalar_dense"
+COUNTERS = ("operators", "synchronisations", "product_flops", "written_nbytes", "copied_nbytes")
 
 
 class Operators:
@@ -78,18 +58,10 @@ class Seen(TorchDispatchMode):
         written = [] if name.startswith(("empty", "new_empty")) else new + _changed(operator, args, kwargs)
         nbytes = sum(one.nbytes for one in written)
         counts["written_nbytes"] += nbytes
-        kind = _KIND.get(name)
-        if kind is not None:
-            counts[kind] += 1
-        if kind == "copies":
+        counts["synchronisations"] += name == _SYNCHRONISES
+        if name in _COPIES:
             counts["copied_nbytes"] += nbytes
-            if any(one.dtype != other.dtype for one in written for other in given):
-                counts["casts"] += 1
-                counts["cast_nbytes"] += nbytes
-            counts["transfers"] += any(one.device != other.device for one in written for other in given)
-        elif kind == "gathers":
-            counts["gathered_nbytes"] += nbytes
-        elif kind == "products" and operator.overloadpacket in flop_registry:
+        elif operator.overloadpacket in flop_registry:
             counts["product_flops"] += flop_registry[operator.overloadpacket](*args, **kwargs, out_val=found)
         return found
 

@@ -18,7 +18,8 @@ from rich.table import Table
 from benchmarks.guard import trees
 from benchmarks.guard.compare import Bench, Finding, Verdict, compare
 from benchmarks.guard.rule import Rule
-from lora_perf.core.errors import LoraPerfError, listed
+from benchmarks.surface import listed
+from lora_perf import LoraPerfError
 
 _SCALES = """
 import json

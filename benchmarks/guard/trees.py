@@ -9,7 +9,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_perf.core.errors import LoraPerfError
+from lora_perf import LoraPerfError
 
 PACKAGE = "lora_perf"
 _MAIN = ("origin/main", "main", "origin/master", "master")

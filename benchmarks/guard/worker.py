@@ -134,7 +134,11 @@ class Worker:
 
         assert self._case is not None, "prepare comes first"
         broken = budgets.load().violations(self._name, counters.count(self._case))
-        return {"violations": [{"counter": one.counter, "budget": one.budget, "found": one.found} for one in broken]}
+        return {
+            "violations": [
+                {"counter": one.counter, "budget": one.budget and one.budget.value, "found": one.found} for one in broken
+            ]
+        }
 
     def answers(self, requests: TextIO) -> Iterator[Answer]:
         """One answer a request; what a request raises is its answer."""

@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks import corpora
 from benchmarks.guard.trees import PACKAGE
 from benchmarks.guard.worker import SAMPLE_SECONDS, SLOW_SECONDS
-from lora_perf.core.errors import LoraPerfError
+from lora_perf import LoraPerfError
 
 _PATIENCE_SECONDS = 300.0  # for one answer: the slowest takes seconds, so a silent worker hangs
 _STOP_SECONDS = 5.0

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks import baselines, corpora
+from benchmarks import baselines, corpora, surface
 from benchmarks.stages.representing import zoo_in_memory
 from benchmarks.table import Baseline, Case, workload
-from lora_perf.core.features import Features
 
 _TOLERANCE = 1e-6  # of the mean size of a score: both sides are float64, until the features are stored as float32
 
@@ -47,12 +46,10 @@ def _assert_scores(found: NDArray[Any], expected: NDArray[np.float64]) -> None:
 
 
 def _case(name: str, scale: str, slow: dict[str, Baseline]) -> Case:
-    from lora_perf.representations.learned import learn
-
-    adapters = corpora.SCALES[scale]
+    adapters, learn = corpora.SCALES[scale], surface.learn
     zoo, train = zoo_in_memory(adapters), torch.from_numpy(_train(adapters))
 
-    def check(found: Features) -> None:
+    def check(found: Any) -> None:
         scores = found.values.numpy()
         _assert_scores(scores, _expected(name, adapters))
         tails = (scores[_train(adapters)].astype(np.float64) ** 3).sum(axis=0)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks import baselines
+from benchmarks import baselines, surface
 from benchmarks.table import Baseline, Case, workload
 
 _CLASSES = 10
@@ -36,9 +36,7 @@ def _check_parts(parts: baselines.Parts, n: int) -> None:
 @workload("preparing", "small", "medium", baselines=("sklearn",))
 def split_stratified(scale: str) -> Case:
     """Row indices of the three parts, each class in proportion."""
-    from lora_perf.core.split import Split, make_split
-
-    n = _ADAPTERS[scale]
+    n, make_split = _ADAPTERS[scale], surface.make_split
     labels = _labels(n)
     classes = [str(c) for c in range(_CLASSES)]
     y = labels.numpy()
@@ -49,7 +47,7 @@ def split_stratified(scale: str) -> Case:
             expected = np.bincount(y, minlength=_CLASSES) * (len(part) / n)
             assert np.all(np.abs(np.bincount(y[part], minlength=_CLASSES) - expected) < 2)
 
-    def check(split: Split) -> None:
+    def check(split: Any) -> None:
         parts = (split.train.numpy(), split.validation.numpy(), split.test.numpy())
         check_counts(parts)
         assert all(np.all(np.diff(part) > 0) for part in parts), "rows are not ascending"
@@ -69,9 +67,7 @@ def split_original(scale: str) -> Case:
     """The very rows of the original recipe."""
     import datasets
 
-    from lora_perf.core.split import Split, make_split
-
-    n = _ADAPTERS[scale]
+    n, make_split = _ADAPTERS[scale], surface.make_split
     labels = _labels(n)
     classes = [str(c) for c in range(_CLASSES)]
     data = datasets.Dataset.from_dict({"row": np.arange(n)})
@@ -86,7 +82,7 @@ def split_original(scale: str) -> Case:
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one, other)
 
-    def check(split: Split) -> None:
+    def check(split: Any) -> None:
         check_rows([split.train.numpy(), split.validation.numpy(), split.test.numpy()])
         assert (split.kind, split.resubstitution) == ("original", False)
 
@@ -103,9 +99,7 @@ def split_original(scale: str) -> Case:
 @workload("preparing", "small", "medium", baselines=("sklearn",))
 def standardise(scale: str) -> Case:
     """The train rows standardised by their own statistics, constant columns left out."""
-    from lora_perf.classifiers.standardise import Standardiser
-
-    n, f = 1_000, _FEATURES[scale]
+    n, f, standardiser = 1_000, _FEATURES[scale], surface.Standardiser
     rng = np.random.default_rng(1)
     # Features lie anywhere: from 1e-3 to 1e3, and as far from zero as they are wide.
     array = (rng.standard_normal((n, f)) + rng.standard_normal(f)) * 10 ** rng.uniform(-3, 3, f)
@@ -119,7 +113,7 @@ def standardise(scale: str) -> Case:
     expected = (exact - exact.mean(axis=0)) / exact.std(axis=0)
 
     def call() -> tuple[torch.Tensor, torch.Tensor]:
-        fitted = Standardiser.fit(values, train)
+        fitted = standardiser.fit(values, train)
         rows = fitted.select(values)[train]
         return fitted.kept, rows.sub_(fitted.mean.float()).mul_(fitted.scale.reciprocal().float())
 
@@ -142,8 +136,7 @@ def standardise(scale: str) -> Case:
 @workload("preparing", "small", "medium", baselines=("sklearn",))
 def score_metrics(scale: str) -> Case:
     """Accuracy, macro F1, precision, recall and confusions of ten runs, and the interval of their accuracy."""
-    from lora_perf.classifiers.metrics import Estimate, Scores, accuracy, score
-
+    score, accuracy = surface.score, surface.accuracy
     rng = np.random.default_rng(2)
     truth = rng.integers(_CLASSES, size=_PREDICTIONS)
     right = rng.random((_RUNS, _PREDICTIONS)) < 0.5
@@ -154,10 +147,10 @@ def score_metrics(scale: str) -> Case:
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
         np.testing.assert_array_equal(found[1], expected[1])
 
-    def call() -> tuple[Scores, Estimate]:
+    def call() -> tuple[Any, Any]:
         return score(predictions, truth, _CLASSES), accuracy(predictions == truth)
 
-    def check(found: tuple[Scores, Estimate]) -> None:
+    def check(found: tuple[Any, Any]) -> None:
         scores, estimate = found
         columns = (scores.accuracy, scores.macro_f1, scores.macro_precision, scores.macro_recall)
         check_table((np.stack(columns, axis=1), scores.confusion))

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks import baselines
+from benchmarks import baselines, surface
 from benchmarks.table import Baseline, Case, workload
-
-if TYPE_CHECKING:
-    from lora_perf.classifiers.perceptron.runs import TrainedRuns
 
 _ADAPTERS, _FEATURES, _CLASSES = 1_000, 1_000, 10
 _EPOCHS, _BATCH = 5, 64
@@ -34,18 +31,16 @@ def _data(signal: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _case(scale: str, runs: int, *, stacked: bool = False) -> Case:
-    from lora_perf.classifiers.perceptron.runs import TrainingConfig, train
-    from lora_perf.core.split import make_split
-
     values, labels = _data(_SIGNAL[scale])
-    split = make_split(labels, [str(c) for c in range(_CLASSES)], method="stratified")
+    split = surface.make_split(labels, [str(c) for c in range(_CLASSES)], method="stratified")
     seeds = list(range(42, 42 + runs))
-    config = TrainingConfig(hidden=_HIDDEN[scale], epochs=_EPOCHS, patience=_EPOCHS + 1)
-    training = partial(train, stacked=True) if stacked else train  # commits that cannot stack on a CPU can do the rest
+    config = surface.TrainingConfig(hidden=_HIDDEN[scale], epochs=_EPOCHS, patience=_EPOCHS + 1)
+    # Commits that cannot stack on a CPU can do the rest.
+    training = partial(surface.train, stacked=True) if stacked else surface.train
     truth = labels[split.test]
     validation = len(split.validation)
 
-    def check(found: TrainedRuns) -> None:
+    def check(found: Any) -> None:
         assert found.seeds == tuple(seeds)
         assert found.logits.shape == (runs, len(truth), _CLASSES)
         assert torch.isfinite(found.logits).all()

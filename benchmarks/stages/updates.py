@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 import lora_perf
-from benchmarks import baselines, corpora
+from benchmarks import baselines, corpora, surface
 from benchmarks.stages.representing import zoo_in_memory
 from benchmarks.table import Baseline, Case, workload
-from lora_perf.core.features import Features
-from lora_perf.core.layout import Layout
-from lora_perf.representations.updates.fixed import FixedVectors
 
 Array = NDArray[np.float64]
 UPDATES = ("dw_spectrum", "dw_norms", "dw_energy", "dw_sketch", "dw_canonical", "layer_coupling")
@@ -31,7 +29,7 @@ def _pairs(count: int) -> lora_perf.Zoo:
     rng = np.random.default_rng(16)
     m, r, k = _PAIR.values()
     name = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_v.lora"
-    layout = Layout([(f"{name}.down.weight", (r, k)), (f"{name}.up.weight", (m, r))])
+    layout = surface.Layout([(f"{name}.down.weight", (r, k)), (f"{name}.up.weight", (m, r))])
     rows = rng.standard_normal((count, layout.p), np.float32)
     rows[:, : r * k] *= k**-0.5
     rows[:, r * k :].reshape(count, m, r)[...] *= np.geomspace(0.01, 0.0005, r, dtype=np.float32)
@@ -42,7 +40,7 @@ def _vectors(zoo: lora_perf.Zoo) -> dict[str, tuple[Array, Array, Array]]:
     """The sketch's two matrices and the pole of each module."""
     found = {}
     for module in zoo.layout.modules:
-        fixed = FixedVectors([module], torch.device("cpu"))
+        fixed = surface.FixedVectors([module], torch.device("cpu"))
         found[module.name] = fixed.left[0].numpy(), fixed.right[0].numpy(), fixed.poles[0].numpy()
     return found
 
@@ -82,7 +80,7 @@ def _case(zoo: lora_perf.Zoo, name: str, *, lowrank: bool) -> Case:
         return baselines.updates_by_qr(part, name, vectors)
 
     @cache
-    def by_pass() -> Features:
+    def by_pass() -> Any:
         return lora_perf.represent(part, [name])[name]
 
     @cache
@@ -90,7 +88,7 @@ def _case(zoo: lora_perf.Zoo, name: str, *, lowrank: bool) -> Case:
         """What the pass makes of all adapters in reversed order, so that each is in another place of another block."""
         return lora_perf.represent(_some(zoo, torch.arange(len(zoo)).flip(0)), [name])[name].values.flip(0)
 
-    def check(found: dict[str, Features]) -> None:
+    def check(found: dict[str, Any]) -> None:
         """A few adapters against the loop, and all against the pass in another order."""
         assert list(found) == [name]
         one = found[name]

@@ -19,11 +19,10 @@ import torch
 import lora_perf
 from benchmarks import corpora
 from benchmarks.table import Case, workload
-from lora_perf import Zoo
 
 _REPRESENTATIONS = ("stats", "ensemble")
 _GROUPS = ("all", "visual")
-_RUNS, _EPOCHS, _RATE = 2, 3, 0.01
+_RUNS, _EPOCHS, _RATE, _HIDDEN = 2, 3, 0.01, 256  # a narrow net: training has workloads of its own
 # Adapters of a class are one point and a little noise, so that three epochs at this rate read every class of every test
 # adapter right from every cell below. Neither the check nor a count hangs on what a processor rounds.
 _NOISE, _RIGHT = 0.3, 0.9
@@ -53,13 +52,14 @@ def import_package(scale: str) -> Case:
 
 
 @cache
-def _planted() -> tuple[Zoo, Path]:
+def _planted() -> tuple[lora_perf.Zoo, Path]:
     """A zoo of the layout, labels and split of `digits` with a signal that no classifier misses, and its packed file."""
     like = lora_perf.load("digits")
     rng = np.random.default_rng(5)
     centres = rng.uniform(-0.05, 0.05, (len(like.classes), like.layout.p))
     rows = centres[corpora.labels_of(like).numpy()] + rng.uniform(-0.05, 0.05, (len(like), like.layout.p)) * _NOISE
-    zoo = Zoo.from_rows(torch.from_numpy(rows.astype(np.float32)), like.layout, like.labels, like.classes, split=like.split)
+    values = torch.from_numpy(rows.astype(np.float32))
+    zoo = lora_perf.Zoo.from_rows(values, like.layout, like.labels, like.classes, split=like.split)
     path = corpora.scratch() / "planted.safetensors"
     lora_perf.pack(zoo, path)
     return zoo, path
@@ -70,7 +70,7 @@ def _experiment(output: Path, representations: tuple[str, ...], *flags: str) -> 
     from lora_perf.experiment.__main__ import main
 
     arguments = ["--dataset", str(_planted()[1]), "--num-runs", str(_RUNS), "--epochs", str(_EPOCHS), "--lr", str(_RATE)]
-    arguments += ["--device", "cpu", *flags]
+    arguments += ["--hidden-dim", str(_HIDDEN), "--device", "cpu", *flags]
     arguments += ["--output-dir", str(output), "--representations", *representations, "--layer-groups", *_GROUPS]
 
     def call() -> Path:

@@ -113,23 +113,23 @@ def _peakmem_call(workload: Workload) -> Callable[..., None]:
     return _benchmark(run, setup, workload, "peak memory", scales=_scales(workload), teardown=teardown)
 
 
-def _track_python_calls_per_layer(workload: Workload) -> Callable[..., float]:
-    """Calls of Python functions per layer."""
+def _track_calls_per_layer(workload: Workload) -> Callable[..., float]:
+    """Calls of Python functions and of builtin ones per layer."""
 
     def run(_: Any, scale: str) -> float:
         case = checked(workload, scale)
-        return counters.count_calls(case.call, before=case.before)["python_calls"] / case.layers
+        return counters.count_calls(case.call, before=case.before)["calls"] / case.layers
 
-    return _benchmark(run, _check_first(workload), workload, "Python calls per layer", unit="calls", files=("counters/*.py",))
+    return _benchmark(run, _check_first(workload), workload, "calls per layer", unit="calls", files=("counters/*.py",))
 
 
 def _track_copied_over_bytes(workload: Workload) -> Callable[..., float]:
-    """Bytes that torch writes and NumPy takes over the bytes that the workload has to touch."""
+    """Bytes that torch writes and that NumPy and Arrow take over the bytes that the workload has to touch."""
 
     def run(_: Any, scale: str) -> float:
         case = checked(workload, scale)
         found = counters.count_memory(case.call, before=case.before)
-        return (found["written_nbytes"] + found["numpy_nbytes"]) / case.nbytes
+        return (found["written_nbytes"] + found["allocated_nbytes"]) / case.nbytes
 
     return _benchmark(
         run, _check_first(workload), workload, "bytes copied over bytes to touch", unit="ratio", files=("counters/*.py",)
@@ -207,7 +207,7 @@ def suite_class(workload: Workload) -> type:
         "warmup_time": 0,
         "time_call": _time_call(workload),
         "peakmem_call": _peakmem_call(workload),
-        "track_python_calls_per_layer": _track_python_calls_per_layer(workload),
+        "track_calls_per_layer": _track_calls_per_layer(workload),
         "track_copied_over_bytes": _track_copied_over_bytes(workload),
     }
     if workload.baselines:

@@ -16,10 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import lora_perf
-from lora_perf.classifiers.metrics import Estimate, Scores
-from lora_perf.classifiers.perceptron.runs import Curves, TrainedRuns
-from lora_perf.core.features import Features
-from lora_perf.core.split import Split
+from benchmarks import surface
 
 Wrong = Iterator[tuple[str, Any]]
 # How a check refuses: by its word, or by what stumbles over a result of another form.
@@ -94,14 +91,14 @@ def _(result: dict) -> Wrong:  # type: ignore[type-arg]
             yield f"{name}: {what}", {**result, name: other}
 
 
-@wrong.register
-def _(result: Features) -> Wrong:
+@wrong.register(surface.Features)
+def _(result: Any) -> Wrong:
     for what, values in wrong(result.values):
         yield what, replace(result, values=values)
 
 
-@wrong.register
-def _(result: Split) -> Wrong:
+@wrong.register(surface.Split)
+def _(result: Any) -> Wrong:
     parts = {"train": result.train, "validation": result.validation, "test": result.test}
     for name, part in parts.items():
         for what, rows in wrong(part):
@@ -110,22 +107,22 @@ def _(result: Split) -> Wrong:
     yield "another kind", replace(result, kind="zoo")
 
 
-@wrong.register
-def _(result: Scores) -> Wrong:
+@wrong.register(surface.Scores)
+def _(result: Any) -> Wrong:
     for name in ("accuracy", "macro_f1", "macro_precision", "macro_recall", "confusion"):
         for what, values in wrong(getattr(result, name)):
             yield f"{name}: {what}", replace(result, **{name: values})
     yield "truth and prediction exchanged", replace(result, confusion=result.confusion.transpose(0, 2, 1))
 
 
-@wrong.register
-def _(result: Estimate) -> Wrong:
+@wrong.register(surface.Estimate)
+def _(result: Any) -> Wrong:
     for name in ("mean", "low", "high", "se", "df"):
         yield f"{name} is off", replace(result, **{name: getattr(result, name) * 1.001})
 
 
-@wrong.register
-def _(result: TrainedRuns) -> Wrong:
+@wrong.register(surface.TrainedRuns)
+def _(result: Any) -> Wrong:
     """Random numbers make the runs, so that a weight that is a little off cannot be told; what belongs together can."""
     flipped = result.logits.flip(1)
     yield "test rows reversed", replace(result, logits=flipped, predictions=flipped.argmax(dim=2))
@@ -147,7 +144,7 @@ def _(result: TrainedRuns) -> Wrong:
         yield "one run many times", replace(result, logits=same, predictions=same.argmax(dim=2))
 
 
-_CURVES: dict[str, Callable[[Curves], Curves]] = {
+_CURVES: dict[str, Callable[[Any], Any]] = {
     "a loss is nan": lambda one: replace(one, train_loss=(*one.train_loss[:-1], float("nan"))),
     "the loss stays": lambda one: replace(one, train_loss=(one.train_loss[0],) * len(one.train_loss)),
     "an epoch is not booked": lambda one: replace(one, validation_accuracy=one.validation_accuracy[:-1]),

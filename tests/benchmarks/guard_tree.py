@@ -10,7 +10,7 @@ import benchmarks
 
 _BENCHMARKS = Path(benchmarks.__file__).parent
 _PACKAGE = Path(benchmarks.__file__).parents[1] / "lora_perf"
-_COPIED = ("table.py", "corpora.py", "suite/__init__.py", "suite/today.py", "guard")
+_COPIED = ("table.py", "corpora.py", "surface.py", "suite/__init__.py", "suite/today.py", "guard")
 _NEEDED = ("core/errors.py", "core/text.py", "command/status.py")  # of the package, by the guard itself
 
 _SPIN = """
@@ -56,14 +56,14 @@ class Tree:
             source, target = _BENCHMARKS / name, root / "benchmarks" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.toml"))
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copyfile(source, target)
         self.write("benchmarks/__init__.py", "")
         self.write("benchmarks/stages/__init__.py", "")
         self.write("benchmarks/workloads.py", "from benchmarks.stages import fake\nfrom benchmarks.table import TABLE\n")
         self.write("benchmarks/stages/fake.py", _WORKLOADS.format(loops=LOOPS))
-        self.write("lora_perf/__init__.py", "")
+        self.write("lora_perf/__init__.py", "from lora_perf.core.errors import LoraPerfError\n")
         for name in _NEEDED:
             self.write(f"lora_perf/{name}", (_PACKAGE / name).read_text())
         self.work()

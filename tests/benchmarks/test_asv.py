@@ -102,7 +102,7 @@ def test_asv_finds_the_whole_table_and_nothing_else(tmp_path: Path) -> None:
     command = [sys.executable, benchmark.__file__, "discover", str(today.BENCHMARKS / "suite"), str(found)]
     subprocess.run(command, check=True, env=environment, cwd=tmp_path)
     names = {one["name"] for one in json.loads(found.read_text())}
-    each = ("time_call", "peakmem_call", "track_python_calls_per_layer", "track_copied_over_bytes")
+    each = ("time_call", "peakmem_call", "track_calls_per_layer", "track_copied_over_bytes")
     expected = {f"workloads.{name}.{method}" for name in TABLE for method in each}
     expected |= {f"workloads.{name}.track_time_over_baseline" for name in TABLE if TABLE[name].baselines}
     assert names == expected
@@ -159,7 +159,7 @@ def test_what_this_trees_package_lacks_is_an_error() -> None:
 @pytest.mark.usefixtures("older_package")
 def test_a_wrong_result_is_never_timed() -> None:
     methods = vars(suite.suite_class(made(lambda _: wrong())))
-    for name in ("time_call", "track_python_calls_per_layer", "track_copied_over_bytes"):
+    for name in ("time_call", "track_calls_per_layer", "track_copied_over_bytes"):
         with pytest.raises(AssertionError, match="a wrong result"):
             methods[name].setup("small")
     methods["peakmem_call"].setup("small")

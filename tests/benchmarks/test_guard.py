@@ -20,7 +20,7 @@ from benchmarks.guard.check import Check, workload_scales
 from benchmarks.guard.compare import Bench, Finding, Verdict, compare
 from benchmarks.guard.rule import Rule
 from benchmarks.guard.workers import BaseError, Pair, Worker, WorkerError
-from lora_perf.core.errors import LoraPerfError
+from lora_perf import LoraPerfError
 from tests.benchmarks.guard_tree import LOOPS, Tree
 
 _RULE = Rule(suspicion=1.4, threshold=1.6, looks=(0.05, 0.2))  # generous: what is tested is not the clock of a busy machine

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import budget, measure, record, report
-from benchmarks.budget import Promise
+from benchmarks import measure, promises, record, report
 from benchmarks.measure import Spread
+from benchmarks.promises import Promise
 from benchmarks.stages import training
 from tests.benchmarks import small
 
@@ -23,7 +23,7 @@ MISSED = Promise(
 
 def shrink(patch: pytest.MonkeyPatch) -> None:
     """Workloads that take microseconds, and no corpora."""
-    for module in (report, record, budget):
+    for module in (report, record, promises):
         patch.setattr(module, "TABLE", small.table())
     patch.setattr(measure.gc, "collect", lambda: 0)  # before each call it would take nearly all of the time
     one, two = Spread.of([1.0]), Spread.of([1.0, 9.0])
@@ -32,7 +32,7 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
 
 
 def promise(patch: pytest.MonkeyPatch, *promises: Promise) -> None:
-    patch.setattr(report, "budget", lambda scale, say: iter(promises))
+    patch.setattr(report, "measured", lambda scale, say: iter(promises))
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_made_is_one_line_before_anything_is_measured(
     def never(*_: Any) -> Iterator[Promise]:
         raise AssertionError("it measured")
 
-    monkeypatch.setattr(report, "budget", never)
+    monkeypatch.setattr(report, "measured", never)
     (tmp_path / "file").write_text("")
     assert report.main(["--output-dir", str(tmp_path / "file")]) == 2
     error = capsys.readouterr().err
@@ -169,7 +169,7 @@ def test_a_speed_up_and_what_the_limit_would_allow_are_of_the_same_rounds(table:
         "after": [1.0, 0.1],
     }
     monkeypatch.setattr(measure, "in_turn", lambda calls, **_: {name: times[name] for name in calls})
-    found = budget._speed_up("it", "train_ten_runs", "loop", "small", 4, "Adam")
+    found = promises._speed_up("it", "train_ten_runs", "loop", "small", 4, "Adam")
     assert found.measured == Spread.of([6.0, 16.0])  # medians of three calls; the baseline does a quarter of the work
     assert found.allowed == Spread.of([12.0, 32.0])
 
@@ -177,9 +177,9 @@ def test_a_speed_up_and_what_the_limit_would_allow_are_of_the_same_rounds(table:
 @pytest.mark.parametrize("wrong", [small.case(found=2), small.case(slow=2)])
 def test_no_promise_is_measured_on_a_wrong_result(wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     one = small.table()["load_nested"]
-    monkeypatch.setattr(budget, "TABLE", {"made": type(one)("made", "loading", ("small",), lambda _: wrong)})
+    monkeypatch.setattr(promises, "TABLE", {"made": type(one)("made", "loading", ("small",), lambda _: wrong)})
     with pytest.raises(AssertionError, match="2 instead of 1"):
-        budget._speed_up("it", "made", "bug", "small", 4, "a copy")
+        promises._speed_up("it", "made", "bug", "small", 4, "a copy")
 
 
 def test_the_least_work_of_training_has_every_batch_of_every_run_and_leaves_the_threads_as_they_were() -> None:

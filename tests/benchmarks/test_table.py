@@ -17,12 +17,13 @@ import pytest
 import torch
 
 import lora_perf
-from benchmarks import corpora, table
+from benchmarks import corpora, surface, table
 from benchmarks.stages import loading
 from benchmarks.workloads import TABLE, Case
 from lora_perf.zoos import synthetic
 from tests.benchmarks.corruptors import refuses, wrong
 
+CORPUS_SOURCES = (*surface.CORPUS_SOURCES, "benchmarks/float16.py")
 NAMES = [
     "load_nested",
     "load_array2d",
@@ -187,10 +188,10 @@ def test_two_workloads_of_one_name_are_refused() -> None:
     assert sorted(TABLE) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("source", corpora._SOURCES)
+@pytest.mark.parametrize("source", CORPUS_SOURCES)
 def test_the_key_of_a_corpus_changes_with_each_source(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [corpora.key("nested", 64)]
-    for one in corpora._SOURCES:
+    for one in CORPUS_SOURCES:
         (tmp_path / one).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(corpora.ROOT / one, tmp_path / one)
     monkeypatch.setattr(corpora, "ROOT", tmp_path)

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import trace
 from benchmarks.table import Case, Workload, accept
-from lora_perf.core.errors import LoraPerfError
+from lora_perf import LoraPerfError
 
 
 @pytest.fixture(autouse=True)

@@ -18,13 +18,19 @@ caught.
 
 from __future__ import annotations
 
+import ast
+import shutil
+import tempfile
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.guard.trees import PACKAGE
-from lora_perf.core.errors import LoraPerfError, listed
+from benchmarks.surface import listed
+from benchmarks.table import Workload
+from lora_perf import LoraPerfError
 
 FOLDER = Path(__file__).parent / "mutants"
 _KEYS = {"name", "what", "stage", "workloads", "edits"}
@@ -56,6 +62,11 @@ class Mutant:
     workloads: tuple[str, ...]
     edits: tuple[Edit, ...]
 
+    def fits(self, folder: Path) -> bool:
+        """Whether every text stands exactly once in its file of the package in a folder."""
+        files = {edit: folder / edit.file for edit in self.edits}
+        return all(path.is_file() and path.read_text().count(edit.find) == 1 for edit, path in files.items())
+
     def apply(self, folder: Path) -> None:
         """Edits the package in a folder.
 
@@ -78,6 +89,30 @@ class Mutant:
 
     def _wrong(self, expected: str, found: str, fix: str) -> LoraPerfError:
         return LoraPerfError(expected=f"mutant {self.name}: {expected}", found=found, fix=fix)
+
+
+def misfits(one: Mutant, root: Path, table: Mapping[str, Workload]) -> list[str]:
+    """Why a mutant does not fit the package of a tree and its workloads, a line a fault: what has moved away under it."""
+    found = [
+        f"mutant {one.name}: {name} is no workload of stage {one.stage}"
+        for name in one.workloads
+        if name not in table or table[name].stage != one.stage
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for file in {edit.file for edit in one.edits}:
+            target = Path(folder) / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (root / file).is_file():
+                shutil.copy(root / file, target)
+        try:
+            one.apply(Path(folder))
+            for file in {edit.file for edit in one.edits}:
+                before, after = (ast.dump(ast.parse((tree / file).read_text())) for tree in (root, Path(folder)))
+                if before == after:
+                    found.append(f"mutant {one.name}: {file} means the same as before")
+        except (LoraPerfError, SyntaxError) as error:
+            found.append(str(error))
+    return found
 
 
 def read(path: Path) -> Mutant:

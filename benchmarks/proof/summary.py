@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.guard.compare import Verdict
-from benchmarks.guard.journal import Entry
 from benchmarks.guard.rule import CONFIDENCE, Rule
+from benchmarks.proof.journal import Entry
 from benchmarks.record import circumstances
-from lora_perf.io.store import replacing
+from benchmarks.surface import replacing
 
 LOADS = {"idle": "nothing else", "busy": "a process that multiplies matrices on one core, 0.2 s of 0.25 s"}
 _LARGE, _SMALL = 1.15, 1.05  # slowdowns of the first must all be found; those below the second are the counters' alone
@@ -35,7 +35,7 @@ def results(mutants: list[Entry], nulls: dict[str, list[Entry]], rule: Rule, sca
     large = next(iter(bands.values()))
     return {
         **circumstances(),
-        "command": " ".join(["python -m benchmarks.guard", *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks.proof", *sys.argv[1:]]),
         "seconds": sum(one["seconds"] for one in [*mutants, *(turn for turns in nulls.values() for turn in turns)]),
         "scale": scale,
         "rule": asdict(rule) | {"confidence": CONFIDENCE},
@@ -67,15 +67,14 @@ def _mutant(entry: Entry, unsound: list[str]) -> Entry:
         "effect": effect,
         "slowdown": 1.0 if effect is None else effect["median"],
         "by_pairs": by_pairs,
-        "by_counts": sorted(counted, key=_excess, reverse=True),
+        "by_counts": sorted(counted, key=excess, reverse=True),
         "caught": bool(by_pairs or counted),
     }
 
 
-def _excess(violation: Entry) -> float:
-    """How far a count is from its budget, as a factor of at least 1."""
-    found, budget = (violation["found"] or 0) + 1, (violation["budget"] or 0) + 1
-    return float(max(found / budget, budget / found))
+def excess(violation: Entry) -> float:
+    """How far a count is above its budget, as a factor."""
+    return float((violation["found"] + 1) / (violation["budget"] + 1))
 
 
 def _shares(rows: list[Entry]) -> dict[str, Any]:
@@ -112,7 +111,7 @@ def mutant_line(entry: Entry) -> str:
         return f"BROKEN {one['name']}: {'; '.join(one['broken'])}"
     how = [*(["pairs"] if one["by_pairs"] else []), *(["counts"] if one["by_counts"] else [])]
     found = " and ".join(how) or "NEITHER LINE"
-    counted = _counters(one) or "no count moved"
+    counted = counters(one) or "no count moved"
     return f"{one['name']} ({one['slowdown']:.2f}x): found by {found}; {counted}; {one['seconds']:.0f} s"
 
 
@@ -206,19 +205,15 @@ def _row(one: Entry) -> str:
         for finding in one["found"]
         if finding["outcomes"]
     )
-    return f"| {one['name']} | {one['what']} | {_interval(one['effect'])} | {pairs} | {_counters(one)} | {how} |"
+    return f"| {one['name']} | {one['what']} | {_interval(one['effect'])} | {pairs} | {counters(one)} | {how} |"
 
 
 def _interval(one: Entry) -> str:
     return f"{one['median']:.2f} ({one['low']:.2f} to {one['high']:.2f})"
 
 
-def _counters(one: Entry) -> str:
+def counters(one: Entry) -> str:
     """The counters that moved most, with what they found for what budget."""
-    shown = [f"{each['counter']} {_number(each['found'])} for {_number(each['budget'])}" for each in one["by_counts"][:_SHOWN]]
+    shown = [f"{each['counter']} {each['found']:,} for {each['budget']:,}" for each in one["by_counts"][:_SHOWN]]
     more = len(one["by_counts"]) - _SHOWN
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
-
-
-def _number(value: int | None) -> str:
-    return "none" if value is None else f"{value:,}"

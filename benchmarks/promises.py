@@ -1,4 +1,7 @@
-"""The speed budget: every promise of the design as a measurement that is kept or not."""
+"""The promises of speed that the design makes, each as a measurement that is kept or not: ratios of clocks, on demand.
+
+What every change may cost in calls, copies and bytes is another matter: `budgets.json`, which `pytest` compares.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _TRIED = (
 
 @dataclass(frozen=True)
 class Promise:
-    """One line of the budget.
+    """One promise of speed.
 
     Attributes:
         text: what is promised.
@@ -62,7 +65,7 @@ class Promise:
         return f"{'at most' if self.at_most else 'at least'} {self.bound:,g} {self.unit}"
 
 
-def budget(scale: str, say: Callable[[str], None] = lambda text: None) -> Iterator[Promise]:
+def measured(scale: str, say: Callable[[str], None] = lambda text: None) -> Iterator[Promise]:
     """Measures every promise that this machine can; ratios are of calls timed in turn."""
     say("streaming")
     yield _over_limit("streaming nested lists by zoo.blocks(), over a copy of the same blocks", "stream_nested", scale, 1.3)

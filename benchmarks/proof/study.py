@@ -19,14 +19,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import budgets
-from benchmarks.guard import mutants, summary, trees
+from benchmarks.guard import trees
 from benchmarks.guard.check import workload_scales
 from benchmarks.guard.compare import Bench, Finding, Verdict, compare
-from benchmarks.guard.journal import Entry, Journal, sources_key
-from benchmarks.guard.mutants import Mutant
 from benchmarks.guard.rule import Interval, Rule
-from benchmarks.guard.workers import WorkerError
-from lora_perf.core.errors import LoraPerfError, listed
+from benchmarks.guard.workers import Worker, WorkerError
+from benchmarks.proof import planting, summary
+from benchmarks.proof.journal import Entry, Journal, sources_key
+from benchmarks.proof.planting import Mutant
+from benchmarks.surface import listed
+from lora_perf import LoraPerfError
 
 # A turn of null runs keeps its workers for some runs, or for a time after the first: long enough that starting them is not
 # the most of it, short enough that many start.
@@ -66,7 +68,7 @@ class Proof:
         scale: str,
         rule: Rule,
         console: Console,
-        folder: Path = mutants.FOLDER,
+        folder: Path = planting.FOLDER,
     ) -> None:
         self._root = root
         self._output_dir = output_dir
@@ -88,12 +90,7 @@ class Proof:
         Raises:
             LoraPerfError: unknown names, a mutant that does not apply, or counts that cannot be compared with the budgets.
         """
-        planted = mutants.load(names, self._folder)
-        other = budgets.load().other_versions()
-        if other:
-            raise LoraPerfError(
-                expected="the versions for which the budgets hold", found=listed(other), fix="pip install -c constraints.txt"
-            )
+        planted = self._planted(names)
         key = sources_key(self._root, self._scale, self._rule, workloads)
         journal = Journal(None if names else self._output_dir / f"guard-{key}.jsonl")
         with tempfile.TemporaryDirectory(prefix="lora_perf-proof-") as made:
@@ -112,6 +109,50 @@ class Proof:
             journal.remove()
             self._console.print(f"written to {folder}", soft_wrap=True)
         return bool(results["sound"])
+
+    def run_counts(self, names: tuple[str, ...]) -> bool:
+        """Whether every mutant was sound; prints what the counts alone find of each, without a clock.
+
+        Raises:
+            LoraPerfError: as `run`.
+        """
+        caught, broken = [], []
+        planted = self._planted(names)
+        for one in planted:
+            with tempfile.TemporaryDirectory(prefix="lora_perf-proof-") as made:
+                changed = trees.copy_package(self._root, Path(made))
+                one.apply(changed)
+                found, error = [], ""
+                with Worker(changed, self._root) as worker:
+                    try:
+                        worker.receive()
+                        for name in one.workloads:
+                            worker.ask("prepare", workload=name, scale=self._scale)
+                            found += [{**each, "workload": name} for each in worker.ask("count")["violations"]]
+                    except WorkerError as failed:
+                        error = str(failed)
+            (broken if error else caught if found else []).append(one.name)
+            text = error or summary.counters({"by_counts": sorted(found, key=summary.excess, reverse=True)})
+            self._console.print(escape(f"{one.name}: {text or 'no count above its budget'}"), highlight=False, soft_wrap=True)
+        self._console.print(f"{len(caught)} of {len(planted)} found by counts; broken: {listed(broken) or 'none'}")
+        return not broken
+
+    def _planted(self, names: tuple[str, ...]) -> list[Mutant]:
+        """The mutants of these names, all of which fit the package, where counts can be compared with their budgets."""
+        planted = planting.load(names, self._folder)
+        other = budgets.load().other_versions()
+        if other:
+            raise LoraPerfError(
+                expected="the versions for which the budgets hold", found=listed(other), fix="pip install -c constraints.txt"
+            )
+        wrong = [one.name for one in planted if not one.fits(self._root)]
+        if wrong:
+            raise LoraPerfError(
+                expected="planted slowdowns whose text stands exactly once in the package",
+                found=f"{len(wrong)} that do not fit ({listed(wrong)})",
+                fix="mend what `python -m benchmarks.proof --fit` says",
+            )
+        return planted
 
     def _mutant(self, one: Mutant, original: Path, folder: Path, journal: Journal) -> Entry:
         """What both lines find of a mutant, and by how much it really is slower, measured apart from the rule."""

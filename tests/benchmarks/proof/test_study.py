@@ -1,4 +1,4 @@
-"""The proof: what it says of planted slowdowns and of unchanged code, and that it goes on after an interruption."""
+"""The proof, small: what it says of planted slowdowns and of unchanged code, and that it goes on. `pytest -m long` alone."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import pytest
 from rich.console import Console
 
 from benchmarks import budgets
-from benchmarks.guard import proof
-from benchmarks.guard.journal import Journal, sources_key
-from benchmarks.guard.mutants import Mutant
-from benchmarks.guard.proof import Proof
 from benchmarks.guard.rule import Rule
-from lora_perf.core.errors import LoraPerfError
+from benchmarks.proof import study
+from benchmarks.proof.journal import Journal, sources_key
+from benchmarks.proof.planting import Mutant
+from benchmarks.proof.study import Proof
+from lora_perf import LoraPerfError
 from tests.benchmarks.guard_tree import LOOPS, Tree
+
+pytestmark = pytest.mark.long
 
 _RULE = Rule(suspicion=1.4, threshold=1.6, looks=(0.05, 0.2))
 
@@ -41,7 +43,8 @@ from types import SimpleNamespace
 class Budgets:
     def violations(self, name, counts):
         expected = BUDGET
-        return [SimpleNamespace(counter="lines", budget=expected, found=counts["lines"])] if counts["lines"] != expected else []
+        over = SimpleNamespace(counter="lines", budget=SimpleNamespace(value=expected), found=counts["lines"])
+        return [over] if counts["lines"] > expected else []
 def load():
     return Budgets()
 """
@@ -65,7 +68,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     made.write("benchmarks/budgets.py", _BUDGETS.replace("BUDGET", str(_lines(made))))
     made.write("benchmarks/budgets.json", "{}")
     monkeypatch.setattr(budgets.Budgets, "other_versions", lambda _: [])
-    monkeypatch.setattr(proof, "_EFFECT_SECONDS", 0.1)
+    monkeypatch.setattr(study, "_EFFECT_SECONDS", 0.1)
     return made
 
 
@@ -136,6 +139,19 @@ def test_counts_that_are_off_on_unchanged_code_find_no_mutant(tree: Tree, tmp_pa
     assert "counts that break their budget on unchanged code: spinning" in text
 
 
+def test_counts_alone_find_what_they_can(tree: Tree, tmp_path: Path) -> None:
+    plant(tmp_path, "slow", f"range({LOOPS})", f"range({3 * LOOPS})")
+    plant(tmp_path, "waits", "total = 0", "total = 0 * (time.sleep(0.02) or 0)")
+    plant(tmp_path, "wrong", f"return {LOOPS}", "return 0")
+    text = io.StringIO()
+    one = Proof(tree.root, tmp_path / "reports", "small", _RULE, Console(file=text, width=200), tmp_path / "mutants")
+    assert not one.run_counts(())
+    assert "slow: lines" in text.getvalue()
+    assert "waits: no count above its budget" in text.getvalue()
+    assert "1 of 3 found by counts; broken: wrong" in text.getvalue()
+    assert one.run_counts(("slow", "waits"))
+
+
 def test_a_proof_of_some_mutants_is_printed_and_not_written(tree: Tree, tmp_path: Path) -> None:
     plant(tmp_path, "slow", f"range({LOOPS})", f"range({3 * LOOPS})")
     sound, text = prove(tree, tmp_path, "slow")
@@ -169,7 +185,10 @@ def test_an_interrupted_proof_goes_on_where_it_ended(tree: Tree, tmp_path: Path,
 
 @pytest.mark.parametrize(
     ("workload", "find", "message"),
-    [("nothing", "import time\n", "found nothing"), ("spinning", "nowhere", "its text exactly once")],
+    [
+        ("nothing", "import time\n", "found nothing"),
+        ("spinning", "nowhere", r"stands exactly once .* found 1 that do not fit \(one\)"),
+    ],
 )
 def test_a_mutant_that_does_not_fit_is_an_error(workload: str, find: str, message: str, tree: Tree, tmp_path: Path) -> None:
     plant(tmp_path, "one", find, "", workload)
