@@ -100,7 +100,7 @@ class Budgets:
         return [f"{name} {found} instead of {expected}" for name, found, expected in pairs if found != expected]
 
     def updated(self, counts: Mapping[str, Mapping[str, int]]) -> Budgets:
-        """These budgets lowered to other counts, and raised where those are above; margins and reasons stay."""
+        """These budgets lowered or raised to other counts; what is within its margin stays, and so do margins and reasons."""
         workloads = dict(self.workloads)
         for name, found in counts.items():
             values = {counter: self._value(name, counter, found[counter]) for counter in found}
@@ -109,7 +109,7 @@ class Budgets:
 
     def _value(self, workload: str, counter: str, found: int) -> Any:
         old = self.workloads.get(workload, {}).get(counter, 0)
-        if workload in self.workloads and (one := self.budget(workload, counter)).value <= found <= one.most:
+        if workload in self.workloads and abs(found - (one := self.budget(workload, counter)).value) <= one.most - one.value:
             return old
         return {**old, "value": found} if isinstance(old, dict) else found
 

@@ -39,7 +39,7 @@ class ReportConfig:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns its exit status."""
-    return exit_status(lambda: _run(arguments))
+    return int(exit_status(lambda: _run(arguments)))
 
 
 def _run(arguments: list[str] | None) -> int:

@@ -29,7 +29,7 @@ _PLACES = {
     # What a workload has to make: a layout that no file declares.
     "Layout": ("core.layout", "layout"),
     # What a counter has to watch: every read of rows.
-    "RowSource": ("core.zoo", "zoo"),
+    "RowSource": ("core.rows", "core.zoo", "zoo"),
     # What the commands here share with those of the package: how they end, speak and write.
     "console": ("command.terminal", "terminal"),
     "exit_status": ("command.status", "command"),

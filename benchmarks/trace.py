@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"trace in {config.output_dir / config.workload}: tensorboard --logdir {config.output_dir}")
         return 0
 
-    return exit_status(work)
+    return int(exit_status(work))
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def run(config: CountConfig, to: Console) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns its exit status."""
-    return exit_status(lambda: run(tyro.cli(CountConfig, args=arguments, prog="python -m benchmarks.counters"), console()))
+    return int(exit_status(lambda: run(tyro.cli(CountConfig, args=arguments, prog="python -m benchmarks.counters"), console())))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns its exit status."""
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return exit_status(lambda: _run(arguments), lambda: "workers were stopped and temporary folders removed")
+        return int(exit_status(lambda: _run(arguments), lambda: "workers were stopped and temporary folders removed"))
     finally:
         signal.signal(signal.SIGTERM, before)
 

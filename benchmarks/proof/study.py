@@ -116,7 +116,8 @@ class Proof:
         Raises:
             LoraPerfError: as `run`.
         """
-        caught, broken = [], []
+        caught: list[str] = []
+        broken: list[str] = []
         planted = self._planted(names)
         for one in planted:
             with tempfile.TemporaryDirectory(prefix="lora_perf-proof-") as made:
