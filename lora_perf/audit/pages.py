@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 from lora_perf.audit.gauges import GAUGES
-from lora_perf.audit.movement import Extent, Movement, short
+from lora_perf.audit.movement import Extent, short
 from lora_perf.audit.study import STILL, Audit, Audited
 from lora_perf.core.tables import Table
 from lora_perf.core.text import LONGEST, counted
@@ -16,6 +18,9 @@ NOTE = (
     "Intervals (95 %) and p hold for new test adapters (for mlp: and new seeds); drops are paired by test adapter, p is not "
     "corrected for several comparisons."
 )
+
+
+UNLABELLED = "no labels: how far features move is told, and no accuracy"
 
 
 def tables(found: Audit) -> list[Table]:
@@ -38,7 +43,26 @@ def tables(found: Audit) -> list[Table]:
             drops = [f"{drop.mean:+.3f} [{drop.low:+.3f}, {drop.high:+.3f}]" for drop in reading.drop.values()]
             about = f"{original.mean:.3f} [{original.low:.3f}, {original.high:.3f}]"
             rows.append([one.name, reading.classifier, about, *drops])
-    return [moves, Table(title, ["representation", "classifier", *numbers], rows, numbers)]
+    return [moves] if not rows else [moves, Table(title, ["representation", "classifier", *numbers], rows, numbers)]
+
+
+def rows(found: Audit) -> Iterator[dict[str, Any]]:
+    """The numbers of the audit: a row for each representation, gauge and classifier, or none without labels."""
+    for one, gauge in product(found.representations, GAUGES):
+        moved = one.movements[gauge].relative
+        row = {"representation": one.name, "gauge": gauge, "features": one.features, "constant": one.constant}
+        row |= {"moved_median": moved.median, "moved_largest": moved.largest, "still": one.still}
+        for reading in one.readings:
+            drop = reading.drop[gauge]
+            read = {"classifier": reading.classifier, "accuracy": reading.original.mean, "after": reading.after[gauge].mean}
+            yield row | read | {"drop": drop.mean, "drop_low": drop.low, "drop_high": drop.high, "drop_p": drop.p}
+        if not one.readings:
+            yield row
+
+
+def told(found: Audit) -> list[str]:
+    """What is said beside the tables: warnings, what intervals hold for, and the verdict."""
+    return [*warnings(found), *[NOTE] * found.labelled, verdict(found)]
 
 
 def verdict(found: Audit) -> str:
@@ -51,18 +75,20 @@ def verdict(found: Audit) -> str:
 
 def warnings(found: Audit) -> list[str]:
     """What to know before any number."""
-    told = [TINY_WARNING] if found.dataset["resubstitution"] else []
-    return told + [left_out(len(found.dataset["skipped"]))] * bool(found.dataset["skipped"])
+    notes = [TINY_WARNING] if found.dataset["resubstitution"] else []
+    notes += [] if found.labelled else [UNLABELLED]
+    return notes + [left_out(len(found.dataset["skipped"]))] * bool(found.dataset["skipped"])
 
 
 def markdown(found: Audit, figure: bool = True) -> str:
     """The audit as one page of Markdown; `figure`: audit.svg stands beside it."""
     data = found.dataset
+    classes = counted(len(data["classes"]), "class", "classes") if found.labelled else "no labels"
     lines = [
         f"# Gauge audit of {markdown_text(data['name'], LONGEST)}",
         "",
         f"{counted(data['adapters'], 'adapter')} of {counted(data['modules'], 'module')} and "
-        f"{counted(data['parameters'], 'parameter')}, {counted(len(data['classes']), 'class', 'classes')}; "
+        f"{counted(data['parameters'], 'parameter')}, {classes}; "
         f"split `{data['split']}`: {data['train']:,} train, {data['test']:,} test; layer group "
         f"{markdown_text(found.config['layers'], LONGEST)}.",
         "",
@@ -78,46 +104,51 @@ def markdown(found: Audit, figure: bool = True) -> str:
     lines += [f"**Warning: {one}.**\n" for one in warnings(found)]
     lines += [f"Left out: `{name}` ({markdown_text(reason)}).\n" for name, reason in found.left_out.items()]
     lines += ["![movement and drop](audit.svg)", ""] if figure else []
-    lines += ["## How far features move", ""]
     lines += [
+        *("## How far features move", ""),
         f"Over {found.moved:,} adapters: |f' - f| / |f| of the row of features; its root mean square in standard deviations of "
         "the train adapters; and the same by feature, over the adapters. The first lines are dW itself, which moves only "
         "because float32 factors cannot hold it exactly: the floor of all others.",
-        "",
-        "| representation | gauge | features | constant | median | largest | median, sd | largest, sd | feature median, sd "
-        "| feature largest, sd | of feature |",
-        "| --- | --- |" + " ---: |" * 8 + " --- |",
+        *("", _moved(found).markdown(), ""),
     ]
-    for gauge, one in found.rounding.items():
-        lines.append(f"| dW, by rounding | {gauge} | | | {short(one.median)} | {short(one.largest)} | | | | | |")
+    if found.labelled:
+        lines += ["## What classifiers lose", "", NOTE, "", _lost(found).markdown(), ""]
+    facts = {"fingerprint of the zoo": data["fingerprint"], **found.machine, **found.versions}
+    return "\n".join([*lines, Table("", ("", ""), [(name, str(value)) for name, value in facts.items()]).markdown(), ""])
+
+
+def _moved(found: Audit) -> Table:
+    numbers = (
+        "features",
+        "constant",
+        "median",
+        "largest",
+        "median, sd",
+        "largest, sd",
+        "feature median, sd",
+        "feature largest, sd",
+    )
+    rows = [
+        ["dW, by rounding", gauge, "", "", short(one.median), short(one.largest), *[""] * 5]
+        for gauge, one in found.rounding.items()
+    ]
     for audited, gauge in product(found.representations, GAUGES):
-        lines.append(_moved(audited, gauge, audited.movements[gauge]))
-    lines += [
-        *("", "## What classifiers lose", "", NOTE, ""),
-        "| representation | classifier | gauge | original | 95 % interval | in the gauge | drop | 95 % interval | p |",
-        "| --- | --- | --- |" + " ---: |" * 6,
-    ]
+        moved = audited.movements[gauge]
+        extents = [text for one in (moved.relative, moved.standardised, moved.by_feature) for text in _pair(one)]
+        rows.append([audited.name, gauge, f"{audited.features:,}", f"{audited.constant:,}", *extents, moved.most or ""])
+    return Table("", ("representation", "gauge", *numbers, "of feature"), rows, numbers)
+
+
+def _lost(found: Audit) -> Table:
+    numbers = ("original", "95 % interval", "in the gauge", "drop", "95 % interval", "p")
+    rows = []
     for audited in found.representations:
         for reading, gauge in product(audited.readings, GAUGES):
             drop, before, after = reading.drop[gauge], reading.original, reading.after[gauge]
             cells = [audited.name, reading.classifier, gauge, f"{before.mean:.3f}", f"{before.low:.3f} to {before.high:.3f}"]
-            cells += [
-                f"{after.mean:.3f}",
-                f"{drop.mean:+.3f}",
-                f"{drop.low:+.3f} to {drop.high:+.3f}",
-                markdown_text(format_p(drop.p)),
-            ]
-            lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "| | |", "| --- | --- |"]
-    facts = {"fingerprint of the zoo": data["fingerprint"], **found.machine, **found.versions}
-    lines += [f"| {name} | {markdown_text(str(value))} |" for name, value in facts.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _moved(audited: Audited, gauge: str, moved: Movement) -> str:
-    cells = [audited.name, gauge, f"{audited.features:,}", f"{audited.constant:,}", *_pair(moved.relative)]
-    cells += [*_pair(moved.standardised), *_pair(moved.by_feature), markdown_text(moved.most or "", LONGEST)]
-    return "| " + " | ".join(cells) + " |"
+            cells += [f"{after.mean:.3f}", f"{drop.mean:+.3f}", f"{drop.low:+.3f} to {drop.high:+.3f}", format_p(drop.p)]
+            rows.append(cells)
+    return Table("", ("representation", "classifier", "gauge", *numbers), rows, numbers)
 
 
 def _deviations(one: Audited) -> str:

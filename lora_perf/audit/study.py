@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,12 +20,18 @@ from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Features
 from lora_perf.core.layout import Layer
 from lora_perf.core.provenance import machine, versions
+from lora_perf.core.settings import Progress
 from lora_perf.core.split import Split, make_split, refuse_unlearnable
+from lora_perf.core.tables import page
+from lora_perf.core.text import LONGEST, counted, printable
 from lora_perf.core.zoo import Zoo
 from lora_perf.representations.catalogue import ANY_RANK, count, expand
 from lora_perf.representations.controls import MODULE_NUMBERS
 from lora_perf.representations.learned import LEARNED, learn
 from lora_perf.representations.streaming import represent
+
+if TYPE_CHECKING:
+    import pandas
 
 # Features that move by less than this, relative to their row, do not depend on the gauge: float32 factors cannot hold an update
 # better than to 1e-7, and decompositions may lose two or three digits more.
@@ -67,7 +73,7 @@ class Audited:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found, and what it depends on.
+    """What an audit found, and what it depends on: `lora_perf.audit.run` makes it, notebooks show it.
 
     Attributes:
         rounding: by gauge, how far float32 factors alone moved dW, over the adapters.
@@ -84,6 +90,34 @@ class Audit:
     representations: list[Audited]
     left_out: dict[str, str]
 
+    @property
+    def labelled(self) -> bool:
+        """Whether the adapters have labels, so that classifiers were asked."""
+        return bool(self.dataset["classes"])
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each representation, gauge and classifier: movements of the features, accuracies, what is lost."""
+        import pandas as pd
+
+        from lora_perf.audit.pages import rows
+
+        return pd.DataFrame(rows(self))
+
+    def to_html(self) -> str:
+        """The tables of the command, as a piece of a page."""
+        from lora_perf.audit import pages
+
+        return page(f"Gauge audit of {self.dataset['name']}", pages.told(self), pages.tables(self))
+
+    _repr_html_ = to_html
+
+    def __repr__(self) -> str:
+        from lora_perf.audit import pages
+
+        size = f"{self.moved:,} of {counted(self.dataset['adapters'], 'adapter')} moved in {len(GAUGES)} gauges"
+        lines = [f"Gauge audit of {self.dataset['name']}: {size}", *(f"  {line}" for line in pages.verdict(self).split("; "))]
+        return "\n".join(printable(line, LONGEST) for line in lines)
+
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)
         record["gauges"] = {one.name: one.about for one in GAUGES.values()}
@@ -93,14 +127,12 @@ class Audit:
         return record
 
 
-def audit(
-    zoo: Zoo, config: AuditConfig, tell: Tell = lambda _: None, progress: Callable[[int, int], object] = lambda *_: None
-) -> Audit:
+def audit(zoo: Zoo, config: AuditConfig, tell: Tell = lambda _: None, progress: Progress = lambda *_: None) -> Audit:
     """Audits the representations of a zoo.
 
     Args:
         tell: called with a line about what comes next.
-        progress: called with the number of adapters that are represented so far, and of all.
+        progress: called with "represent", the number of adapters that are represented so far, and of all.
 
     Cost: one pass over the zoo and over its adapters to be moved in each gauge; one fit a learned representation and one a
         classifier. Learned representations and `flat_vec` hold all these rows in memory.
@@ -108,8 +140,11 @@ def audit(
         LoraPerfError: settings that do not fit the zoo, weights that cannot be used.
     """
     layers = zoo.layout.group(config.layers)
-    split = make_split(zoo.required_labels, zoo.classes, zoo.split, seed=config.seed)
-    refuse_unlearnable(zoo.required_labels, zoo.classes, split)
+    if zoo.labels is None:  # a single class is divided as all others would be, and nothing is learned of it
+        split = make_split(torch.zeros(len(zoo), dtype=torch.int64), ["all"], zoo.split, seed=config.seed)
+    else:
+        split = make_split(zoo.labels, zoo.classes, zoo.split, seed=config.seed)
+        refuse_unlearnable(zoo.labels, zoo.classes, split)
     names, left_out = _possible(zoo, layers, split, config)
     n = len(zoo)
     adapters = split.test if config.adapters == "test" else torch.arange(n)
@@ -184,7 +219,7 @@ def _features(
     split: Split,
     config: AuditConfig,
     tell: Tell,
-    progress: Callable[[int, int], object],
+    progress: Progress,
 ) -> Iterator[tuple[str, Features]]:
     """The features of all rows: computed in one pass, then learned ones, which are fitted on the train rows as they are."""
     computed = [name for name in names if name not in LEARNED]
@@ -194,7 +229,7 @@ def _features(
         def passed(adapters: int) -> None:
             nonlocal done
             done += adapters
-            progress(done, len(both))
+            progress("represent", done, len(both))
 
         tell(f"one pass for {', '.join(computed)}")
         found = represent(both, computed, layers=layers, progress=passed)
@@ -217,9 +252,10 @@ def _audited(
     # The test rows as they are, then in each gauge: one fit answers for all of them.
     rows = torch.cat([split.test, *(top + places[split.test] for top in tops.values())])
     asked = Split(split.train, split.validation, rows, split.kind, split.resubstitution)
-    truth = both.required_labels[split.test]
     readings = []
-    for classifier, answers in _answers(features, both.required_labels, len(both.classes), asked, config):
+    answered = [] if both.labels is None else _answers(features, both.labels, len(both.classes), asked, config)
+    for classifier, answers in answered:
+        truth = both.required_labels[split.test]
         correct = (answers.unflatten(1, (-1, len(truth))) == truth).numpy()  # (s, 1 + gauges, test)
         original, *others = (correct[:, turn] for turn in range(correct.shape[1]))
         after = dict(zip(GAUGES, others, strict=True))
@@ -233,7 +269,7 @@ def _audited(
         )
     said = ", ".join(f"{one.classifier} {one.original.mean:.3f}" for one in readings)
     farthest = max(one.relative.largest for one in movements.values())
-    tell(f"{name}: moves by at most {short(farthest)}; accuracy {said}")
+    tell(f"{name}: moves by at most {short(farthest)}" + f"; accuracy {said}" * bool(said))
     return Audited(name, features.values.shape[1], ruler.constant, movements, readings)
 
 

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import rich.progress
 import rich.table
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from lora_perf.core.settings import Progress
 from lora_perf.core.tables import Table
 from lora_perf.core.text import OneLine, forgive, printable
 
@@ -56,6 +58,20 @@ def show(to: Console, shown: Table, **style: Any) -> None:
     if least > to.width:
         to.width = least
     to.print(drawn)
+
+
+@contextmanager
+def progress(to: Console) -> Iterator[Progress]:
+    """Bars on a terminal, one for each stage that is told; nothing elsewhere."""
+    with rich.progress.Progress(console=to, transient=True, disable=not to.is_terminal) as bars:
+        stages: dict[str, rich.progress.TaskID] = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage)
+            bars.update(stages[stage], completed=done, total=total)
+
+        yield tell
 
 
 @contextmanager

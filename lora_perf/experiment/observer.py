@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from lora_perf.core.errors import listed
+from lora_perf.core.settings import Progress
 from lora_perf.core.split import Split, absent_classes
 from lora_perf.core.text import LONGEST, counted, printable
 from lora_perf.core.zoo import SPLIT_NAMES, Zoo
@@ -14,8 +14,6 @@ from lora_perf.experiment.plan import Plan, PlannedCell
 from lora_perf.experiment.repeated import repeated
 from lora_perf.report.cells import CellResult
 from lora_perf.report.wording import TINY_WARNING, class_notes, left_out, settings
-
-Progress = Callable[[str, int, int], object]
 
 
 class Observer(Protocol):

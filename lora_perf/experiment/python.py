@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Literal
 
 from lora_perf.classifiers import DEFAULT
-from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.settings import Progress, settings_of
 from lora_perf.core.split import SplitMethod
 from lora_perf.experiment import runner
 from lora_perf.experiment.config import Control, ExperimentConfig
 from lora_perf.experiment.folder import run_in_folder
-from lora_perf.experiment.observer import Progress, Teller
+from lora_perf.experiment.observer import Teller
 from lora_perf.io import load
 from lora_perf.report.results import Results
 from lora_perf.representations.catalogue import TEN
@@ -80,7 +78,8 @@ def run(
     given["cache_features"] = cache_features and (keeps or cache_dir is not None)
     if not keeps:
         del given["output_dir"]
-    config = ExperimentConfig(dataset=str(source) if is_place else "", **_checked(given))
+    given["dataset"] = str(source) if is_place else ""
+    config = settings_of(ExperimentConfig, given)
     with ExitStack() as stack:
         observer = Teller(progress if callable(progress) else None)
         if progress is True:
@@ -95,41 +94,3 @@ def run(
         if keeps:
             return run_in_folder(prepared, observer, "lora_perf.experiment.run").results
         return runner.run(prepared, observer, keep=False)
-
-
-def _checked(given: dict[str, Any]) -> dict[str, Any]:
-    """Settings as the dataclass holds them: a single name may stand for a sequence, a text for a path.
-
-    Raises:
-        LoraPerfError: a value of another type, or a name that is not known.
-    """
-    hints = get_type_hints(ExperimentConfig)
-    kept = {}
-    for name in (one.name for one in fields(ExperimentConfig) if one.name in given):
-        value, hint = given[name], hints[name]
-        if get_origin(hint) is tuple:
-            values = (value,) if isinstance(value, str) else tuple(value)
-            kept[name] = tuple(_one(name, one, get_args(hint)[0]) for one in values)
-        else:
-            kept[name] = _one(name, value, hint)
-    return kept
-
-
-def _one(name: str, value: Any, hint: Any) -> Any:
-    """One value of a setting, seen to be of its type."""
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise _refused(name, f"one of {listed(get_args(hint))}", value)
-        return value
-    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    if Path in kinds and isinstance(value, str):
-        return Path(value).expanduser()
-    numbers = (*kinds, int) if float in kinds else kinds
-    if not isinstance(value, numbers) or (isinstance(value, bool) and bool not in kinds):
-        words = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
-        raise _refused(name, f"a value of type {words}", value)
-    return value
-
-
-def _refused(name: str, expected: str, value: object) -> LoraPerfError:
-    return LoraPerfError(expected=f"{expected} for {name}", found=repr(value), fix=f"change {name}")

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
-from rich.progress import Progress, TaskID
 
 from lora_perf.command import terminal
 from lora_perf.command.status import exit_status, refuse_lost_output
-from lora_perf.inspect import pages
+from lora_perf.inspect import pages, survey
 from lora_perf.inspect.findings import Inspection
-from lora_perf.inspect.gathering import Progress as Tell
-from lora_perf.inspect.survey import NEAR, inspection
-from lora_perf.io import store
+from lora_perf.inspect.survey import NEAR
+from lora_perf.io.atomic import write_together
 
 _PROBLEMS = 1
 
@@ -55,8 +50,8 @@ def _run(arguments: list[str] | None) -> int:
     console = terminal.console()
     prog = "python -m lora_perf.inspect"
     config = tyro.cli(InspectConfig, args=arguments, prog=prog, config=(tyro.conf.PositionalRequiredArgs,))
-    with terminal.warnings_to_stderr(), _progress(console) as tell:
-        found = inspection(config.path, near=config.near, label_column=config.label_column, split=config.split, progress=tell)
+    with terminal.warnings_to_stderr(), terminal.progress(console) as tell:
+        found = survey.run(config.path, near=config.near, label_column=config.label_column, split=config.split, progress=tell)
     for table in pages.tables(found):
         terminal.show(console, table, **terminal.LIGHT)
     terminal.say(console, pages.verdict(found))
@@ -66,29 +61,13 @@ def _run(arguments: list[str] | None) -> int:
     return _PROBLEMS if found.problems else 0
 
 
-@contextmanager
-def _progress(console: Console) -> Iterator[Tell]:
-    """A progress bar on a terminal, nothing elsewhere."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        stages: dict[str, TaskID] = {}
-
-        def tell(stage: str, done: int, total: int) -> None:
-            if stage not in stages:
-                stages[stage] = bar.add_task(stage)
-            bar.update(stages[stage], completed=done, total=total)
-
-        yield tell
-
-
 def _write(found: Inspection, config: InspectConfig) -> None:
     """Writes the files that were asked for, all of them or none."""
-    text = json.dumps(asdict(found), indent=1).encode()
+    text = json.dumps(found.to_json(), indent=1).encode()
     files = {} if config.json is None else {config.json: text}
     if config.output_dir is not None:
         files |= {config.output_dir / "inspect.json": text, config.output_dir / "inspect.md": pages.markdown(found).encode()}
-    with ExitStack() as stack:
-        for path, content in files.items():
-            stack.enter_context(store.replacing(path)).write(content)
+    write_together(files)
 
 
 if __name__ == "__main__":

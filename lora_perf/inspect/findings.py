@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from lora_perf.core.tables import page
+from lora_perf.core.text import LONGEST, counted, printable
+
+if TYPE_CHECKING:
+    import pandas
 
 Kind = Literal[
     "unreadable",
@@ -25,6 +31,7 @@ Kind = Literal[
     "same dW",
     "near",
 ]
+_TOLD = 3  # findings that the repr tells
 PROBLEMS: dict[Kind, str] = {
     "unreadable": "files that cannot be read",
     "damaged": "content that is not what was packed",
@@ -145,7 +152,7 @@ class RepeatFacts:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The report of a collection of adapters.
+    """The report of a collection of adapters: `lora_perf.inspect.run` makes it, notebooks show it.
 
     Attributes:
         name: of the collection.
@@ -175,3 +182,36 @@ class Inspection:
     problems: tuple[Finding, ...]
     notes: tuple[Finding, ...]
     seconds: Mapping[str, float]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that a person should know: what is wrong, then what is worth knowing."""
+        return self.problems + self.notes
+
+    def to_json(self) -> dict[str, Any]:
+        """All that was found, of values that JSON can hold."""
+        return asdict(self)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each finding: whether it is a problem, its kind, its sentence, the names of the adapters."""
+        import pandas as pd
+
+        rows = [(one in self.problems, one.kind, one.text, one.adapters) for one in self.findings]
+        return pd.DataFrame(rows, columns=["problem", "kind", "text", "adapters"])
+
+    def to_html(self) -> str:
+        """The tables of the command, as a piece of a page."""
+        from lora_perf.inspect import pages
+
+        return page(f"Inspection of {self.name}", [pages.verdict(self)], pages.tables(self))
+
+    _repr_html_ = to_html
+
+    def __repr__(self) -> str:
+        from lora_perf.inspect import pages
+
+        told = [one.text for one in self.findings[:_TOLD]]
+        told += [f"and {len(self.findings) - _TOLD} more: see findings"] * (len(self.findings) > _TOLD)
+        size = f"{counted(self.adapters, 'adapter')} of {counted(self.modules, 'module')}"
+        lines = [f"Inspection of {self.name}: {size}", *(f"  {line}" for line in (pages.verdict(self), *told))]
+        return "\n".join(printable(line, LONGEST) for line in lines)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from lora_perf.core.errors import listed
 from lora_perf.core.layout import Module
+from lora_perf.core.settings import Progress
 from lora_perf.core.text import counted
 from lora_perf.core.zoo import SPLIT_NAMES, Zoo
 from lora_perf.inspect.content import Content, content_of
 from lora_perf.inspect.findings import FileFacts, Finding, InitialA, Inspection, KindFacts, RepeatFacts
 from lora_perf.inspect.initial import cosines_of_downs, initial_a
 from lora_perf.inspect.repeats import Repeat, repeats_of
-
-Progress = Callable[[str, int, int], object]
 
 # Fewer adapters of a class cannot be divided into train, validation and test.
 _FEW = 3

@@ -6,24 +6,29 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.settings import Progress
 from lora_perf.core.zoo import SPLIT_NAMES, DamagedError, Zoo
 from lora_perf.inspect.files import open_files, zoo_of
 from lora_perf.inspect.findings import Finding, Inspection
-from lora_perf.inspect.gathering import Gathering, Progress
+from lora_perf.inspect.gathering import Gathering
 from lora_perf.io import load, locate, open_located
 from lora_perf.io.files.strays import read_if_own
 from lora_perf.io.files.tree import ADAPTER, PEFT_CONFIG, Tree
 from lora_perf.io.paths import Found
 from lora_perf.io.splits import refuse_split
 
+if TYPE_CHECKING:
+    from lora_perf.io import Source
+
 NEAR = 0.99
 _LOWEST_NEAR = 0.9  # below it most sketches of related adapters would be candidates
 
 
-def inspection(
-    source: str | Path,
+def run(
+    source: Source,
     *,
     near: float = NEAR,
     label_column: str = "category_label",
@@ -32,8 +37,14 @@ def inspection(
 ) -> Inspection:
     """What there is to know of a collection of adapters before one learns on it, and what is wrong with it.
 
+    >>> import lora_perf
+    >>> found = lora_perf.inspect.run("digits")
+    >>> found
+    Inspection of digits: 1,000 adapters of 12 modules
+      nothing wrong
+
     Args:
-        source: a folder of adapter files, one such file, or whatever `lora_perf.load` opens.
+        source: a folder of adapter files, one such file, a `Zoo`, or whatever `lora_perf.load` opens.
         near: the cosine of two dW from which they count as near.
         label_column: the column of the labels, in data sets and in the metadata of adapter files.
         split: the part of a data set that has several; see `load`.
@@ -50,7 +61,7 @@ def inspection(
         raise LoraPerfError(expected=f"--near of at least {_LOWEST_NEAR} and below 1", found=str(near), fix="change --near")
     tell = progress or _silent
     begin = time.perf_counter()
-    found = locate(source, split)
+    found = locate(source, split) if isinstance(source, str | Path) else None
     place = None if found is None else _adapter_files(found, split)
     if place is None:
         if found is None:

@@ -16,8 +16,8 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,6 +56,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise cannot_write(path, error) from None
         raise
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Writes several files, all of them or none.
+
+    Raises:
+        LoraPerfError: one of them cannot be written.
+    """
+    with ExitStack() as stack:
+        for path, content in files.items():
+            stack.enter_context(replacing(path)).write(content)
 
 
 @contextmanager

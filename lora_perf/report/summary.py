@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from lora_perf.core.tables import Table
 from lora_perf.core.text import LONGEST, counted, markdown
 from lora_perf.io import store
 from lora_perf.report.results import Results
@@ -48,12 +49,10 @@ def summary(results: Results, figures: Sequence[str] = ()) -> str:
     for name in figures:
         about = f"{name} from {markdown(results.groups[0], LONGEST)}" if name == "drop" else name
         lines += [f"![{about}]({name}.svg)", ""]
-    lines += _table(results)
-    lines += ["", *_notes(results)]
-    lines += [f"Stages: {stages(results.seconds)}.", "", "| | |", "| --- | --- |"]
+    lines += [_table(results), "", *_notes(results)]
     facts = {"fingerprint of the zoo": data["fingerprint"], **results.machine, **results.versions}
-    lines += [f"| {name} | {markdown(str(value))} |" for name, value in facts.items()]
-    return "\n".join(lines) + "\n"
+    rows = [(name, str(value)) for name, value in facts.items()]
+    return "\n".join([*lines, f"Stages: {stages(results.seconds)}.", "", Table("", ("", ""), rows).markdown(), ""])
 
 
 def _runs(results: Results) -> str:
@@ -94,13 +93,13 @@ def _notes(results: Results) -> list[str]:
     return [line for note in notes for line in (note, "")]
 
 
-def _table(results: Results) -> list[str]:
+def _table(results: Results) -> str:
     first, second = results.groups[0], results.groups[1:2]
     titles = ["representation", "group", "classifier", "features", "constant", "ms", "accuracy", "95 % interval", "macro F1"]
     titles += [f"drop from {first}", "95 % interval", "p"]
     titles += ["drop to halves"] * bool(results.halves) + ["shuffled"] * results.shuffled
     titles += ["runs", "epochs or setting", "seconds"]
-    lines = [_row(titles), "| --- | --- | --- |" + " ---: |" * (len(titles) - 3)]
+    rows = []
     for cell in results.cells:
         if cell.shuffled or cell.group not in results.groups:
             continue
@@ -120,12 +119,8 @@ def _table(results: Results) -> list[str]:
             row.append(f"{control.mean:.3f}" if control else "")
         epochs = f"{sum(run.epochs for run in cell.runs) / count:.0f}"
         row += [str(count), cell.note or settings(cell.setting) or epochs, f"{cell.seconds:.1f}"]
-        lines.append(_row(row))
-    return lines
-
-
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(markdown(cell, LONGEST) for cell in cells)} |"
+        rows.append(row)
+    return Table("", titles, rows, titles[3:]).markdown()
 
 
 def milliseconds(value: float | None) -> str:

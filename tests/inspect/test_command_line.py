@@ -106,7 +106,7 @@ def test_an_interrupt_is_status_130(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "inspection", interrupted)
+    monkeypatch.setattr(command.survey, "run", interrupted)
     assert main(["digits"]) == 130
     assert capsys.readouterr().err == "interrupted; nothing was written\n"
 
