@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -263,7 +264,9 @@ def _modules_of(layers: tuple[Layer, ...]) -> list[str]:
 
 
 def _plain(config: ExperimentConfig) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    """The settings as JSON holds them, so that results are the same once they are read back."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    return plain
 
 
 def _dataset(zoo: Zoo, split: Split) -> dict[str, Any]:

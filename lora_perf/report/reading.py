@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from lora_perf.classifiers import DEFAULT
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.headers import HeaderError, open_file
 from lora_perf.report.cells import Cell, CellResult, cell_from_json
 from lora_perf.report.results import Results
 
 # What records of before do not say, since it could not be otherwise then.
-_CELL = {"classifier": "mlp", "shuffled": False, "milliseconds": None, "note": ""}
+_CELL = {"classifier": DEFAULT, "shuffled": False, "milliseconds": None, "note": ""}
 _RUN: dict[str, Any] = {"setting": {}}
 _DATASET: dict[str, Any] = {"skipped": []}
 _NUMBERS = ("adapters", "layers", "parameters", "train", "validation", "test")

@@ -228,7 +228,7 @@ def test_a_signal_keeps_finished_cells_and_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    out, train = tmp_path / "out", runner.train
+    out, train = tmp_path / "out", runner.fitted
     flags = ["--dataset", str(small), "--output-dir", str(out), *QUICK]
     trained: list[int] = []
 
@@ -238,7 +238,7 @@ def test_a_signal_keeps_finished_cells_and_says_how_to_go_on(
             signal.raise_signal(number)
         return train(*arguments)
 
-    monkeypatch.setattr(runner, "train", until_the_third)
+    monkeypatch.setattr(runner, "fitted", until_the_third)
     assert main([*flags, "--epochs", "1"]) == 128 + number
     told = f"{word}; 2 finished cells of these settings and data are in {out / 'cells'}: the same command goes on from there"
     assert only_line(capsys) == told

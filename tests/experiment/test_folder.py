@@ -279,7 +279,7 @@ def test_what_dead_processes_left_is_removed(run: Run, out: Path) -> None:
 
 
 def test_an_output_folder_that_is_deleted_meanwhile_is_made_again(run: Run, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = runner.fit
+    fit = runner.fitted
 
     def delete(*arguments: Any) -> Any:
         for path in sorted(out.rglob("*"), reverse=True):
@@ -287,7 +287,7 @@ def test_an_output_folder_that_is_deleted_meanwhile_is_made_again(run: Run, out:
         out.rmdir()
         return fit(*arguments)
 
-    monkeypatch.setattr(runner, "fit", delete)
+    monkeypatch.setattr(runner, "fitted", delete)
     assert run("--layer-groups", "all") == 0
     assert about(out) == (["all"], False)
     assert len(list((out / "cells").iterdir())) == 1
