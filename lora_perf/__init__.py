@@ -21,7 +21,7 @@ from lora_perf.classifiers import CLASSIFIERS, classifier
 from lora_perf.core import errors, layout, zoo
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
-from lora_perf.io import load, pack
+from lora_perf.io import load, pack, reader
 from lora_perf.representations import REPRESENTATIONS
 from lora_perf.representations.streaming import represent
 
@@ -44,6 +44,7 @@ __all__ = [
     "inspect",
     "load",
     "pack",
+    "reader",
     "represent",
 ]
 

@@ -33,7 +33,7 @@ class AuditConfig:
     """Runs (seeds) of classifiers that have seeds, as mlp."""
     seed: int = 42
     """Seed of the gauges, of the split, of learned representations and of the perceptron's first run."""
-    label_column: str = "category_label"
+    label_column: str | None = "category_label"
     """Column of the labels in a data set."""
     skip_bad: bool = False
     """Leave adapter files out that cannot be read, and say how many, instead of stopping at the first."""

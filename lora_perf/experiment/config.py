@@ -28,7 +28,7 @@ class ExperimentConfig:
 
     dataset: str = "digits"
     """Embedded zoo (digits, digits-shared), Hub alias (1k, 10k, 50k, 100k, small, sanity-check), Hub id, or a path."""
-    label_column: str = "category_label"
+    label_column: str | None = "category_label"
     """Column of the labels in a data set."""
     representations: tuple[str, ...] = TEN
     """Representations to compare, or sets of them: ten, dw (of the update B A), learned (fitted on the train rows)."""

@@ -48,7 +48,7 @@ def packed_path(config: ExperimentConfig, found: Found | None = None) -> Path | 
     if config.dataset in EMBEDDED:
         return None
     found = locate(config.dataset) if found is None else found
-    settings = [config.label_column, *["skip bad"] * config.skip_bad]
+    settings = [str(config.label_column), *["skip bad"] * config.skip_bad]
     if found is None or found.kind != "packed":
         settings.append(code_version("io"))
     if found is None:

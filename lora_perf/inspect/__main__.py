@@ -7,9 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from lora_perf.command import terminal
+from lora_perf.command.arguments import parsed
 from lora_perf.command.status import exit_status, refuse_lost_output
 from lora_perf.inspect import pages, survey
 from lora_perf.inspect.findings import Inspection
@@ -31,8 +30,8 @@ class InspectConfig:
     """A folder of adapter files, one file, an embedded zoo, a packed file, a data set or its Hub id."""
     near: float = NEAR
     """Cosine of two updates dW from which they count as near duplicates, from 0.9 to below 1."""
-    label_column: str = "category_label"
-    """Column of the labels, in data sets and in the metadata of adapter files."""
+    label_column: str | None = "category_label"
+    """Column of the labels, in data sets and in the metadata of adapter files; None to look for none."""
     split: str | None = None
     """Part of a data set that has several: a name, several as a+b, or all; by default its own split is kept."""
     json: Path | None = None
@@ -48,8 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     console = terminal.console()
-    prog = "python -m lora_perf.inspect"
-    config = tyro.cli(InspectConfig, args=arguments, prog=prog, config=(tyro.conf.PositionalRequiredArgs,))
+    with terminal.warnings_to_stderr():
+        config = parsed(InspectConfig, arguments, "python -m lora_perf.inspect", positional=True)
     with terminal.warnings_to_stderr(), terminal.progress(console) as tell:
         found = survey.run(config.path, near=config.near, label_column=config.label_column, split=config.split, progress=tell)
     for table in pages.tables(found):

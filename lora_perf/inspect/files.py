@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.targets import encode
 from lora_perf.core.text import counted
 from lora_perf.core.zoo import SPLIT_NAMES, Zoo
 from lora_perf.inspect.findings import FileFacts, Finding
@@ -20,7 +21,7 @@ from lora_perf.io.dialects.reading import UNREAD, kinds_of
 from lora_perf.io.dialects.scales import is_mlx
 from lora_perf.io.files.adapter import SIZES, layout_of
 from lora_perf.io.files.agreeing import align
-from lora_perf.io.files.classes import alike, declared, encode, members
+from lora_perf.io.files.classes import alike, declared, members
 from lora_perf.io.files.doubles import refuse_checkpoints
 from lora_perf.io.files.folder import FolderRows, read_all
 from lora_perf.io.files.metadata import read_object
@@ -53,7 +54,7 @@ class Files:
 
 
 def open_files(
-    folder: str, tree: Tree, label_column: str, *, single: bool = False, progress: Callable[[int], object] | None = None
+    folder: str, tree: Tree, label_column: str | None, *, single: bool = False, progress: Callable[[int], object] | None = None
 ) -> Files:
     """Opens every adapter file of a folder.
 
@@ -103,15 +104,15 @@ def zoo_of(folder: str, family: tuple[Opened, ...]) -> Zoo:
     return Zoo(
         FolderRows(folder, list(family), layout),
         layout,
-        torch.zeros(len(family), dtype=torch.int64),
-        [""],
+        None,
+        [],
         scales=torch.from_numpy(np.stack([one.scales for one in family]).astype(np.float32)),
         ranks=torch.tensor(ranks) if len(set(ranks)) > 1 else None,
     )
 
 
 def _members(
-    folder: str, tree: Tree, label_column: str, single: bool, bad: frozenset[str], problems: list[Finding]
+    folder: str, tree: Tree, label_column: str | None, single: bool, bad: frozenset[str], problems: list[Finding]
 ) -> tuple[list[Member], dict[str, str]]:
     """The files with their classes, and the parts of a split; without what is amiss there."""
     unlabelled = [Member(path) for path in tree.adapters]

@@ -16,7 +16,8 @@ from lora_perf.inspect.findings import Finding, Inspection
 from lora_perf.inspect.gathering import Gathering
 from lora_perf.io import load, locate, open_located
 from lora_perf.io.files.strays import read_if_own
-from lora_perf.io.files.tree import ADAPTER, PEFT_CONFIG, Tree
+from lora_perf.io.files.tree import Tree
+from lora_perf.io.opening import alone
 from lora_perf.io.paths import Found
 from lora_perf.io.splits import refuse_split
 
@@ -31,7 +32,7 @@ def run(
     source: Source,
     *,
     near: float = NEAR,
-    label_column: str = "category_label",
+    label_column: str | None = "category_label",
     split: str | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
@@ -129,11 +130,7 @@ def _adapter_files(found: Found, split: str | None) -> tuple[str, Tree, bool] | 
     """The folder and the adapter files that are meant, and whether it is a single one; None for any other source."""
     path = os.path.abspath(found.path)
     if found.kind == "packed" and not read_if_own(path):
-        folder, name = os.path.split(path)
-        beside = sorted(os.listdir(folder))
-        configs = [other for other in beside if other.lower() == PEFT_CONFIG]
-        others = [other for other in beside if other != name and other.lower().endswith(ADAPTER)]
-        return folder, Tree(adapters=[name], configs={"": configs[-1]} if configs else {}, others={"": len(others)}), True
+        return os.path.dirname(path), alone(Path(path)), True
     if found.kind != "adapters":
         return None
     refuse_split(split, f"the adapter files in {found.path}")

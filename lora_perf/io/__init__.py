@@ -14,6 +14,7 @@ from lora_perf.io import store
 from lora_perf.io.hub import ALIASES, is_hub_id, open_hub
 from lora_perf.io.members import DEFAULT_COLUMN
 from lora_perf.io.named import NAMED, shown
+from lora_perf.io.readers import Reader, asked, reader, scheme_of
 from lora_perf.io.splits import refuse_choices
 
 if TYPE_CHECKING:
@@ -24,18 +25,27 @@ if TYPE_CHECKING:
     Source: TypeAlias = str | Path | Zoo | Any  # Any: datasets.Dataset or DatasetDict, whose library is imported on use
 
 _ENDING = re.compile(r"\.(safetensors|parquet|arrow|feather|ipc|json|jsonl|csv|txt|bin|pt|zip|tar|gz)$", re.IGNORECASE)
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_COMMON = ("http", "https", "hf", "s3", "gs", "file", "ftp")  # schemes of addresses that mean files
 _log = logging.getLogger(__name__)
+__all__ = ["load", "locate", "open_located", "pack", "reader"]
 
 
-def load(source: Source, *, label_column: str = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False) -> Zoo:
+def load(source: Source, *, label_column: str | None = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False) -> Zoo:
     """Opens a zoo; weights are read when they are used.
+
+    The names of embedded zoos and the aliases count first, then users' readers are asked (see `reader`), then the formats of
+    the package by what stands at the path; what stands at none is a data set of the Hub.
+
+        >>> len(load("digits")), load("digits").classes[:3]
+        (1000, ['0', '1', '2'])
 
     Args:
         source: the name of an embedded zoo ("digits", "digits-shared"); a Hub alias ("1k", "10k", "50k", "100k", "small",
             "sanity-check") or id; the path of a packed file, of a `save_to_disk` folder, of parquet or Arrow files or of a
-            folder of adapter files; a `datasets.Dataset` or `DatasetDict`; a `pyarrow.Table`, or what shows itself as one.
-        label_column: the column of the labels, in data sets and in the metadata of adapter files.
+            folder of adapter files; a `datasets.Dataset` or `DatasetDict`; a `pyarrow.Table`, or what shows itself as one;
+            what a user's reader knows.
+        label_column: the column of the labels, in data sets and in the metadata of adapter files; None for a zoo without
+            labels, which is also what there is where no class and no column of the default's name is.
         split: a part of a data set that has several ("test"), several parts ("train+test") or "all"; by default all of them
             where they are for training, validation and testing, and then they are the split of the zoo (`Zoo.split`). A
             folder of adapter files is taken whole, with its `Zoo.split`.
@@ -66,27 +76,39 @@ def locate(source: str | Path, split: str | None = None) -> Found | None:
     """
     name = str(source)
     path = Path(os.path.expanduser(source))  # as it is where there is no such user
-    if not name or name in shown() or name in ALIASES or not os.path.exists(path):  # False for a path that cannot be
+    if not name or name in shown() or name in ALIASES:
         return None
-    from lora_perf.io.paths import find  # with all readers of files, which embedded zoos do without
+    own = asked(name)
+    if own is None and not os.path.exists(path):  # False for a path that cannot be
+        return None
+    from lora_perf.io.paths import find, of_reader  # with all readers of files, which embedded zoos do without
 
-    return find(path, split)
+    return find(path, split) if own is None else of_reader(own, name)
 
 
-def open_located(found: Found, *, label_column: str = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False) -> Zoo:
+def open_located(
+    found: Found, *, label_column: str | None = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False
+) -> Zoo:
     """The zoo of what `locate` found, as `load` opens it.
 
     Raises:
         LoraPerfError: as `load`.
     """
-    from lora_perf.io.paths import open_found
+    from lora_perf.io.opening import open_found
 
+    if found.reader is not None:
+        return _of_reader(found, found.reader, label_column, split, skip_bad)
     zoo = open_found(found, label_column, split, skip_bad)
     return _finite(zoo) if skip_bad else zoo
 
 
 def pack(
-    source: Source, path: str | Path, *, label_column: str = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False
+    source: Source,
+    path: str | Path,
+    *,
+    label_column: str | None = DEFAULT_COLUMN,
+    split: str | None = None,
+    skip_bad: bool = False,
 ) -> Path:
     """Writes any source as a packed file, in a stream: memory does not grow with the zoo.
 
@@ -98,13 +120,33 @@ def pack(
     return target
 
 
+def _of_reader(found: Found, own: Reader, label_column: str | None, split: str | None, skip_bad: bool) -> Zoo:
+    """The zoo of what a user's reader returns."""
+    made = own.function(found.place)
+    if isinstance(made, str | Path) and own.knows(str(made)):
+        raise LoraPerfError(
+            expected=f"a Zoo, data or another path from the reader {own.name!r}",
+            found=f"{str(made)!r}, which is its own to read",
+            fix="return what is in it",
+        )
+    try:
+        zoo = load(made, label_column=label_column, split=split, skip_bad=skip_bad)
+    except LoraPerfError as error:
+        raise LoraPerfError(
+            expected=f"{error.expected}, from the reader {own.name!r}", found=error.found, fix=error.fix
+        ) from error
+    if not isinstance(made, Zoo):
+        zoo.name = found.name
+    return _finite(zoo) if skip_bad and isinstance(made, Zoo) else zoo
+
+
 def _finite(zoo: Zoo) -> Zoo:
     from lora_perf.io.finite import without_non_finite
 
     return without_non_finite(zoo)
 
 
-def _by_name(name: str, source: str | Path, label_column: str, split: str | None) -> Zoo:
+def _by_name(name: str, source: str | Path, label_column: str | None, split: str | None) -> Zoo:
     """A zoo that stands at no path, or whose name comes before that of a path."""
     if (name in NAMED or name in ALIASES) and os.path.exists(name):
         _log.warning("%s is the name of a zoo of its own: write ./%s for what stands here", name, name)
@@ -113,11 +155,12 @@ def _by_name(name: str, source: str | Path, label_column: str, split: str | None
         return NAMED[name].open()
     if name in ALIASES:
         return open_hub(ALIASES[name], label_column, split, name)
-    if _ADDRESS.match(name):
+    if scheme_of(name) is not None:
         raise LoraPerfError(
             expected="a path, or a data set of the Hub by its id",
             found=f"the address {name}",
-            fix="give the id alone (OWNER/NAME), or fetch the files and give the path of their folder",
+            fix="give the id alone (OWNER/NAME), or fetch the files and give the path of their folder"
+            + "; for an address of your own name the module of its reader with --import" * (scheme_of(name) not in _COMMON),
         )
     if isinstance(source, str) and is_hub_id(name):
         if os.path.isdir(os.path.dirname(name)) or _ENDING.search(name):
@@ -143,7 +186,7 @@ def _is_link(source: str | Path) -> bool:
         return False
 
 
-def _of_object(source: Any, label_column: str, split: str | None) -> Zoo:
+def _of_object(source: Any, label_column: str | None, split: str | None) -> Zoo:
     from lora_perf.io.memory import state_dicts_of, table_of, zoo_of_state_dicts
     from lora_perf.io.tables.hf import is_arrow, zoo_of_arrow, zoo_of_data
 

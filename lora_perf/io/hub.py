@@ -52,7 +52,7 @@ def is_hub_id(name: str) -> bool:
     return _ID.fullmatch(name) is not None
 
 
-def open_hub(name: str, label_column: str, split: str | None, title: str) -> Zoo:
+def open_hub(name: str, label_column: str | None, split: str | None, title: str) -> Zoo:
     """The zoo of a data set of the Hub, from the local cache where the Hub is away or refuses.
 
     Args:

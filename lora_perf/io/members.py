@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,19 +25,23 @@ class Member:
 
     Attributes:
         path: relative to the folder.
-        label: its class as it is written.
+        label: its class as it is written, "" where nothing names one.
         split: 0 train, 1 validation, 2 test, or None where nothing says it.
-        error: why there is no label.
+        error: why it cannot be used.
+        entries: what metadata say of it, by column.
     """
 
     path: str
     label: str | int = ""
     split: int | None = None
     error: LoraPerfError | None = None
+    entries: Mapping[str, Any] = field(default_factory=dict)
 
 
-def label_columns(label_column: str) -> tuple[str, ...]:
-    """The names that the column of the labels may have, the first one first."""
+def label_columns(label_column: str | None) -> tuple[str, ...]:
+    """The names that the column of the labels may have, the first one first; none where no labels are wanted."""
+    if label_column is None:
+        return ()
     return (DEFAULT_COLUMN, *_OTHER_COLUMNS) if label_column == DEFAULT_COLUMN else (label_column,)
 
 
@@ -55,10 +59,10 @@ def column_of(row: Mapping[str, Any], columns: Iterable[str], what: str, where: 
     )
 
 
-def member_of(path: str, row: Mapping[str, Any], column: str, place: str, of_folder: int | None = None) -> Member:
-    """An adapter with its label and its part, which its row and its folder must agree in."""
-    label = row.get(column)
-    if not isinstance(label, str | int) or isinstance(label, bool) or label == "":
+def member_of(path: str, row: Mapping[str, Any], column: str | None, place: str, of_folder: int | None = None) -> Member:
+    """An adapter with its label, if a column says it, and its part, which its row and its folder must agree in."""
+    label: Any = "" if column is None else row.get(column)
+    if column is not None and (not isinstance(label, str | int) or isinstance(label, bool) or label == ""):
         raise LoraPerfError(
             expected=f"a label, text or whole number, in column {column!r} for {path} ({place})",
             found=repr(label),
@@ -73,7 +77,8 @@ def member_of(path: str, row: Mapping[str, Any], column: str, place: str, of_fol
             fix="give every adapter its part, or leave the column out",
         )
     label = unicodedata.normalize("NFC", label) if isinstance(label, str) else label
-    return Member(path, label, of_folder if part is None else part)
+    entries = {name: value for name, value in row.items() if name not in (column, SPLIT_COLUMN)}
+    return Member(path, label, of_folder if part is None else part, entries=entries)
 
 
 def split_of(found: Sequence[Member]) -> Tensor | None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.text import counted
-from lora_perf.core.zoo import Zoo
-from lora_perf.io import store
 from lora_perf.io.files.declared import refuse_logs, shards_of
 from lora_perf.io.files.metadata import read_object
 from lora_perf.io.files.openable import refuse_irregular, refuse_links, refuse_other_bytes
@@ -21,9 +18,9 @@ from lora_perf.io.files.strays import WRITTEN_HERE, read_if_own
 from lora_perf.io.files.tree import ADAPTER, PARQUET, Tree, by_parts, parent, walk
 from lora_perf.io.identity import identity
 from lora_perf.io.members import text_of
-from lora_perf.io.splits import refuse_choices, refuse_part, refuse_split
+from lora_perf.io.readers import Reader
 
-Kind = Literal["packed", "saved", "parquet", "arrow", "adapters"]
+Kind = Literal["packed", "saved", "parquet", "arrow", "adapters", "reader"]
 _KINDS: dict[str, Kind] = {ADAPTER: "packed", PARQUET: "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}
 _log = logging.getLogger(__name__)
 
@@ -39,6 +36,8 @@ class Found:
         files: those that are read, relative to `folder`: adapters, shards or tables with what describes them.
         tree: all that is there.
         parts: of `Zoo.split`, one a file, where the files are of several splits.
+        reader: of a user's, which opens it.
+        address: where the source is one, and no path.
     """
 
     path: Path
@@ -47,14 +46,22 @@ class Found:
     files: tuple[str, ...]
     tree: Tree = field(default_factory=Tree)
     parts: tuple[int | None, ...] | None = None
+    reader: Reader | None = None
+    address: str | None = None
+
+    @property
+    def place(self) -> Path | str:
+        """What a user's reader gets."""
+        return self.path if self.address is None else self.address
 
     @property
     def name(self) -> str:
         return text_of(self.path.stem if self.path.is_file() else os.path.basename(os.path.abspath(self.path)))
 
     def identity(self, *settings: str) -> str:
-        """A hash of the files that are read, by path, size and time, and of the settings they are read with."""
-        return identity(self.folder, self.files, settings)
+        """A hash of the files that are read, by path, size and time, of the settings they are read with, and of the reader."""
+        own = [] if self.reader is None else [self.reader.version, str(self.place)]
+        return identity(self.folder, self.files, [*settings, *own])
 
 
 def find(path: Path, split: str | None) -> Found:
@@ -89,7 +96,18 @@ def find(path: Path, split: str | None) -> Found:
         return Found(path, "adapters", folder, tuple(_of_adapters(tree)), tree)
     if tables := _of_arrow(tree):
         return _shards(path, tree, split, "arrow", tables)
-    raise _nothing(path, tree)
+    raise nothing_in(path, tree)
+
+
+def of_reader(own: Reader, source: str) -> Found:
+    """A source that a user's reader opens: all files at its path, or its address."""
+    path = Path(os.path.expanduser(source))
+    if own.scheme is not None:
+        return Found(Path(source.rstrip("/")), "reader", "", (), reader=own, address=source)
+    if path.is_file():
+        return Found(path, "reader", str(path.parent), (path.name,), reader=own)
+    files = [os.path.relpath(os.path.join(inner, name), path) for inner, _, names in os.walk(path) for name in names]
+    return Found(path, "reader", str(path), tuple(sorted(files)), reader=own)
 
 
 def _shards(path: Path, tree: Tree, split: str | None, kind: Kind, tables: Sequence[str]) -> Found:
@@ -111,38 +129,6 @@ def _of_arrow(tree: Tree) -> list[str]:
     for one in caches:
         tree.leave("file{s} of computed data (cache-*.arrow)", one)
     return sorted([*(one for one in tree.arrow if one not in caches), *tree.feather], key=by_parts)
-
-
-def open_found(found: Found, label_column: str, split: str | None, skip_bad: bool) -> Zoo:
-    """The zoo at a path.
-
-    Raises:
-        LoraPerfError: what the reader of this kind refuses.
-    """
-    if found.kind == "packed":
-        refuse_choices(label_column, split, f"the packed file {found.path}")
-        return store.open_packed(found.path)
-    if found.kind == "saved":
-        from lora_perf.io.tables.hf import zoo_of_data
-
-        return zoo_of_data(_saved(found.path), label_column, split, found.name)
-    if found.kind in ("parquet", "arrow") and found.path.is_file():
-        refuse_part(split, str(found.path))
-    if found.kind in ("parquet", "arrow"):
-        from lora_perf.io.tables.ipc import open_ipc
-        from lora_perf.io.tables.parquet import open_parquet
-
-        reader = open_parquet if found.kind == "parquet" else open_ipc
-        files = [Path(found.folder, one) for one in found.files]
-        root = None if found.path.is_file() else found.path
-        return reader(files, label_column=label_column, name=found.name, root=root, parts=found.parts)
-    from lora_perf.io.files.folder import open_folder
-
-    refuse_split(split, f"the adapter files in {found.path}")
-    zoo = open_folder(found.folder, found.tree, label_column=label_column, name=found.name, skip_bad=skip_bad)
-    if zoo is None:
-        raise _nothing(found.path, found.tree)
-    return zoo
 
 
 def no_zoo(path: Path, found: str) -> LoraPerfError:
@@ -185,31 +171,6 @@ def _is_saved(tree: Tree, folder: str) -> bool:
         return bool({"_data_files", "splits"} & read_object(os.path.join(folder, sorted(names)[-1])).keys())
     except LoraPerfError:
         return True  # whose reader says what is wrong
-
-
-def _saved(path: Path) -> Any:
-    import datasets
-
-    try:
-        if not (path / "dataset_dict.json").is_file():
-            return _saved_part(path)
-        splits = json.loads((path / "dataset_dict.json").read_text("utf-8"))["splits"]
-        return datasets.DatasetDict({split: _saved_part(path / split) for split in splits})
-    except Exception as error:  # datasets and pyarrow raise many kinds for a damaged folder
-        raise no_zoo(
-            path, f"a damaged save_to_disk folder ({type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]})"
-        ) from None
-
-
-def _saved_part(path: Path) -> Any:
-    """A saved data set; one without rows has no file of Arrow, which `datasets` writes and cannot read."""
-    import datasets
-
-    state = path / "state.json"
-    if state.is_file() and json.loads(state.read_text("utf-8"))["_data_files"] == []:
-        features = datasets.DatasetInfo.from_directory(str(path)).features
-        return datasets.Dataset(features.arrow_schema.empty_table())
-    return datasets.load_from_disk(str(path))
 
 
 def _refuse_two(path: Path, tree: Tree, other: str, parquet: list[str]) -> None:
@@ -264,7 +225,7 @@ def _may_hold_weights(path: Path) -> bool:
     return True
 
 
-def _nothing(path: Path, tree: Tree) -> LoraPerfError:
+def nothing_in(path: Path, tree: Tree) -> LoraPerfError:
     pickles = [f"{tree.pickles} pickles such as .bin and .pt, which are never unpickled"] if tree.pickles else []
     saved = sorted({parent(one) for one in tree.saved if one.lower().endswith("state.json")})
     inside = [f"saved data sets in {listed(saved, 3)}"] if saved else []

@@ -119,7 +119,7 @@ def refuse_part(split: str | None, where: str) -> None:
         raise no_split(where, str(split), ["train: a single table is taken whole, with its column split as Zoo.split"])
 
 
-def refuse_choices(label_column: str, split: str | None, what: str) -> None:
+def refuse_choices(label_column: str | None, split: str | None, what: str) -> None:
     """Raises where a column or a part is asked of a zoo that has its labels and is taken whole.
 
     Raises:

@@ -167,7 +167,8 @@ def test_a_folder_of_pickles_alone_says_so(tmp_path: Path) -> None:
         lora_perf.load(tmp_path)
 
 
-def test_a_single_adapter_asks_for_its_folder(tmp_path: Path) -> None:
+def test_a_single_adapter_is_a_zoo_of_one(tmp_path: Path) -> None:
     path = zoo_folder(tmp_path)[0]
-    with pytest.raises(LoraPerfError, match=r"found a single adapter; give the folder of the adapters$"):
-        lora_perf.load(path)
+    zoo = lora_perf.load(path)
+    assert (len(zoo), zoo.labels, zoo.names) == (1, None, [path.name])
+    assert_close(zoo.rows, lora_perf.load(tmp_path).rows[:1])

@@ -94,13 +94,12 @@ def test_adapters_without_a_sub_folder_are_refused(tmp_path: Path) -> None:
         lora_perf.load(tmp_path)
 
 
-def test_an_adapter_folder_alone_has_no_class(tmp_path: Path) -> None:
-    adapters(tmp_path, "run/adapter_model.safetensors")
-    message = r"found no folder of a class \(their own folder is the adapter itself\) above 1 of 1 \(run/adapter_model\.saf"
+def test_an_adapter_folder_is_no_class(tmp_path: Path) -> None:
+    adapters(tmp_path, "run/adapter_model.safetensors", "cat/0/adapter_model.safetensors")
+    message = r"found no folder of a class \(their own folder is the adapter itself\) above 1 of 2 \(run/adapter_model\.saf"
     with pytest.raises(LoraPerfError, match=message):
         lora_perf.load(tmp_path)
-    with pytest.raises(LoraPerfError, match=r"found no sub-folder above 1 of 1 \(adapter_model\.safetensors\)"):
-        lora_perf.load(tmp_path / "run")
+    assert lora_perf.load(tmp_path / "run").labels is None
 
 
 def test_several_sub_folders_are_ambiguous(tmp_path: Path) -> None:
@@ -296,7 +295,6 @@ def test_two_tables_are_refused(tmp_path: Path) -> None:
 
 TABLES = {
     "no file column": ("metadata.csv", b"name,label\na,b\n", r"files \(file_name, file, path\) in .*the columns name, label"),
-    "no label column": ("metadata.csv", b"file,name\na,b\n", r"\(category_label, label, class\) in .*columns file, name"),
     "no row": ("metadata.csv", b"file_name,label\n", r"a row for each adapter in .*metadata\.csv; found no row"),
     "nothing": ("metadata.jsonl", b"", r"a row for each adapter in .*metadata\.jsonl; found no row"),
     "no text": ("metadata.csv", b"file_name,label\n\xff,a\n", r"a readable .*metadata\.csv; found .*decode"),

@@ -202,8 +202,8 @@ def test_folders_of_systems_are_no_classes(name: str, tmp_path: Path, caplog: py
 def test_tables_of_other_kinds_are_told_of(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     adapters(tmp_path, "0.safetensors", "1.safetensors")
     (tmp_path / name).write_text("file_name\tlabel\n0.safetensors\tcat\n")
-    with caplog.at_level(logging.WARNING), pytest.raises(LoraPerfError, match="no sub-folder above 2 of 2"):
-        lora_perf.load(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        assert lora_perf.load(tmp_path).labels is None
     assert f"1 table of a kind that is not read (write metadata.csv) left alone: {name}" in caplog.text
 
 

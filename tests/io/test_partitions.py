@@ -69,8 +69,9 @@ def test_one_of_several_partition_keys_is_the_label(tmp_path: Path) -> None:
 
 def test_another_label_column_lists_the_keys_too(tmp_path: Path) -> None:
     write(tmp_path, "cat", key="style")
-    with pytest.raises(LoraPerfError, match=f"a label column '{LABEL}'; found the columns style; name"):
-        lora_perf.load(tmp_path)
+    with pytest.raises(LoraPerfError, match="a label column 'kind'; found the columns style; name"):
+        lora_perf.load(tmp_path, label_column="kind")
+    assert set(lora_perf.load(tmp_path).metadata["style"]) == {"cat"}
 
 
 def test_a_partition_or_a_file_of_one_has_its_label_too(tmp_path: Path) -> None:

@@ -72,20 +72,22 @@ def test_a_class_may_be_called_train_among_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("train", "test"), ("Train", "val", "test"), ("train",)])
-def test_parts_without_classes_are_refused(names: tuple[str, ...], tmp_path: Path) -> None:
+def test_parts_without_classes_are_a_split_without_labels(names: tuple[str, ...], tmp_path: Path) -> None:
     adapters(tmp_path, *(f"{name}/a.safetensors" for name in names))
-    message = r"classes in .*; found the folders .*, which name parts of a split, and no class below them; move the adapters to"
-    with pytest.raises(LoraPerfError, match=message):
-        lora_perf.load(tmp_path)
-    assert [problem.kind for problem in inspection(tmp_path).problems] == ["labels"]
+    zoo = lora_perf.load(tmp_path)
+    assert zoo.labels is None
+    parts = {"train": 0, "val": 1, "test": 2}
+    wanted = [parts[path.split("/")[0].lower()] for path in zoo.names]
+    assert (zoo.split is None) if len(names) == 1 else (zoo.split is not None and zoo.split.tolist() == wanted)
+    assert not inspection(tmp_path).problems
 
 
 def test_folders_that_are_adapters_are_no_classes_below_parts(tmp_path: Path) -> None:
     adapters(tmp_path, "train/cat/adapter_model.safetensors", "test/cat/adapter_model.safetensors")
-    with pytest.raises(
-        LoraPerfError, match=r"no class below them, since the folder of each adapter there is the adapter itself"
-    ):
-        lora_perf.load(tmp_path)
+    zoo = lora_perf.load(tmp_path)
+    assert zoo.labels is None
+    assert zoo.split is not None
+    assert zoo.split.tolist() == [2, 0]
 
 
 def test_parts_beside_classes_are_refused(tmp_path: Path) -> None:

@@ -17,15 +17,18 @@ from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layout
+from lora_perf.core.metadata import Metadata
+from lora_perf.core.targets import encode
 from lora_perf.core.zoo import FloatRows, RowSource, Skipped, Zoo
 from lora_perf.io.files.adapter import layout_of
 from lora_perf.io.files.agreeing import agreeing
-from lora_perf.io.files.classes import alike, declared, encode, members
+from lora_perf.io.files.classes import alike, declared, members
 from lora_perf.io.files.declared import refuse_snapshots
 from lora_perf.io.files.doubles import refuse_checkpoints, same_copies
 from lora_perf.io.files.others import leave_others
 from lora_perf.io.files.plan import Plan
 from lora_perf.io.files.reader import NoAdapterError, Opened, Reader
+from lora_perf.io.files.told import columns_of
 from lora_perf.io.files.tree import Tree, by_parts, parent
 from lora_perf.io.headers import HeaderError, open_file
 from lora_perf.io.members import Member, split_of, text_of
@@ -33,7 +36,7 @@ from lora_perf.io.members import Member, split_of, text_of
 _log = logging.getLogger(__name__)
 
 
-def open_folder(folder: str, tree: Tree, *, label_column: str, name: str, skip_bad: bool) -> Zoo | None:
+def open_folder(folder: str, tree: Tree, *, label_column: str | None, name: str, skip_bad: bool) -> Zoo | None:
     """The zoo of a folder of adapter files in the order of their paths, None where none is there; weights are read when used.
 
     Adapters may differ in dialect, dtype, order of their tensors, scale and rank, not in their modules: those that most of
@@ -81,7 +84,8 @@ def open_folder(folder: str, tree: Tree, *, label_column: str, name: str, skip_b
     paths = [one.member.path for one in opened]
     _tell(folder, opened)
     skipped.sort(key=lambda one: by_parts(one.path))
-    labels, classes = encode([one.member.label for one in opened])
+    named = any(one.member.label != "" for one in opened)
+    labels, classes = encode([one.member.label for one in opened]) if named else (None, [])
     if twins := alike(classes):
         _log.warning("%s: classes with nearly the same name: %s", folder, listed(twins, 3))
     meanings = list({id(one.meaning): one.meaning for one in opened}.values())
@@ -97,6 +101,7 @@ def open_folder(folder: str, tree: Tree, *, label_column: str, name: str, skip_b
         ranks=torch.tensor([one.meaning.ranks for one in opened]) if len({one.ranks for one in meanings}) > 1 else None,
         skipped=skipped,
         names=[path if path.isascii() else text_of(path) for path in paths],
+        metadata=Metadata(columns_of(folder, tree, paths, [one.member.entries for one in opened]), len(paths)),
     )
 
 

@@ -13,7 +13,7 @@ from lora_perf.io.members import label_columns
 from lora_perf.io.parts import part_of
 
 
-def leave_others(folder: str, tree: Tree, label_column: str) -> None:
+def leave_others(folder: str, tree: Tree, label_column: str | None) -> None:
     """Leaves descriptions alone that name no label and are of no adapter: nothing else in the folder counts less for them.
 
     A metadata.json beside several adapters describes their folder; a table whose rows are files of other endings describes
@@ -32,7 +32,7 @@ def leave_others(folder: str, tree: Tree, label_column: str) -> None:
             tree.leave("table{s} of other files than adapters, without labels,", table)
 
 
-def _leave_descriptions(folder: str, tree: Tree, label_column: str) -> None:
+def _leave_descriptions(folder: str, tree: Tree, label_column: str | None) -> None:
     counts = Counter(map(parent, tree.adapters)) if tree.described else Counter[str]()
     for inner, path in [item for item in tree.described.items() if counts[item[0]] > 1]:
         try:
@@ -44,7 +44,7 @@ def _leave_descriptions(folder: str, tree: Tree, label_column: str) -> None:
             tree.leave(f"{DESCRIPTION} beside several adapters and without a label", path)
 
 
-def _is_of_others(table: str, label_column: str) -> bool:
+def _is_of_others(table: str, label_column: str | None) -> bool:
     try:
         descriptor, _ = open_file(table)
         with os.fdopen(descriptor, "rb") as file:

@@ -21,6 +21,8 @@ from lora_perf.io.files.tree import Tree, parent
 from lora_perf.io.headers import HeaderError, bad_file, check_size, open_file, parse_header, read_text, reason, split_metadata
 from lora_perf.io.members import Member
 
+# Of a configuration, what users compare adapters by.
+_TOLD = ("base_model_name_or_path", "r", "lora_alpha")
 WHOLE_ADAPTER = "a whole adapter in one file"
 _SHARD = re.compile(r"-(\d{4,})-of-(\d{4,})\.safetensors$", re.IGNORECASE)
 
@@ -60,6 +62,7 @@ class Reader:
     def __init__(self, folder: str, tree: Tree) -> None:
         self._folder = folder
         self._configs = tree.configs
+        self._told = tree.headers
         self._neighbours = Counter(map(parent, tree.adapters)) + Counter(tree.others) if tree.configs else Counter()
         self._known: dict[tuple[str, tuple[tuple[str, str], ...], str | None, str | None], Meaning] = {}
         self._last_text = b""
@@ -94,6 +97,25 @@ class Reader:
         node = status.st_dev, status.st_ino
         return Opened(member, meaning, scales, begin, status.st_size, status.st_mtime_ns, node, problems)
 
+    def entries(self, path: str) -> dict[str, Any]:
+        """What the header of a file says by name, and of its configuration what tells adapters apart.
+
+        Raises:
+            LoraPerfError: the file cannot be read any more.
+        """
+        try:
+            descriptor, status = open_file(f"{self._folder}/{path}")
+            try:
+                metadata, _ = split_metadata(read_text(descriptor, status.st_size))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise bad_file(path, reason(error, path)) from None
+        except HeaderError as error:
+            raise bad_file(path, str(error), error.fix) from None
+        config, _ = self._config(path)
+        return {**{name: value for name, value in (config or {}).items() if name in _TOLD}, **metadata}
+
     def _meaning(self, text: bytes, size: int, path: str) -> Meaning:
         if "-of-" in path and (shard := _SHARD.search(path)) and int(shard[2]) > 1:
             raise LoraPerfError(
@@ -104,6 +126,8 @@ class Reader:
         if text != self._last_text:
             metadata, rest = split_metadata(text)
             self._last_text, self._last = text, (scale_entries(metadata), rest)
+            if not metadata.keys() <= self._told.keys():
+                self._told |= metadata
         stated, rest = self._last
         config, unclear = self._config(path)
         # Of the metadata only these entries have a meaning; the others differ from file to file where a trainer logs into them.
@@ -128,5 +152,6 @@ class Reader:
         config = read_object(os.path.join(self._folder, self._configs[inner]))
         # A renamed file keeps its configuration; mlx-lm writes the checkpoints of a run side by side, with one for all.
         if name.lower() == PEFT_WEIGHTS or self._neighbours[inner] == 1 or is_mlx(config):
+            self._told |= {name: config[name] for name in _TOLD if name in config}
             return config, None
         return None, f"{self._neighbours[inner]} adapters beside it, so that it is unclear whose it is"

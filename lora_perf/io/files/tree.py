@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 from lora_perf.core.errors import listed
 from lora_perf.io.files.strays import SUSPECT, stray
@@ -52,6 +53,7 @@ class Tree:
         pickles: how many files there are of kinds that are never opened.
         left: what was left alone though it looks like data, by its kind ("file{s} of embeddings").
         others: how many further adapters lie in a folder, where only some were asked for.
+        headers: what headers and configurations say by name, each with a value that some file has, once they are read.
     """
 
     adapters: list[str] = field(default_factory=list)
@@ -67,6 +69,7 @@ class Tree:
     pickles: int = 0
     left: dict[str, list[str]] = field(default_factory=dict)
     others: dict[str, int] = field(default_factory=dict)
+    headers: dict[str, Any] = field(default_factory=dict)
 
     def leave(self, kind: str, path: str) -> None:
         """Notes what is left alone: nothing is dropped without a word."""

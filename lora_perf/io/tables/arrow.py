@@ -23,6 +23,7 @@ from lora_perf.io.tables.columns import joined, read_columns
 from lora_perf.io.tables.labels import label_names, read_labels, split_of_column
 from lora_perf.io.tables.meaning import Meaning, Shape, meaning_of
 from lora_perf.io.tables.nested import NestedChunk
+from lora_perf.io.tables.others import metadata_of, names_of
 from lora_perf.io.tables.scales import scales_of
 from lora_perf.io.tables.shards import Shard
 
@@ -203,7 +204,7 @@ def as_lists(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def zoo_of_parts(parts: Sequence[Part], *, label_column: str, name: str, split: Tensor | None = None) -> Zoo:
+def zoo_of_parts(parts: Sequence[Part], *, label_column: str | None, name: str, split: Tensor | None = None) -> Zoo:
     """The zoo of the rows of some tables, one after the other.
 
     Raises:
@@ -225,7 +226,18 @@ def zoo_of_parts(parts: Sequence[Part], *, label_column: str, name: str, split: 
     }
     meaning = meaning_of(columns, shapes, name)
     shards = [part.shard() for part in parts]
-    labels, classes = read_labels(shards, label_column)
+    labels, classes = read_labels(shards, label_column, name)
     split = split_of_column(shards, label_column, name) if split is None else split
     rows = ArrowRows(parts, weights, meaning, shapes)
-    return Zoo(rows, meaning.layout, labels, classes, split=split, name=name, scales=scales_of(meaning, shards, name))
+    metadata = metadata_of(shards, meaning, label_column, name)
+    return Zoo(
+        rows,
+        meaning.layout,
+        labels,
+        classes,
+        split=split,
+        name=name,
+        scales=scales_of(meaning, shards, name),
+        names=names_of(metadata),
+        metadata=metadata,
+    )

@@ -13,7 +13,7 @@ from lora_perf.io.splits import EVERY, chosen, no_split, refuse_part, refuse_sli
 from lora_perf.io.tables.arrow import Part, zoo_of_parts
 
 
-def zoo_of_data(data: Any, label_column: str, split: str | None, name: str) -> Zoo:
+def zoo_of_data(data: Any, label_column: str | None, split: str | None, name: str) -> Zoo:
     """The zoo of a Dataset; of a DatasetDict the parts that `split` names, with these as its own split.
 
     Raises:
@@ -78,7 +78,7 @@ def is_arrow(data: Any) -> bool:
     return hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")
 
 
-def zoo_of_arrow(data: Any, label_column: str, split: str | None, name: str) -> Zoo:
+def zoo_of_arrow(data: Any, label_column: str | None, split: str | None, name: str) -> Zoo:
     """The zoo of a table of another library that shows itself as one of Arrow: pyarrow, polars, pandas, DuckDB.
 
     Raises:

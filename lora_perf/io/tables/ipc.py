@@ -14,13 +14,18 @@ from lora_perf.io.identity import Opened
 from lora_perf.io.splits import split_of_parts
 from lora_perf.io.tables.arrow import Part, zoo_of_parts
 from lora_perf.io.tables.partitions import in_path
-from lora_perf.io.tables.shards import names_of
+from lora_perf.io.tables.shards import called
 
 _MAGIC, _OLD = b"ARROW1", b"FEA1"
 
 
 def open_ipc(
-    paths: Sequence[Path], *, label_column: str, name: str, root: Path | None = None, parts: Sequence[int | None] | None = None
+    paths: Sequence[Path],
+    *,
+    label_column: str | None,
+    name: str,
+    root: Path | None = None,
+    parts: Sequence[int | None] | None = None,
 ) -> Zoo:
     """The zoo of Arrow's own files, in the order of their names; they are mapped, and weights are read when they are used.
 
@@ -32,7 +37,7 @@ def open_ipc(
         LoraPerfError: a damaged file, or one of Feather's first version; what `zoo_of_parts` refuses.
     """
     found = []
-    for path, where in zip(paths, names_of(paths), strict=True):
+    for path, where in zip(paths, called(paths), strict=True):
         try:
             opened = Opened([path])  # before it is mapped
             table = _table(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,12 +13,13 @@ import torch
 from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
-from lora_perf.io.members import SPLIT_COLUMN
+from lora_perf.io.members import DEFAULT_COLUMN, SPLIT_COLUMN
 from lora_perf.io.parts import part_of
 from lora_perf.io.splits import split_of_parts
 from lora_perf.io.tables.columns import is_weight
 from lora_perf.io.tables.shards import Shard
 
+_log = logging.getLogger(__name__)
 _FIX = "label these adapters or leave them out"
 
 
@@ -33,8 +35,10 @@ def label_names(schema: pa.Schema, column: str) -> list[str] | None:
     return [str(name) for name in feature.get("names", ())] or None
 
 
-def read_labels(shards: Sequence[Shard], column: str) -> tuple[Tensor, list[str]]:
+def read_labels(shards: Sequence[Shard], column: str | None, where: str) -> tuple[Tensor | None, list[str]]:
     """Labels (n,) int64 and class names of a column of texts, whole numbers or ClassLabels.
+
+    None and no names where no column is asked for, and, with a word, where no table has the one that is asked for by default.
 
     Texts become classes in alphabetical order, numbers in numerical order. Texts and numbers count as such in whatever type
     of Arrow they are stored, also where shards differ in it. ClassLabels keep their names and their order; those of shards
@@ -44,9 +48,17 @@ def read_labels(shards: Sequence[Shard], column: str) -> tuple[Tensor, list[str]
         LoraPerfError: no such column, a missing label (its row is named), another type than these, a ClassLabel out of range,
             shards of which some hold names and others bare numbers.
     """
+    if column is None:
+        return None, []
     for shard in shards:
         if column not in shard.columns:
             others = [name for name in shard.columns if not is_weight(name)]
+            if column == DEFAULT_COLUMN and all(column not in one.columns for one in shards):
+                _log.warning(
+                    "%s: no labels, since there is no column %s; choose one with label_column=... (--label-column): %s",
+                    where, column, f"the columns are {listed(others)}" if others else "there are weight columns only",
+                )  # fmt: skip
+                return None, []
             raise LoraPerfError(
                 expected=(f"in {shard.where} " if shard.where else "") + f"a label column {column!r}",
                 found=f"the columns {listed(others)}" if others else "weight columns only",
@@ -151,7 +163,7 @@ def _unusable(column: str, found: str, fix: str, shard: Shard | None = None) -> 
     )
 
 
-def split_of_column(shards: Sequence[Shard], label_column: str, where: str) -> Tensor | None:
+def split_of_column(shards: Sequence[Shard], label_column: str | None, where: str) -> Tensor | None:
     """(n,) the part of each row by a column `split` of texts, as tables of adapter files have one; None where there is none.
 
     Raises:

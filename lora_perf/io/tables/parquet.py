@@ -20,9 +20,10 @@ from lora_perf.io.tables.arrow import Indices, nested_chunks
 from lora_perf.io.tables.columns import Columns, joined, read_columns
 from lora_perf.io.tables.labels import label_names, read_labels, split_of_column
 from lora_perf.io.tables.meaning import Meaning, Shape, meaning_of
+from lora_perf.io.tables.others import metadata_of, names_of
 from lora_perf.io.tables.partitions import in_path
 from lora_perf.io.tables.scales import scales_of
-from lora_perf.io.tables.shards import Shard, names_of
+from lora_perf.io.tables.shards import Shard, called
 
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)  # what pyarrow raises for damaged files
 
@@ -116,7 +117,12 @@ def _unreadable(path: Path, error: Exception) -> LoraPerfError:
 
 
 def open_parquet(
-    paths: Sequence[Path], *, label_column: str, name: str, root: Path | None = None, parts: Sequence[int | None] | None = None
+    paths: Sequence[Path],
+    *,
+    label_column: str | None,
+    name: str,
+    root: Path | None = None,
+    parts: Sequence[int | None] | None = None,
 ) -> Zoo:
     """The zoo of parquet shards, in the order of their names; weights are decoded when they are used.
 
@@ -142,7 +148,7 @@ def open_parquet(
             expected="at least one adapter", found=f"parquet shards without rows ({name})", fix="check the folder"
         )
     split = None if parts is None else split_of_parts(counts, parts, name)
-    wheres = names_of(paths)
+    wheres = called(paths)
     columns = joined(
         [
             (where, _columns(schema, where * (len(paths) > 1)))
@@ -162,12 +168,23 @@ def open_parquet(
         for schema, rows, file, path, where in zip(schemas, counts, files, paths, wheres, strict=True)
         if rows
     ]
-    labels, classes = read_labels(shards, label_column)
+    labels, classes = read_labels(shards, label_column, name)
     split = split_of_column(shards, label_column, name) if split is None else split
     shapes = _shapes(files, paths, list(columns.weights))
     meaning = meaning_of(columns, shapes, name)
     rows = ParquetRows(files, paths, states, meaning, [shapes[column] for column in meaning.columns])
-    return Zoo(rows, meaning.layout, labels, classes, split=split, name=name, scales=scales_of(meaning, shards, name))
+    metadata = metadata_of(shards, meaning, label_column, name)
+    return Zoo(
+        rows,
+        meaning.layout,
+        labels,
+        classes,
+        split=split,
+        name=name,
+        scales=scales_of(meaning, shards, name),
+        names=names_of(metadata),
+        metadata=metadata,
+    )
 
 
 def _columns(schema: pa.Schema, where: str) -> Columns:

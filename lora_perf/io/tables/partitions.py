@@ -21,7 +21,7 @@ def partitions(path: PurePath) -> dict[str, str | None]:
     return {unquote(key): None if value == _MISSING else unquote(value) for key, equals, value in pairs if equals and key}
 
 
-def in_path(path: Path, root: Path | None, label_column: str, columns: Collection[str]) -> dict[str, str | None]:
+def in_path(path: Path, root: Path | None, label_column: str | None, columns: Collection[str]) -> dict[str, str | None]:
     """The columns in the path of a table, below and with the folder that was asked for; above it the labels alone.
 
     Args:
@@ -30,6 +30,6 @@ def in_path(path: Path, root: Path | None, label_column: str, columns: Collectio
     """
     every = partitions(path.absolute())
     found = {} if root is None else partitions(root.name / path.relative_to(root))
-    if label_column in every and label_column not in found and label_column not in columns:
+    if label_column is not None and label_column in every and label_column not in found and label_column not in columns:
         found[label_column] = every[label_column]
     return found

@@ -138,6 +138,6 @@ def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
 _TEXTS = frozenset(kind.id for kind in (pa.string(), pa.string_view()))
 
 
-def names_of(paths: Sequence[Path]) -> list[str]:
+def called(paths: Sequence[Path]) -> list[str]:
     """What files are called in messages: by their names, where those differ."""
     return [path.name if len({path.name for path in paths}) == len(paths) else str(path) for path in paths]
