@@ -153,8 +153,11 @@ def test_partitions_hold_the_split_too(tmp_path: Path) -> None:
 def test_one_of_several_columns_of_partitions_is_taken_by_name(tmp_path: Path) -> None:
     adapters(tmp_path, "style=ink/animal=cat/0.safetensors", "style=oil/animal=cat/1.safetensors")
     assert [label for _, label, _ in read(tmp_path, label_column="style")] == ["ink", "oil"]
-    with pytest.raises(LoraPerfError, match=r"a folder of the label \(category_label, label, class\) .*columns style, animal"):
-        lora_perf.load(tmp_path)
+    zoo = lora_perf.load(tmp_path)
+    assert zoo.labels is None
+    assert dict(zoo.metadata) == {"style": ["ink", "oil"], "animal": ["cat", "cat"]}
+    with pytest.raises(LoraPerfError, match=r"a folder of the label \(colour\) .*columns style, animal"):
+        lora_perf.load(tmp_path, label_column="colour")
 
 
 def test_a_partition_without_a_value_has_no_label(tmp_path: Path) -> None:
