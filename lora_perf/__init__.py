@@ -22,7 +22,7 @@ from lora_perf.core import errors, layout, zoo
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
 from lora_perf.io import load, pack, reader
-from lora_perf.representations import REPRESENTATIONS
+from lora_perf.representations import REPRESENTATIONS, representation
 from lora_perf.representations.streaming import represent
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ __all__ = [
     "pack",
     "reader",
     "represent",
+    "representation",
 ]
 
 # Where these stood before there were rooms: scripts and pickled zoos of users name them so.

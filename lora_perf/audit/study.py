@@ -25,9 +25,7 @@ from lora_perf.core.split import Split, make_split, refuse_unlearnable
 from lora_perf.core.tables import page
 from lora_perf.core.text import LONGEST, counted, printable
 from lora_perf.core.zoo import Zoo
-from lora_perf.representations.catalogue import ANY_RANK, count, expand
-from lora_perf.representations.controls import MODULE_NUMBERS
-from lora_perf.representations.learned import LEARNED, learn
+from lora_perf.representations import REPRESENTATIONS, count, expand, refuse_ranks
 from lora_perf.representations.streaming import represent
 
 if TYPE_CHECKING:
@@ -199,13 +197,7 @@ def _possible(zoo: Zoo, layers: tuple[Layer, ...], split: Split, config: AuditCo
 
 def _check(name: str, zoo: Zoo, layers: tuple[Layer, ...], split: Split, config: AuditConfig) -> None:
     """Refuses a representation that cannot be made of this zoo, or not be read by the classifiers."""
-    if zoo.ranks is not None and name not in ANY_RANK:
-        known = listed(one for one in ANY_RANK if one not in MODULE_NUMBERS)
-        raise LoraPerfError(
-            expected=f"representations of dW for adapters of different ranks ({known})",
-            found=f"{name} for ranks from {int(zoo.ranks.min())} to {int(zoo.ranks.max())}",
-            fix="write --representations dw dw_kernel, or keep the adapters of one rank",
-        )
+    refuse_ranks(zoo, [name])
     features = count(name, zoo.layout, layers)
     if features is not None:
         for classifier in CLASSIFIERS.resolve(config.classifiers):
@@ -222,7 +214,7 @@ def _features(
     progress: Progress,
 ) -> Iterator[tuple[str, Features]]:
     """The features of all rows: computed in one pass, then learned ones, which are fitted on the train rows as they are."""
-    computed = [name for name in names if name not in LEARNED]
+    computed = [name for name in names if REPRESENTATIONS[name].streamed]
     if computed:
         done = 0
 
@@ -236,9 +228,9 @@ def _features(
         for name in computed:
             yield name, found.pop(name)
     for name in names:
-        if name in LEARNED:
+        if name not in computed:
             tell(f"fitting {name} to the train adapters")
-            yield name, learn(both, name, layers=layers, train=split.train, seed=config.seed)
+            yield name, represent(both, [name], layers=layers, train=split, seed=config.seed)[name]
 
 
 def _audited(

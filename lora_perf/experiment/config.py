@@ -12,8 +12,9 @@ from lora_perf.classifiers import CLASSIFIERS, DEFAULT
 from lora_perf.classifiers.perceptron.training import TrainingConfig
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import SplitMethod, refuse_seeds
-from lora_perf.representations.catalogue import TEN
+from lora_perf.representations import members
 
+TEN = members("ten")
 Control = Literal["shuffled", "rank", "norm", "halves"]
 _QUICK_RUNS, _QUICK_EPOCHS = 2, 20
 

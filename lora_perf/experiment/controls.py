@@ -11,7 +11,7 @@ from torch import Tensor
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layer, Layout, Module
 from lora_perf.core.split import Split
-from lora_perf.representations.controls import modules_within
+from lora_perf.representations.kinds import modules_within
 
 HALVES = 5
 _TRIES = 1_000

@@ -13,8 +13,7 @@ from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.inputs import sample
 from lora_perf.experiment.plan import Plan
-from lora_perf.representations.controls import MODULE_NUMBERS
-from lora_perf.representations.learned import LEARNED
+from lora_perf.representations import REPRESENTATIONS
 from lora_perf.representations.streaming import represent
 
 # Epochs that a run of the default recipe takes before it stops early, as seen on the embedded zoo; for estimates only.
@@ -44,8 +43,8 @@ def forecast(config: ExperimentConfig, plan: Plan, zoo: Zoo, split: Split, devic
 
     Training is measured on random features of the narrowest and the widest cell; time in between is nearly linear.
     """
-    computed = [name for name in plan.representations if name not in LEARNED and name not in MODULE_NUMBERS]
-    names = [name for name in computed if name != "flat_vec"]
+    needs = {name: REPRESENTATIONS[name].needs for name in plan.representations}
+    names = [name for name, need in needs.items() if need in ("factors", "updates")]
     per_adapter = _seconds_per_adapter(zoo, names, plan, device) if names else 0.0
     asked = list(dict.fromkeys(config.classifiers))
     start = epoch = 0.0
@@ -60,7 +59,7 @@ def forecast(config: ExperimentConfig, plan: Plan, zoo: Zoo, split: Split, devic
             start += narrow[0] + share * (wide[0] - narrow[0])
             epoch += narrow[1] + share * (wide[1] - narrow[1])
     typical = start + epoch * min(_TYPICAL_EPOCHS, config.epochs)
-    learned = [name for name in plan.representations if name in LEARNED]
+    learned = [name for name, need in needs.items() if need == "train rows"]
     others = [name for name in asked if not CLASSIFIERS[name].by_epochs]
     return Forecast(per_adapter * len(zoo), typical, start + epoch * config.epochs, (*learned, *others))
 

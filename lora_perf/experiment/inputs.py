@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -16,10 +15,8 @@ from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.observer import Observer
 from lora_perf.experiment.plan import PlannedCell
+from lora_perf.representations import REPRESENTATIONS
 from lora_perf.representations.cache import FeatureCache
-from lora_perf.representations.catalogue import parts_of
-from lora_perf.representations.controls import MODULE_NUMBERS, Table, module_norms, module_ranks
-from lora_perf.representations.learned import LEARNED, cached, learn
 from lora_perf.representations.streaming import represent
 
 # Of a cost: enough adapters that the calls of a block weigh little, few enough that the ten take a second on two groups.
@@ -43,38 +40,34 @@ class Inputs:
         device: torch.device,
         observer: Observer,
     ) -> None:
-        self._config, self._zoo, self._layers, self._split = config, zoo, layers, split
+        self._zoo, self._layers, self._split, self._seed = zoo, layers, split, config.seed
         self._device, self._observer = device, observer
+        self._cache = FeatureCache(config.cache, split, config.seed) if config.cache_features else None
         self._computed: dict[str, Features] = {}
         self._milliseconds: dict[tuple[str, str], float] = {}
         # Cells of one representation and group follow each other, so that the last ones are all that is asked for again.
-        self._last: tuple[tuple[str, str], Features | Table] | None = None
+        self._last: tuple[tuple[str, str], Features] | None = None
 
-    def compute(self, names: Sequence[str]) -> None:
-        """Makes the features of representations of the registry: from the cache, the others in one streamed pass."""
-        config, zoo, device = self._config, self._zoo, self._device
-        parts = list(dict.fromkeys(part for name in names for part in parts_of(name)))
-        cache = FeatureCache(config.cache) if config.cache_features else None
-        found: dict[str, Features] = {}
-        if cache is not None:
-            for name in parts:
-                features = cache.load(zoo, name, self._layers, device)
-                if features is not None:
-                    found[name] = features
+    def compute(self, names: Iterable[str]) -> None:
+        """Makes the features of those that one pass computes: from the cache, the others in that pass."""
+        names = [name for name in names if REPRESENTATIONS[name].streamed]
+        parts = list(dict.fromkeys(part for name in names for part in REPRESENTATIONS[name].parts))
+        found = {name: features for name in parts if (features := self._load(name, self._layers)) is not None}
         absent = [name for name in parts if name not in found]
         if absent:
-            self._observer.representing(absent, len(zoo))
-            computed = represent(zoo, absent, layers=self._layers, device=device, progress=self._observer.represented)
+            self._observer.representing(absent, len(self._zoo))
+            computed = represent(
+                self._zoo, absent, layers=self._layers, device=self._device, progress=self._observer.represented
+            )
             for name, features in computed.items():
                 found[name] = features
-                if cache is not None:
-                    cache.save(zoo, name, self._layers, features)
+                self._save(name, self._layers, features)
         for name in names:
             if name not in found:
-                found[name] = concatenate({part: found[part] for part in parts_of(name)})
+                found[name] = concatenate({part: found[part] for part in REPRESENTATIONS[name].parts})
         self._computed = {name: found[name] for name in names}
 
-    def of(self, one: PlannedCell) -> Features | Table:
+    def of(self, one: PlannedCell) -> Features:
         """The features of a cell; learned ones are fitted here."""
         key = one.cell.representation, one.cell.group
         if self._last is None or self._last[0] != key:
@@ -97,29 +90,32 @@ class Inputs:
         if milliseconds is not None:
             self._milliseconds[one.cell.representation, one.cell.group] = milliseconds
 
-    def _make(self, one: PlannedCell) -> Features | Table:
-        name = one.cell.representation
-        if name in MODULE_NUMBERS:
-            return (module_ranks if name == "rank" else module_norms)(self._zoo, one.layers)
-        if name in LEARNED:
-            return self._fit(one)
-        return self._computed[name].select(one.layers)
-
-    def _fit(self, one: PlannedCell) -> Features:
+    def _make(self, one: PlannedCell) -> Features:
+        """Features of one layer group: some columns of what the pass computed, or made of this group alone."""
         name, group = one.cell.representation, one.cell.group
-        self._observer.fitting(name, group)
-        asked: dict[str, Any] = {"layers": one.layers, "train": self._split.train}
-        asked |= {"seed": self._config.seed, "device": self._device}
-
-        def learned(seconds: float) -> None:
-            self._milliseconds[name, group] = 1e3 * seconds / len(self._zoo)
-
-        if self._config.cache_features:
-            return cached(self._zoo, name, self._config.cache, learned=learned, **asked)
+        if name in self._computed:
+            return self._computed[name].select(one.layers)
+        fitted = REPRESENTATIONS[name].needs == "train rows"
+        if fitted:
+            self._observer.fitting(name, group)
+        kept = self._load(name, one.layers)
+        if kept is not None:
+            return kept
         begin = time.perf_counter()
-        features = learn(self._zoo, name, **asked)
-        learned(time.perf_counter() - begin)
+        features = represent(self._zoo, [name], layers=one.layers, device=self._device, train=self._split, seed=self._seed)[
+            name
+        ]
+        if fitted:
+            self._milliseconds[name, group] = 1e3 * (time.perf_counter() - begin) / len(self._zoo)
+        self._save(name, one.layers, features)
         return features
+
+    def _load(self, name: str, layers: Sequence[Layer]) -> Features | None:
+        return None if self._cache is None else self._cache.load(self._zoo, name, layers, self._device)
+
+    def _save(self, name: str, layers: Sequence[Layer], features: Features) -> None:
+        if self._cache is not None:
+            self._cache.save(self._zoo, name, layers, features)
 
 
 def sample(zoo: Zoo, count: int) -> Zoo:

@@ -11,8 +11,7 @@ from lora_perf.core.layout import Layer, Layout
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.controls import random_halves
 from lora_perf.report.cells import Cell
-from lora_perf.representations.catalogue import count, expand
-from lora_perf.representations.controls import MODULE_NUMBERS
+from lora_perf.representations import count, expand, members
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def make_plan(config: ExperimentConfig, layout: Layout) -> Plan:
             representation makes no feature of.
     """
     names = expand(config.representations)
-    controls = tuple(name for name in MODULE_NUMBERS if name in config.controls)
+    controls = tuple(name for name in members("controls") if name in config.controls)
     sampled = _sampled(layout, config.sample_layers)
     groups: dict[str, tuple[Layer, ...]] = {}
     for group in _asked(config.layer_groups, layout, sampled):
@@ -77,12 +76,13 @@ def make_plan(config: ExperimentConfig, layout: Layout) -> Plan:
     if "halves" in config.controls:
         whole, part, *_ = groups.values()
         halves = random_halves(layout, whole, part, config.seed)
+    shuffles = "shuffled" in config.controls
     cells = [
         PlannedCell(Cell(name, group, classifier, shuffled), layers, count(name, layout, layers))
         for name in (*names, *controls)
         for group, layers in (groups if name in controls else groups | halves).items()
         for classifier in dict.fromkeys(config.classifiers)
-        for shuffled in ((False, True) if group in groups and _is_shuffled(config, name) else (False,))
+        for shuffled in ((False, True) if shuffles and group in groups and name in names else (False,))
     ]
     used = {layer for layers in (groups | halves).values() for layer in layers}
     return Plan(tuple(cells), tuple(layer for layer in layout if layer in used), tuple(groups), halves)
@@ -93,10 +93,6 @@ def _asked(names: tuple[str, ...], layout: Layout, sampled: set[Layer]) -> tuple
     visual = "visual" in layout.group_names and not sampled.isdisjoint(layout.group("visual"))
     auto = ("all", "visual") if visual else ("all",)
     return tuple(dict.fromkeys(group for name in names for group in (auto if name == "auto" else (name,))))
-
-
-def _is_shuffled(config: ExperimentConfig, name: str) -> bool:
-    return "shuffled" in config.controls and name not in MODULE_NUMBERS
 
 
 def _sampled(layout: Layout, count: int | None) -> set[Layer]:

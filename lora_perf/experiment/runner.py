@@ -12,7 +12,7 @@ import torch
 import xxhash
 
 from lora_perf.classifiers import CLASSIFIERS, Examples, Setup, fitted
-from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.layout import Layer
 from lora_perf.core.profiling import StageClock
 from lora_perf.core.provenance import code_version, machine, versions
@@ -31,8 +31,7 @@ from lora_perf.io.checked import count_as_absent
 from lora_perf.io.paths import Found
 from lora_perf.report.cells import Cell, CellResult, scored
 from lora_perf.report.results import Results
-from lora_perf.representations import REPRESENTATIONS
-from lora_perf.representations.catalogue import ANY_RANK
+from lora_perf.representations import refuse_ranks
 from lora_perf.zoos import EMBEDDED
 
 
@@ -141,7 +140,7 @@ def prepare(config: ExperimentConfig, zoo: Zoo | None = None, *, anew: bool = Fa
         plan = make_plan(config, zoo.layout)
         split = make_split(zoo.required_labels, zoo.classes, zoo.split, config.split, config.seed)
         refuse_unlearnable(zoo.required_labels, zoo.classes, split)
-        _refuse_factors_of_different_ranks(zoo, plan)
+        refuse_ranks(zoo, plan.representations)
         for one in plan.cells:
             if one.features is not None:
                 CLASSIFIERS[one.cell.classifier].refuse(len(split.train), one.features)
@@ -175,7 +174,7 @@ def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results
     missing = [one for one in plan.cells if one.cell not in results]
     names = dict.fromkeys(one.cell.representation for one in missing)
     with clock.stage("represent"):
-        inputs.compute([name for name in names if name in REPRESENTATIONS])
+        inputs.compute(names)
     train_cell = _Trainer(prepared, inputs, observer)
     for one in missing:
         observer.started(one)
@@ -245,18 +244,6 @@ class _Trainer:
         seconds = time.perf_counter() - begin
         with clock.stage("score"):
             return scored(one.cell, features.names, learnt, self._truth, n_classes, seconds, milliseconds)
-
-
-def _refuse_factors_of_different_ranks(zoo: Zoo, plan: Plan) -> None:
-    if zoo.ranks is None:
-        return
-    wrong = [name for name in plan.representations if name not in ANY_RANK]
-    if wrong:
-        raise LoraPerfError(
-            expected=f"representations of dW for adapters of different ranks ({listed(name for name in ANY_RANK)})",
-            found=f"{listed(wrong, 4)} for ranks from {int(zoo.ranks.min())} to {int(zoo.ranks.max())}",
-            fix="write --representations dw, or keep the adapters of one rank",
-        )
 
 
 def _modules_of(layers: tuple[Layer, ...]) -> list[str]:

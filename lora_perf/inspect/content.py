@@ -169,7 +169,7 @@ def _take_updates(
         updates = stack.updates(block, scales)
         of_stack = [places[module.name] for module in stack.modules]
         norms[:, of_stack] = (updates.unit_frobenius * updates.scale).view(len(of_stack), -1).T
-        parts = dw_sketch(updates).view(len(of_stack), len(block), -1)
+        parts = dw_sketch.function(updates).view(len(of_stack), len(block), -1)
         # Signs of different modules are independent, so sums of their sketches are sketches of all of them together.
         sketches += parts.sum(dim=0)
 

@@ -10,7 +10,7 @@ from lora_perf.core.text import LONGEST, counted, markdown
 from lora_perf.io import store
 from lora_perf.report.results import Results
 from lora_perf.report.wording import TINY_WARNING, class_notes, format_p, interval_note, left_out, settings, stages
-from lora_perf.representations.controls import MODULE_NUMBERS
+from lora_perf.representations import members
 
 
 def write_summary(results: Results, folder: Path, figures: Sequence[str] = ()) -> None:
@@ -87,7 +87,7 @@ def _notes(results: Results) -> list[str]:
             "Shuffled: accuracy of the same cell with the labels of train and validation adapters permuted, once. Where "
             "classes are tight clusters, each cluster gets one label, so that a single permutation may be off chance by luck."
         )
-    numbers = [name for name in MODULE_NUMBERS if name in results.representations]
+    numbers = [name for name in members("controls") if name in results.representations]
     if numbers:
         notes.append(f"Controls: `{'`, `'.join(numbers)}`, one number a module.")
     return [line for note in notes for line in (note, "")]

@@ -1,38 +1,68 @@
 """Representations: adapters -> features.
 
-Each is a function of one matrix (layer) or of one update dW = s B A (module), computed for a batch of them at once, and
-stands in one dict under the name that serves everywhere: as function, registry key, CLI value, report row and benchmark name.
+Each is a function of one matrix (layer), of one update dW = s B A (module) or of the train rows, and stands in one registry
+under the name that serves everywhere: as function, registry key, CLI value, report row and benchmark name.
 """
 
-from lora_perf.representations.factors import frequency, information, norms, spectral, statistics  # noqa: F401 - fill the
+from lora_perf.representations.controls import Numbers, module_norms, module_ranks
+from lora_perf.representations.door import representation
+from lora_perf.representations.factors import frequency, information, norms, spectral, statistics
 from lora_perf.representations.factors.matrices import Matrices
+from lora_perf.representations.kinds import Concatenation, Entries
+from lora_perf.representations.learned import autoencoders, contrastive, kernel, pca
 from lora_perf.representations.registry import (
     REPRESENTATIONS,
-    Concatenation,
-    Entries,
-    PerMatrix,
-    PerModule,
     Representation,
     count,
-    resolve,
+    expand,
+    members,
+    refuse_ranks,
+    version_of,
 )
-from lora_perf.representations.updates import coupling, sketch, spectra  # noqa: F401 - registry
+from lora_perf.representations.updates import coupling, sketch, spectra
 from lora_perf.representations.updates.modules import Modules
 
-REPRESENTATIONS["flat_vec"] = Entries("flat_vec")
-REPRESENTATIONS["ensemble"] = Concatenation(
-    "ensemble", ("spectral", "matrix_norms", "distribution", "frequency", "info_theoretic")
+_OF_PACKAGE: tuple[Representation, ...] = (
+    # The ten of the original study, in its order.
+    statistics.simple_stats,
+    statistics.rank_based,
+    statistics.stats,
+    spectral.spectral,
+    norms.matrix_norms,
+    statistics.distribution,
+    frequency.frequency,
+    Entries("flat_vec"),
+    information.info_theoretic,
+    Concatenation("ensemble", ("spectral", "matrix_norms", "distribution", "frequency", "info_theoretic")),
+    # Of dW.
+    coupling.layer_coupling,
+    spectra.dw_spectrum,
+    spectra.dw_norms,
+    spectra.dw_energy,
+    sketch.dw_sketch,
+    sketch.dw_canonical,
+    # Learned.
+    pca.pca,
+    autoencoders.vae,
+    autoencoders.denoising,
+    contrastive.contrastive,
+    kernel.dw_kernel,
+    # Controls.
+    Numbers("rank", module_ranks),
+    Numbers("norm", module_norms),
 )
+for _one in _OF_PACKAGE:
+    REPRESENTATIONS.add(_one.name, _one)
 
 __all__ = [
     "REPRESENTATIONS",
-    "Concatenation",
-    "Entries",
     "Matrices",
     "Modules",
-    "PerMatrix",
-    "PerModule",
     "Representation",
     "count",
-    "resolve",
+    "expand",
+    "members",
+    "refuse_ranks",
+    "representation",
+    "version_of",
 ]

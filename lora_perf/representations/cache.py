@@ -8,38 +8,41 @@ from pathlib import Path
 
 import torch
 import xxhash
+from torch import Tensor
 
 from lora_perf.core.features import Features
 from lora_perf.core.layout import Layer
 from lora_perf.core.provenance import code_version
+from lora_perf.core.split import Split
 from lora_perf.core.zoo import Zoo
 from lora_perf.io.checked import count_as_absent, read_values, write_values
-from lora_perf.representations import REPRESENTATIONS, Concatenation, Entries
+from lora_perf.representations import REPRESENTATIONS, Representation, version_of
+from lora_perf.representations.learned.fitting import train_rows
 
 
 class FeatureCache:
-    """A folder of safetensors files, one for each representation of a zoo.
+    """A folder of safetensors files, one for each representation of some layers of a zoo.
 
-    `flat_vec` is never stored, since it is the zoo itself, nor `ensemble`, since it is made of others.
+    Devices round differently, so each has its own. What is the zoo itself or made of others is never stored.
+
+    Args:
+        train, seed: of representations that are fitted, as `represent` takes them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, train: Tensor | Split | None = None, seed: int = 42) -> None:
         self.folder = folder
-
-    def path(self, zoo: Zoo, name: str, layers: Sequence[Layer], device: torch.device) -> Path:
-        """Where the features of some layers stand; devices round differently, so each has its own."""
-        return self.folder / f"{name}-{self._key(zoo, name, layers, device)}.safetensors"
+        self._train, self._seed = train, seed
 
     def load(self, zoo: Zoo, name: str, layers: Sequence[Layer], device: torch.device) -> Features | None:
         """The stored features, or None where there are none (a damaged file counts as none, with a warning)."""
-        one = REPRESENTATIONS[name]
-        if isinstance(one, Concatenation | Entries):
+        one = REPRESENTATIONS.named(name)
+        if not one.stored:
             return None
-        path = self.path(zoo, name, layers, device)
-        values = read_values(path, self._key(zoo, name, layers, device))
+        path, key = self.place(zoo, one, layers, device)
+        values = read_values(path, key)
         if values is None:
             return None
-        parts = one.describe(zoo.layout, layers)
+        parts = one.describe(zoo.layout, layers, values.shape[1]) or ()
         if values.shape != (len(zoo), sum(len(part.names) for part in parts)):
             count_as_absent(path, f"values of shape {tuple(values.shape)}")
             return None
@@ -51,17 +54,22 @@ class FeatureCache:
         Raises:
             LoraPerfError: the folder cannot be written.
         """
-        if isinstance(REPRESENTATIONS[name], Concatenation | Entries):
-            return
-        device = features.values.device
-        write_values(self.path(zoo, name, layers, device), self._key(zoo, name, layers, device), features.values)
+        one = REPRESENTATIONS.named(name)
+        if one.stored:
+            write_values(*self.place(zoo, one, layers, features.values.device), features.values)
 
-    def _key(self, zoo: Zoo, name: str, layers: Sequence[Layer], device: torch.device) -> str:
-        identity = [
+    def place(self, zoo: Zoo, one: Representation, layers: Sequence[Layer], device: torch.device) -> tuple[Path, str]:
+        """Where features stand, and the hash of all that they depend on."""
+        identity: list[object] = [
             zoo.fingerprint,
-            name,
+            one.name,
             [layer.name for layer in layers],
             code_version("representations/streaming.py"),
+            version_of(one.name),
             device.type,
         ]
-        return xxhash.xxh3_128_hexdigest(json.dumps(identity).encode())
+        if one.needs == "train rows":
+            rows = train_rows(zoo, self._train, one.name)
+            identity += [xxhash.xxh3_128_hexdigest(rows.numpy().tobytes()), self._seed]
+        key = xxhash.xxh3_128_hexdigest(json.dumps(identity).encode())
+        return self.folder / f"{one.name}-{key}.safetensors", key

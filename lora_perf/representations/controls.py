@@ -2,50 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.features import Features, Part
 from lora_perf.core.layout import Layer, Layout, Module
 from lora_perf.core.zoo import Zoo
-
-# What the controls of these names use: one number a module.
-MODULE_NUMBERS = ("rank", "norm")
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Features without a layer of their own: values (n, f) float32 and a name for each column."""
-
-    values: Tensor
-    names: tuple[str, ...]
+from lora_perf.representations.kinds import modules_within, places_of
+from lora_perf.representations.registry import CONTROLS, Needs
 
 
-def module_ranks(zoo: Zoo, layers: Sequence[Layer]) -> Table:
-    """The rank of each module with both sides among some layers.
+@dataclass(frozen=True)
+class Numbers:
+    """One number a module: `function` makes (n, modules) of a zoo and some of its modules."""
 
-    Raises:
-        LoraPerfError: there is no such module.
-    """
-    modules = modules_within(zoo.layout, layers, "rank")
+    name: str
+    function: Callable[[Zoo, Sequence[Module]], Tensor]
+    family: ClassVar[str] = CONTROLS
+    needs: ClassVar[Needs] = "rows"
+    any_rank: ClassVar[bool] = True
+    streamed: ClassVar[bool] = False
+    stored: ClassVar[bool] = False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...]:
+        """A column for each module with both sides among some layers."""
+        modules = modules_within(layout, layers, self.name)
+        return tuple(Part(places_of(layout, one), one.name, (self.name,)) for one in modules)
+
+    def make(self, zoo: Zoo, layers: Sequence[Layer], device: torch.device) -> Features:
+        values = self.function(zoo, modules_within(zoo.layout, layers, self.name))
+        return Features(values.to(device, torch.float32), zoo.layout, self.describe(zoo.layout, layers), zoo.given_names)
+
+
+def module_ranks(zoo: Zoo, modules: Sequence[Module]) -> Tensor:
+    """The rank of each module."""
     if zoo.ranks is None:
-        values = torch.tensor([[float(one.rank) for one in modules]]).expand(len(zoo), -1).contiguous()
-    else:
-        values = zoo.ranks[:, _places(zoo.layout, modules)].to(torch.float32)
-    return Table(values, tuple(f"{one.name}/rank" for one in modules))
+        return torch.tensor([[float(one.rank) for one in modules]]).expand(len(zoo), -1).contiguous()
+    return zoo.ranks[:, _places(zoo.layout, modules)]
 
 
-def module_norms(zoo: Zoo, layers: Sequence[Layer]) -> Table:
-    """The Frobenius norm |s| sqrt(sum((B^T B) * (A A^T))) of dW = s B A of each module with both sides among some layers.
+def module_norms(zoo: Zoo, modules: Sequence[Module]) -> Tensor:
+    """The Frobenius norm |s| sqrt(sum((B^T B) * (A A^T))) of dW = s B A of each module.
 
     Cost: one streamed pass; 2 r^2 (m + k) flops a module in float64.
-    Raises:
-        LoraPerfError: there is no such module.
     """
-    modules = modules_within(zoo.layout, layers, "norm")
     values = torch.empty((len(zoo), len(modules)), dtype=torch.float64)
     for rows, block in zoo.blocks():
         for place, one in enumerate(modules):
@@ -55,24 +63,7 @@ def module_norms(zoo: Zoo, layers: Sequence[Layer]) -> Table:
             values[rows, place] = squares.clamp_min(0).sqrt()  # rounding may leave a sum of zero slightly below it
     if zoo.scales is not None:
         values *= zoo.scales[:, _places(zoo.layout, modules)].abs()
-    return Table(values.to(torch.float32), tuple(f"{one.name}/norm" for one in modules))
-
-
-def modules_within(layout: Layout, layers: Iterable[Layer], wanted_by: str) -> tuple[Module, ...]:
-    """The modules with both sides among some layers, in layout order.
-
-    Raises:
-        LoraPerfError: there is none; `wanted_by` names what needs them.
-    """
-    names = {layer.name for layer in layers}
-    modules = tuple(one for one in layout.modules if one.up.name in names and one.down.name in names)
-    if not modules:
-        raise LoraPerfError(
-            expected=f"modules with both an up and a down for {wanted_by}",
-            found=f"none within {listed(sorted(names), 2)}",
-            fix="choose a layer group with both sides, such as all, visual or attn2.to_v",
-        )
-    return modules
+    return values
 
 
 def _places(layout: Layout, modules: Sequence[Module]) -> list[int]:

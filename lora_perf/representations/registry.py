@@ -1,179 +1,127 @@
-"""The registry of representations: one dict, filled by decorators."""
+"""The one registry of representations, the protocol that all in it keep to, and the sets that they form."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import pairwise
-
-from torch import Tensor
+from typing import Any, Literal, Protocol
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Part, no_columns
-from lora_perf.core.layout import Layer, Layout, Module
-from lora_perf.representations.factors.matrices import Matrices
-from lora_perf.representations.updates.modules import Modules, Pairs
+from lora_perf.core.layout import Layer, Layout
+from lora_perf.core.registry import Registry
+from lora_perf.core.sources import source_version
+from lora_perf.core.zoo import Zoo
+
+Needs = Literal["factors", "updates", "rows", "train rows"]
+CONTROLS, USERS = "controls", "users"
 
 
-@dataclass(frozen=True)
-class PerMatrix:
-    """A representation that makes the same features of every matrix.
+class Representation(Protocol):
+    """What makes features of adapters; whoever uses one asks for these, and never for its name.
 
-    `compute` takes q matrices and returns (q, f), in the order of `features`.
+    Attributes:
+        name: the same as function, in the registry, on the command line, in reports and in benchmarks.
+        needs: what it looks at: factors or updates dW one by one, whole rows, or train rows, to which it is fitted first.
+        family: the set that it belongs to: ten, dw, learned, users; controls are in no set of representations.
+        any_rank: adapters of one zoo may have different ranks, for it compares updates and not factors.
+        streamed: it is computed in the one pass for all layers, of which a layer group is a choice of columns.
+        stored: a cache keeps it; not what is the zoo itself, or made of others.
+        parts: the names of what has to be computed for it: its own, or those that it puts side by side.
+        function: what computes it; the source of a user's function counts in the key of a cache.
     """
 
-    name: str
-    features: tuple[str, ...]
-    compute: Callable[[Matrices], Tensor]
+    @property
+    def name(self) -> str: ...
+    @property
+    def needs(self) -> Needs: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def any_rank(self) -> bool: ...
+    @property
+    def streamed(self) -> bool: ...
+    @property
+    def stored(self) -> bool: ...
+    @property
+    def parts(self) -> tuple[str, ...]: ...
+    @property
+    def function(self) -> Callable[..., Any] | None: ...
 
-    def describe(self, layout: Layout, layers: Sequence[Layer]) -> tuple[Part, ...]:
-        """The columns that it makes of some layers, in order."""
-        places = layout.indices(layers)
-        return tuple(Part((place,), layer.name, self.features) for place, layer in zip(places, layers, strict=True))
+    def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...] | None:
+        """The columns that it makes of some layers; None where their number follows from a fit and `width` does not tell it.
+
+        Raises:
+            LoraPerfError: it needs whole modules, and there are none.
+        """
 
 
-@dataclass(frozen=True)
-class PerModule:
-    """A representation of the updates dW = s B A of modules, and perhaps of pairs of modules.
+REPRESENTATIONS: Registry[Representation] = Registry("representation")
 
-    `compute` takes q updates of one shape and returns (q, f), in the order of the features that `features` names for a module
-    of that shape; where it names none, `compute` is not called. `compute_pairs` does the same for q pairs (see `siblings`).
+
+def members(family: str) -> tuple[str, ...]:
+    """The names of a set.
+
+    >>> members("learned")
+    ('pca', 'vae', 'denoising', 'contrastive', 'dw_kernel')
     """
-
-    name: str
-    features: Callable[[Module], tuple[str, ...]]
-    compute: Callable[[Modules], Tensor]
-    pair_features: tuple[str, ...] = ()
-    compute_pairs: Callable[[Pairs], Tensor] | None = None
-
-    def describe(self, layout: Layout, layers: Sequence[Layer]) -> tuple[Part, ...]:
-        """The columns that it makes of some layers: of the modules with both sides among them, then of their pairs."""
-        modules = complete_modules(layout, layers)
-        parts = [Part(places_of(layout, one), one.name, self.features(one)) for one in modules]
-        if self.pair_features:
-            known = set(modules)
-            for one, two in siblings(layout):
-                if one in known and two in known:
-                    title = f"{one.name}~{two.name.rpartition('.')[2]}"
-                    parts.append(Part(places_of(layout, one, two), title, self.pair_features))
-        return tuple(part for part in parts if part.names)
+    return tuple(name for name, one in REPRESENTATIONS.items() if one.family == family)
 
 
-@dataclass(frozen=True)
-class Concatenation:
-    """Other representations side by side; nothing is computed a second time."""
-
-    name: str
-    parts: tuple[str, ...]
-
-    def describe(self, layout: Layout, layers: Sequence[Layer]) -> tuple[Part, ...]:
-        """The columns that it makes of some layers, in order."""
-        return tuple(part.prefixed(one.name) for one in resolve(self.parts) for part in one.describe(layout, layers))
+def sets() -> tuple[str, ...]:
+    """The names of the sets that have a member."""
+    return tuple(dict.fromkeys(one.family for one in REPRESENTATIONS.values() if one.family != CONTROLS))
 
 
-@dataclass(frozen=True)
-class Entries:
-    """All entries of a matrix, row by row: the row of the zoo itself."""
-
-    name: str
-
-    def describe(self, layout: Layout, layers: Sequence[Layer]) -> tuple[Part, ...]:
-        """The columns that it makes of some layers, in order: the entries of each, numbered."""
-        places = layout.indices(layers)
-        return tuple(Part((place,), layer.name, _numbers(layer.size)) for place, layer in zip(places, layers, strict=True))
-
-
-@lru_cache(maxsize=64)  # an adapter has some hundred layers of a few sizes, and a name for each of its parameters is many
-def _numbers(size: int) -> tuple[str, ...]:
-    return tuple(map(str, range(size)))
-
-
-Representation = PerMatrix | PerModule | Concatenation | Entries
-REPRESENTATIONS: dict[str, Representation] = {}
-
-
-def representation(
-    name: str, features: Iterable[str]
-) -> Callable[[Callable[[Matrices], Tensor]], Callable[[Matrices], Tensor]]:
-    """Enters a function of q matrices -> (q, f) under its name."""
-
-    def enter(compute: Callable[[Matrices], Tensor]) -> Callable[[Matrices], Tensor]:
-        REPRESENTATIONS[name] = PerMatrix(name, tuple(features), compute)
-        return compute
-
-    return enter
-
-
-def update_representation(
-    name: str, features: Callable[[Module], tuple[str, ...]]
-) -> Callable[[Callable[[Modules], Tensor]], Callable[[Modules], Tensor]]:
-    """Enters a function of q updates dW -> (q, f) under its name."""
-
-    def enter(compute: Callable[[Modules], Tensor]) -> Callable[[Modules], Tensor]:
-        REPRESENTATIONS[name] = PerModule(name, features, compute)
-        return compute
-
-    return enter
-
-
-def pair_representation(name: str, features: Iterable[str]) -> Callable[[Callable[[Pairs], Tensor]], Callable[[Pairs], Tensor]]:
-    """Adds a function of q pairs of updates -> (q, f) to the representation of updates of that name."""
-
-    def enter(compute: Callable[[Pairs], Tensor]) -> Callable[[Pairs], Tensor]:
-        one = REPRESENTATIONS[name]
-        assert isinstance(one, PerModule)
-        REPRESENTATIONS[name] = replace(one, pair_features=tuple(features), compute_pairs=compute)
-        return compute
-
-    return enter
-
-
-def resolve(names: Iterable[str]) -> list[Representation]:
-    """The representations of some names.
+def expand(names: Iterable[str]) -> tuple[str, ...]:
+    """The representations that names and names of sets stand for, each once.
 
     Raises:
-        LoraPerfError: a name is unknown; the known ones are listed.
+        LoraPerfError: a name is unknown; all are listed.
     """
-    if isinstance(names, str):
-        raise LoraPerfError(expected="a list of representations", found=f"the text {names!r}", fix=f"write [{names!r}]")
-    found = []
+    known = [name for name, one in REPRESENTATIONS.items() if one.family != CONTROLS]
+    found: dict[str, None] = {}
     for name in names:
-        if name not in REPRESENTATIONS:
+        if name not in sets() and name not in known:
             raise LoraPerfError(
-                expected=f"a representation ({listed(REPRESENTATIONS, 40)})", found=repr(name), fix="choose among these"
+                expected=f"a representation ({listed(known, 60)}) or a set of them ({listed(sets())})",
+                found=repr(name),
+                fix="choose among these",
             )
-        found.append(REPRESENTATIONS[name])
-    return found
+        found.update(dict.fromkeys(members(name) if name in sets() else (name,)))
+    return tuple(found)
 
 
-def count(name: str, layout: Layout, layers: Sequence[Layer]) -> int:
-    """How many features a representation makes of some layers, at least one.
+def version_of(name: str) -> str:
+    """What a user's function counts as in the key of what is made of it; "" for the package's own."""
+    function = REPRESENTATIONS[name].function
+    return "" if function is None else source_version(function)
+
+
+def count(name: str, layout: Layout, layers: Sequence[Layer]) -> int | None:
+    """How many features there are of some layers; None where that is known when they are fitted.
 
     Raises:
-        LoraPerfError: the representation is unknown, or it can be made of none of these layers.
+        LoraPerfError: the name is unknown; or there are none, as of dW where no module has both sides among the layers.
     """
-    (one,) = resolve([name])
-    parts = one.describe(layout, layers)
+    parts = REPRESENTATIONS.named(name).describe(layout, layers)
+    if parts is None:
+        return None
     if not parts:
         raise no_columns(layers, name)
     return sum(len(part.names) for part in parts)
 
 
-def complete_modules(layout: Layout, layers: Iterable[Layer]) -> tuple[Module, ...]:
-    """The modules with both sides among some layers, in the order of `layout.modules`."""
-    chosen = set(layers)
-    return tuple(module for module in layout.modules if module.up in chosen and module.down in chosen)
+def refuse_ranks(zoo: Zoo, names: Iterable[str]) -> None:
+    """Refuses representations that look at entries of factors where adapters have different ranks.
 
-
-def siblings(layout: Layout) -> tuple[tuple[Module, Module], ...]:
-    """Pairs of neighbours among the modules of one parent (an attention block) and of one shape: q and v, or q-k and k-v."""
-    families: dict[tuple[str, int, int, int], list[Module]] = {}
-    for module in layout.modules:
-        families.setdefault((module.name.rpartition(".")[0], module.rank, *module.shape), []).append(module)
-    return tuple(pair for family in families.values() for pair in pairwise(family))
-
-
-def places_of(layout: Layout, *modules: Module) -> tuple[int, ...]:
-    """Positions in the layout of the layers of some modules."""
-    return layout.indices(layer for module in modules for layer in (module.up, module.down))
+    Raises:
+        LoraPerfError: one of them does; those that do not are listed.
+    """
+    wrong = [name for name in names if not REPRESENTATIONS[name].any_rank]
+    if zoo.ranks is not None and wrong:
+        others = (name for name, one in REPRESENTATIONS.items() if one.any_rank and one.family != CONTROLS)
+        raise LoraPerfError(
+            expected=f"adapters of one rank for {listed(wrong, 4)}, which cannot compare factors of different ranks",
+            found=f"ranks from {int(zoo.ranks.min())} to {int(zoo.ranks.max())}",
+            fix=f"choose among {listed(others, 60)}, which see updates dW, or keep the adapters of one rank",
+        )

@@ -11,7 +11,7 @@ from torch import Tensor
 from lora_perf.core.layout import Layer, Layout, Module
 from lora_perf.representations.factors import kernels
 from lora_perf.representations.factors.matrices import Matrices
-from lora_perf.representations.registry import complete_modules, siblings
+from lora_perf.representations.kinds import complete_modules, siblings
 from lora_perf.representations.updates.fixed import FixedVectors
 from lora_perf.representations.updates.modules import Modules, Pairs
 

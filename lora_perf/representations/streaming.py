@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Features, Part, concatenate
-from lora_perf.core.layout import Layer
+from lora_perf.core.layout import Layer, Module
+from lora_perf.core.split import Split
 from lora_perf.core.threads import for_each_block
 from lora_perf.core.zoo import Zoo
-from lora_perf.representations import (
-    REPRESENTATIONS,
-    Concatenation,
-    Entries,
-    Matrices,
-    Modules,
-    PerMatrix,
-    PerModule,
-    Representation,
-    count,
-    resolve,
-)
-from lora_perf.representations.registry import places_of
+from lora_perf.representations import REPRESENTATIONS, Matrices, Modules, Representation, count, refuse_ranks
+from lora_perf.representations.controls import Numbers
+from lora_perf.representations.door import called
+from lora_perf.representations.kinds import Concatenation, Entries, PerMatrix, PerModule, places_of
+from lora_perf.representations.learned.fitting import Fitted
+from lora_perf.representations.registry import USERS
 from lora_perf.representations.stacks import LayerStack, ModuleStack, layer_stacks, module_stacks
 
 # Of one thread: small enough that a block's matrices and their temporaries stay in the caches of its core, large enough
@@ -40,6 +35,9 @@ def represent(
     *,
     layers: Sequence[Layer] | None = None,
     device: torch.device | str = "cpu",
+    train: Tensor | Split | None = None,
+    seed: int = 42,
+    dimensions: int | None = None,
     block_nbytes: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, Features]:
@@ -50,25 +48,59 @@ def represent(
         names: keys of REPRESENTATIONS.
         layers: the layers to represent, each once and in layout order whatever the order here; all by default.
         device: where features are computed and stay.
-        block_nbytes: bytes of rows in memory at a time.
-        progress: called after each block with the number of its adapters.
+        train: the rows that learned representations are fitted on, as indices in any order or as a `Split`. By default those
+            of an experiment with default settings, `make_split(zoo.labels, zoo.classes, zoo.split).train`: the train rows of
+            the zoo's own split, or 70 % of each class. A zoo without labels has those of its split alone.
+        seed: of everything random in a fit (the default rows do not follow it); the same seed gives the same features on the
+            same machine and number of threads.
+        dimensions: the number of features of a learned representation; by default its own choice.
+        block_nbytes: bytes of rows in memory at a time, of what is computed in the pass.
+        progress: called after each block of the pass with the number of its adapters.
 
     Shapes:
         each Features.values is (n, f) float32; columns go layer by layer, or module by module for representations of the
-        update dW = s B A; those of `ensemble` part by part.
+        update dW = s B A; those of `ensemble` part by part. Columns of learned ones belong to all layers together.
         `flat_vec` of all layers is `zoo.rows` itself, not a copy, on a CPU.
 
-    Cost: each weight is read once. Memory is one block, its temporaries and the features.
+    Cost: one pass for all but learned ones and controls: each weight is read once, memory is one block, its temporaries and
+        the features. Then one fit a learned representation.
 
     Raises:
         LoraPerfError: an unknown representation; no layer, or one of another zoo; layers without a complete module for a
             representation of dW; adapters of different ranks for one of the factors; a NaN or infinity among weights or
-            scales, whose adapter and layer or module are named.
+            scales, whose adapter and layer or module are named; train rows that are too few, equal or absent; more dimensions
+            than the train rows span; a user's function that makes something else than it promised.
+
+        >>> zoo = lora_perf.load("digits")
+        >>> features = lora_perf.represent(zoo, ["stats", "pca"])
+        >>> features["stats"].values.shape, features["pca"].values.shape
+        (torch.Size([1000, 28]), torch.Size([1000, 256]))
     """
-    wanted = resolve(names)
+    wanted = REPRESENTATIONS.resolve(names)
     layers = zoo.layout.choose(layers)
     device = torch.device(device)
-    _check(zoo, wanted, layers)
+    refuse_ranks(zoo, [one.name for one in wanted])
+    for one in wanted:
+        count(one.name, zoo.layout, layers)
+    streamed = [one for one in wanted if one.streamed]
+    found = _stream(zoo, streamed, layers, device, block_nbytes, progress) if streamed else {}
+    for one in wanted:
+        if isinstance(one, Fitted):
+            found[one.name] = one.make(zoo, layers, device, train, seed, dimensions)
+        elif isinstance(one, Numbers):
+            found[one.name] = one.make(zoo, layers, device)
+    return {one.name: found[one.name] for one in wanted}
+
+
+def _stream(
+    zoo: Zoo,
+    wanted: list[Representation],
+    layers: Sequence[Layer],
+    device: torch.device,
+    block_nbytes: int | None,
+    progress: Callable[[int], object] | None,
+) -> dict[str, Features]:
+    _refuse_non_finite_scales(zoo)
     sink = _Sink(zoo, wanted, layers, device)
     suspect = torch.zeros(len(zoo), dtype=torch.bool, device=device)
 
@@ -90,16 +122,7 @@ def represent(
     return {one.name: sink.features(one) for one in wanted}
 
 
-def _check(zoo: Zoo, wanted: Sequence[Representation], layers: Sequence[Layer]) -> None:
-    """Refuses representations that cannot be made of these layers of this zoo."""
-    for one in wanted:
-        count(one.name, zoo.layout, layers)
-        if zoo.ranks is not None and not isinstance(one, PerModule):
-            raise LoraPerfError(
-                expected=f"adapters of one rank for {one.name}, which looks at the entries of factors",
-                found=f"ranks from {int(zoo.ranks.min())} to {int(zoo.ranks.max())}",
-                fix=f"choose among {listed(name for name, each in REPRESENTATIONS.items() if isinstance(each, PerModule))}",
-            )
+def _refuse_non_finite_scales(zoo: Zoo) -> None:
     if zoo.scales is not None and not bool(torch.isfinite(zoo.scales).all()):
         row, place = (int(found[0]) for found in torch.nonzero(~torch.isfinite(zoo.scales), as_tuple=True))
         raise LoraPerfError(
@@ -115,8 +138,9 @@ class _Sink:
     def __init__(self, zoo: Zoo, wanted: list[Representation], layers: Sequence[Layer], device: torch.device) -> None:
         self._zoo = zoo
         self._layers = layers
-        parts = [part for one in wanted for part in (resolve(one.parts) if isinstance(one, Concatenation) else [one])]
-        self._parts = {part.name: part.describe(zoo.layout, layers) for part in parts}
+        parts = [part for one in wanted for part in REPRESENTATIONS.resolve(one.parts)]
+        parts.sort(key=lambda part: part.family == USERS)  # what a function may write into is not what others are made of
+        self._parts = {part.name: part.describe(zoo.layout, layers) or () for part in parts}
         self._of_matrices = {part.name: part for part in parts if isinstance(part, PerMatrix)}
         self._of_modules = {part.name: part for part in parts if isinstance(part, PerModule)}
         self._layer_stacks = layer_stacks(layers, device) if self._of_matrices else []
@@ -127,7 +151,7 @@ class _Sink:
             )
             for name in (*self._of_matrices, *self._of_modules)
         }
-        self._columns = {name: _columns(self._parts[name]) for name in self._of_modules}
+        self._columns = {name: _columns(self._parts[name]) for name in self._tables}
         self._entries: Tensor | None = None
         self._copies_entries = False
         if any(isinstance(part, Entries) for part in parts):
@@ -149,26 +173,60 @@ class _Sink:
 
     def _take_matrices(self, rows: slice, stack: LayerStack, matrices: Matrices) -> None:
         for name, one in self._of_matrices.items():
-            features = one.compute(matrices).unflatten(0, (rows.stop - rows.start, len(stack.layers)))
-            self._tables[name][rows].unflatten(1, (len(self._layers), -1)).index_copy_(1, stack.places, features)
+            if one.family != USERS:  # the same features of every layer
+                features = one.function(matrices).unflatten(0, (rows.stop - rows.start, len(stack.layers)))
+                self._tables[name][rows].unflatten(1, (len(self._layers), -1)).index_copy_(1, stack.places, features)
+                continue
+            places = [self._zoo.layout.indices([layer]) for layer in stack.layers]
+            if width := self._width(one, places):
+                values = self._called(one, matrices, width, rows, stack.layers).unflatten(0, (-1, len(places)))
+                self._write(name, rows, places, values.transpose(0, 1).flatten(0, 1))
 
     def _take_updates(self, rows: slice, stack: ModuleStack, updates: Modules) -> None:
         layout = self._zoo.layout
         for name, one in self._of_modules.items():
-            if one.features(stack.modules[0]):
-                self._write(name, rows, [places_of(layout, module) for module in stack.modules], one.compute(updates))
-            if one.compute_pairs is not None and stack.pairs:
+            places = [places_of(layout, module) for module in stack.modules]
+            if width := self._width(one, places):
+                users = one.family == USERS
+                values = self._called(one, updates, width, rows, stack.modules) if users else one.function(updates)
+                self._write(name, rows, places, values)
+            if one.of_pairs is not None and stack.pairs:
                 places = [places_of(layout, *pair) for pair in stack.pairs]
-                self._write(name, rows, places, one.compute_pairs(stack.of_pairs(updates)))
+                self._write(name, rows, places, one.of_pairs(stack.of_pairs(updates)))
+
+    def _called(
+        self, one: PerMatrix | PerModule, batch: Any, width: int, rows: slice, members: Sequence[Layer | Module]
+    ) -> Tensor:
+        """What a user's function makes: adapter by adapter of layers, module by module of updates."""
+
+        def where(i: int) -> str:
+            of_layers = isinstance(one, PerMatrix)
+            row, member = divmod(i, len(members)) if of_layers else divmod(i, rows.stop - rows.start)[::-1]
+            return f"{self._zoo.called(rows.start + row)}, {'layer' if of_layers else 'module'} {members[member].name}"
+
+        return called(one, batch, width, where)
+
+    def _width(self, one: PerMatrix | PerModule, places: list[tuple[int, ...]]) -> int:
+        """How many features each of these has, 0 where none has any."""
+        columns = self._columns[one.name]
+        widths = {columns[place].stop - columns[place].start for place in places if place in columns}
+        if len(widths) > 1:
+            raise LoraPerfError(
+                expected=f"as many features of {one.name} for all layers of one shape, also transposed",
+                found=listed(sorted(widths)),
+                fix="let the names depend on the shape alone, or name none for some layers",
+            )
+        return max(widths, default=0)
 
     def _write(self, name: str, rows: slice, places: list[tuple[int, ...]], features: Tensor) -> None:
         """Writes features (places b, f), place by place, into the columns of their places."""
         for place, of_place in zip(places, features.unflatten(0, (len(places), -1)), strict=True):
-            self._tables[name][rows, self._columns[name][place]] = of_place
+            if place in self._columns[name]:
+                self._tables[name][rows, self._columns[name][place]] = of_place
 
     def features(self, one: Representation) -> Features:
         if isinstance(one, Concatenation):
-            return concatenate({part.name: self.features(part) for part in resolve(one.parts)})
+            return concatenate({part.name: self.features(part) for part in REPRESENTATIONS.resolve(one.parts)})
         if isinstance(one, Entries):
             assert self._entries is not None
             return Features(self._entries, self._zoo.layout, self._parts[one.name], self._zoo.given_names)

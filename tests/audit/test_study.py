@@ -13,12 +13,12 @@ from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import make_split
 from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import TEN
-from lora_perf.representations.catalogue import DW
-from lora_perf.representations.learned import LEARNED, learn
+from lora_perf.representations import members
 from lora_perf.representations.streaming import represent
 from tests.audit.zoos import random_zoo
 from tests.representations.learned.updates import planted
 
+DW, LEARNED = members("dw"), members("learned")
 INVARIANT = (*DW, "dw_kernel")
 
 
@@ -87,10 +87,10 @@ def test_a_learned_representation_is_fitted_to_the_train_adapters_as_they_are(
     from lora_perf.audit import study
 
     zoo, kept = planted(60), {}
-    monkeypatch.setattr(study, "learn", lambda *args, **asked: kept.setdefault("features", learn(*args, **asked)))
+    monkeypatch.setattr(study, "represent", lambda *args, **asked: kept.setdefault("features", represent(*args, **asked)))
     audited(zoo, name)
-    alone = learn(zoo, name, train=make_split(zoo.labels, zoo.classes, seed=42).train, seed=42)
-    torch.testing.assert_close(kept["features"].values[: len(zoo)], alone.values, rtol=1e-4, atol=1e-5)
+    alone = represent(zoo, [name])[name]
+    torch.testing.assert_close(kept["features"][name].values[: len(zoo)], alone.values, rtol=1e-4, atol=1e-5)
 
 
 def test_answers_do_not_depend_on_how_many_adapters_are_moved() -> None:
@@ -129,7 +129,7 @@ def test_a_group_of_one_side_moves_too() -> None:
 
 @pytest.mark.parametrize("asked", ["ten", "stats"])
 def test_factors_of_different_ranks_are_refused_where_factors_are_read(asked: str) -> None:
-    with pytest.raises(LoraPerfError, match=r"of different ranks \(layer_coupling.*found \w+ for ranks from 1 to 3"):
+    with pytest.raises(LoraPerfError, match=r"of one rank for \w+, .*found ranks from 1 to 3; choose among layer_coupling"):
         audited(random_zoo(mixed=True), asked, "stats")
 
 
@@ -137,7 +137,7 @@ def test_what_a_set_names_and_the_zoo_does_not_have_is_left_out_with_its_reason(
     found = audited(random_zoo(60, mixed=True), "ten", "dw_norms", "dw")
     assert {each.name for each in found.representations} == set(DW) - {"layer_coupling"}
     assert set(found.left_out) == {*TEN, "layer_coupling"}
-    assert "found stats for ranks from 1 to 3" in found.left_out["stats"]
+    assert "of one rank for stats" in found.left_out["stats"]
     assert "as wide as it is tall" in found.left_out["layer_coupling"]
 
 

@@ -94,10 +94,11 @@ def caches_taken_as_they_are() -> None:
     """A changed value of a cached feature is taken for a computed one."""
 
     def load(self: cache.FeatureCache, zoo: Any, name: str, layers: Any, device: Any) -> Features | None:
-        path = self.path(zoo, name, layers, device)
         one = REPRESENTATIONS[name]
+        path, _ = self.place(zoo, one, layers, device)
         try:
-            return Features(load_file(path)["values"], zoo.layout, one.describe(zoo.layout, layers))
+            values = load_file(path)["values"]
+            return Features(values, zoo.layout, one.describe(zoo.layout, layers, values.shape[1]) or ())
         except Exception:  # as before: a damaged file counts as none
             return None
 

@@ -15,9 +15,8 @@ from lora_perf.classifiers.searched import Searched
 from lora_perf.experiment import inputs
 from lora_perf.experiment.__main__ import main
 from lora_perf.experiment.config import TEN
-from lora_perf.representations import REPRESENTATIONS
-from lora_perf.representations.catalogue import DW, expand
-from lora_perf.representations.learned import LEARNED
+from lora_perf.representations import REPRESENTATIONS, expand, members
+from lora_perf.representations.registry import sets
 from tests.experiment.conftest import small_zoo
 
 Experiment = Callable[..., dict[str, Any]]
@@ -83,13 +82,13 @@ def test_the_numbers_of_the_perceptron_do_not_depend_on_what_else_runs(experimen
 
 def test_sets_stand_for_their_representations_each_once() -> None:
     assert expand(["ten"]) == TEN
-    assert expand(["dw"]) == DW
+    assert expand(["dw"]) == members("dw")
     assert expand(["flat_vec", "ten"]) == ("flat_vec", *(name for name in TEN if name != "flat_vec"))
-    assert set(expand(["ten", "dw", "learned"])) == {*REPRESENTATIONS, *LEARNED}
+    assert set(expand(sets())) == set(REPRESENTATIONS) - set(members("controls"))
 
 
 def test_sets_and_names_are_listed_where_a_name_is_unknown() -> None:
-    with pytest.raises(LoraPerfError, match=r"dw_kernel.*a set of them \(ten, dw, learned\); found 'all'"):
+    with pytest.raises(LoraPerfError, match=r"dw_kernel.*a set of them \(ten, dw, learned.*\); found 'all'"):
         expand(["all"])
 
 
@@ -97,14 +96,14 @@ def test_learned_representations_are_fitted_to_each_group_and_kept(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted: list[int] = []
-    cached = inputs.cached
+    represent = inputs.represent
 
-    def counted(zoo: Any, name: str, folder: Path, **asked: Any) -> Any:
+    def counted(zoo: Any, names: list[str], **asked: Any) -> Any:
         fitted.append(len(asked["layers"]))
-        assert len(asked["train"]) == 42
-        return cached(zoo, name, folder, **asked)
+        assert len(asked["train"].train) == 42
+        return represent(zoo, names, **asked)
 
-    monkeypatch.setattr(inputs, "cached", counted)
+    monkeypatch.setattr(inputs, "represent", counted)
     flags = ["--classifiers", "ridge", "knn", "--representations", "dw_kernel"]
     first = experiment(*flags)
     assert fitted == [8, 4]  # once a group, not once a classifier

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from lora_perf import LoraPerfError, Zoo
+from lora_perf import LoraPerfError, Zoo, represent
+from lora_perf.core.features import Features
 from lora_perf.core.layout import Layer, Layout
 from lora_perf.core.split import Split
 from lora_perf.experiment.__main__ import main
@@ -18,7 +19,6 @@ from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.controls import random_halves, shuffled_labels
 from lora_perf.experiment.plan import make_plan
 from lora_perf.io import store
-from lora_perf.representations.controls import module_norms, module_ranks
 from tests.conftest import MakeZoo
 from tests.experiment.conftest import QUICK, small_zoo
 
@@ -52,11 +52,15 @@ def test_shuffled_labels_are_those_of_train_and_validation_rows_in_another_order
     assert not torch.equal(found, shuffled_labels(labels, split, seed=4))
 
 
+def numbers(name: str, zoo: Zoo, layers: Sequence[Layer]) -> Features:
+    return represent(zoo, [name], layers=layers)[name]
+
+
 def test_norms_are_those_of_the_formed_update(random_zoo: MakeZoo) -> None:
     zoo = random_zoo(9)
     scales = torch.linspace(-2, 3, 18).reshape(9, 2)
     scaled = Zoo.from_rows(zoo.rows, zoo.layout, zoo.labels, zoo.classes, scales=scales)
-    table = module_norms(scaled, zoo.layout.layers)
+    table = numbers("norm", scaled, zoo.layout.layers)
     assert [name.rsplit("/")[-1] for name in table.names] == ["norm", "norm"]
     for column, module in enumerate(zoo.layout.modules):
         up, down = (side.double().numpy() for side in zoo.module(module.name))
@@ -66,24 +70,24 @@ def test_norms_are_those_of_the_formed_update(random_zoo: MakeZoo) -> None:
 
 def test_norms_of_a_group_are_those_of_its_whole_modules(random_zoo: MakeZoo) -> None:
     zoo = random_zoo(5)
-    whole, part = module_norms(zoo, zoo.layout.layers), module_norms(zoo, zoo.layout.layers[2:])
+    whole, part = numbers("norm", zoo, zoo.layout.layers), numbers("norm", zoo, zoo.layout.layers[2:])
     torch.testing.assert_close(part.values, whole.values[:, 1:])
 
 
 def test_ranks_are_those_of_the_adapters_where_they_differ(random_zoo: MakeZoo) -> None:
     zoo = random_zoo(4)
-    assert module_ranks(zoo, zoo.layout.layers).values.tolist() == [[2.0, 2.0]] * 4
+    assert numbers("rank", zoo, zoo.layout.layers).values.tolist() == [[2.0, 2.0]] * 4
     ranks = torch.tensor([[1, 2], [2, 2], [2, 1], [1, 1]])
     mixed = Zoo.from_rows(zoo.rows, zoo.layout, zoo.labels, zoo.classes, ranks=ranks)
-    assert module_ranks(mixed, zoo.layout.layers).values.tolist() == ranks.double().tolist()
-    assert module_ranks(mixed, zoo.layout.layers[2:]).values.flatten().tolist() == ranks[:, 1].double().tolist()
+    assert numbers("rank", mixed, zoo.layout.layers).values.tolist() == ranks.double().tolist()
+    assert numbers("rank", mixed, zoo.layout.layers[2:]).values.flatten().tolist() == ranks[:, 1].double().tolist()
 
 
-@pytest.mark.parametrize("of", [module_norms, module_ranks])
-def test_numbers_of_modules_need_whole_modules(random_zoo: MakeZoo, of: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("name", ["norm", "rank"])
+def test_numbers_of_modules_need_whole_modules(random_zoo: MakeZoo, name: str) -> None:
     zoo = random_zoo(4)
     with pytest.raises(LoraPerfError, match="modules with both an up and a down"):
-        of(zoo, zoo.layout.group("up"))
+        numbers(name, zoo, zoo.layout.group("up"))
 
 
 def test_halves_are_different_choices_of_as_many_whole_modules() -> None:
@@ -184,7 +188,7 @@ def test_adapters_of_different_ranks_are_refused_by_representations_of_factors(
     assert main(flags) == 2
     message = capsys.readouterr().err
     assert "dw_spectrum" in message
-    assert "found stats, ensemble, flat_vec for ranks from 1 to 2; write --representations dw" in message
+    assert "of one rank for stats, ensemble, flat_vec, which" in message
     flags += ["--representations", "dw_norms", "dw_kernel", "--classifiers", "ridge", "--controls", "rank", "norm"]
     assert main(flags) == 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +15,7 @@ from lora_perf.core.features import Features, Part, concatenate
 from lora_perf.core.layout import Layout
 from lora_perf.core.zoo import Zoo
 from lora_perf.representations import count
-from lora_perf.representations.cache import FeatureCache
-from lora_perf.representations.registry import siblings
+from lora_perf.representations.kinds import siblings
 from tests.oracles_dw import ORACLES
 from tests.representations.updates import NAMES, UPDATES, Shape, factors_of, normal, zoo_of
 
@@ -195,26 +193,6 @@ def test_siblings_are_neighbours_of_one_parent_and_shape(zoo: Zoo) -> None:
     found = [(one.name.removeprefix("unet."), two.name.removeprefix("unet.")) for one, two in siblings(zoo.layout)]
     places = [(0, 1), (1, 2), (2, 3), (4, 7), (5, 6)]
     assert found == [(NAMES[i], NAMES[j]) for i, j in places]
-
-
-@every_update
-def test_the_cache_gives_back_what_it_was_given(
-    zoo: Zoo, whole: dict[str, Features], representation: str, tmp_path: Path
-) -> None:
-    cache = FeatureCache(tmp_path)
-    layers = zoo.layout.layers
-    assert cache.load(zoo, representation, layers, CPU) is None
-    cache.save(zoo, representation, layers, whole[representation])
-    found = cache.load(zoo, representation, layers, CPU)
-    assert found is not None
-    assert found.parts == whole[representation].parts
-    assert_close(found.values, whole[representation].values, rtol=0, atol=0)
-
-
-def test_the_cache_tells_scales_apart(zoo: Zoo, tmp_path: Path) -> None:
-    other = Zoo.from_rows(zoo.rows, zoo.layout, zoo.labels, zoo.classes)
-    cache = FeatureCache(tmp_path)
-    assert cache.path(zoo, "dw_norms", zoo.layout.layers, CPU) != cache.path(other, "dw_norms", zoo.layout.layers, CPU)
 
 
 def test_a_part_belongs_to_the_first_of_its_layers() -> None:

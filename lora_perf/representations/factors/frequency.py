@@ -7,12 +7,12 @@ from torch import Tensor
 
 from lora_perf.representations.factors import kernels
 from lora_perf.representations.factors.matrices import Matrices, columns, ratio
-from lora_perf.representations.registry import representation
+from lora_perf.representations.kinds import of_matrices
 
 _KEPT = 10
 
 
-@representation("frequency", (*(f"top{i}" for i in range(_KEPT)), "mean", "std", "max", "energy_share"))
+@of_matrices("frequency", (*(f"top{i}" for i in range(_KEPT)), "mean", "std", "max", "energy_share"))
 def frequency(x: Matrices) -> Tensor:
     """Of |fft2|: the ten largest magnitudes (zero padded), mean, population std, maximum, share of energy in those ten.
 

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from lora_perf.representations.factors.matrices import Matrices, columns
 from lora_perf.representations.factors.spectral import entropy
-from lora_perf.representations.registry import representation
+from lora_perf.representations.kinds import of_matrices
 
 _BINS = 50
 
 
-@representation("info_theoretic", ("entropy", "normalised"))
+@of_matrices("info_theoretic", ("entropy", "normalised"))
 def info_theoretic(x: Matrices) -> Tensor:
     """Entropy in nats of the 50-bin histogram over the matrix's own range, and the same over log 50.
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from lora_perf.representations.factors.matrices import Matrices, columns, ratio
-from lora_perf.representations.registry import representation
+from lora_perf.representations.kinds import of_matrices
 
 
-@representation(
+@of_matrices(
     "matrix_norms",
     (
         "frobenius",

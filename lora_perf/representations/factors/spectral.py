@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from lora_perf.representations.factors.matrices import Matrices, columns, ratio
-from lora_perf.representations.registry import representation
+from lora_perf.representations.kinds import of_matrices
 
 _KEPT = 10
 
 
-@representation(
+@of_matrices(
     "spectral",
     (
         *(f"sv{i}" for i in range(_KEPT)),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lora_perf.representations.factors.matrices import Matrices, columns
-from lora_perf.representations.registry import representation
+from lora_perf.representations.kinds import of_matrices
 
 
 def _quantile_names(levels: tuple[float, ...]) -> tuple[str, ...]:
@@ -18,26 +18,26 @@ _DISTRIBUTION_LEVELS = (0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95)
 _EPSILON = torch.finfo(torch.float32).eps
 
 
-@representation("simple_stats", ("frobenius", "mean", "std", "max", "min"))
+@of_matrices("simple_stats", ("frobenius", "mean", "std", "max", "min"))
 def simple_stats(x: Matrices) -> Tensor:
     """Frobenius norm, mean, population standard deviation, maximum, minimum."""
     return columns(x.unit_frobenius * x.scale, x.mean, x.std, x.high.double(), x.low.double())
 
 
-@representation("stats", ("mean", "std", "median", "min", "max", "skewness", "kurtosis"))
+@of_matrices("stats", ("mean", "std", "median", "min", "max", "skewness", "kurtosis"))
 def stats(x: Matrices) -> Tensor:
     """Moments (skewness and excess kurtosis biased, 0 for a constant matrix), median and range."""
     return columns(x.mean, x.std, x.quantile(0.5), x.low.double(), x.high.double(), x.skewness, x.kurtosis)
 
 
-@representation("rank_based", (*_quantile_names(_RANK_LEVELS), "iqr", "range"))
+@of_matrices("rank_based", (*_quantile_names(_RANK_LEVELS), "iqr", "range"))
 def rank_based(x: Matrices) -> Tensor:
     """Nine quantiles, interquartile range, and q99 - q01."""
     quantiles = [x.quantile(level) for level in _RANK_LEVELS]
     return columns(*quantiles, quantiles[5] - quantiles[3], quantiles[8] - quantiles[0])
 
 
-@representation(
+@of_matrices(
     "distribution",
     (*_quantile_names(_DISTRIBUTION_LEVELS), "iqr", "mean_absolute_deviation", "variation", "skewness", "kurtosis"),
 )

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lora_perf.representations.learned.fitting import learned
 from lora_perf.representations.learned.networks import seeded, train
 from lora_perf.representations.learned.pca import Rotation, View
-from lora_perf.representations.learned.registry import learned
 from lora_perf.representations.learned.task import Task
 
 _INPUTS = 1_024

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from lora_perf.core.layout import Module
+from lora_perf.representations.learned.fitting import learned
 from lora_perf.representations.learned.networks import seeded, train
-from lora_perf.representations.learned.registry import learned
 from lora_perf.representations.learned.task import Task
 
 _EMBEDDED = 256

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from lora_perf.core.layout import Module
 from lora_perf.representations.learned.components import leading
-from lora_perf.representations.learned.registry import learned
+from lora_perf.representations.learned.fitting import learned
 from lora_perf.representations.learned.task import Task
 
 # Stacked factor rows (adapters x r) in one matrix product: two tables of 32 MB, which two cores fill at full speed.
 _TILE = 2_048
 
 
-@learned("dw_kernel", of_updates=True, mixed_ranks=True)
+@learned("dw_kernel", of_updates=True, any_rank=True)
 def dw_kernel(task: Task) -> Tensor:
     """Scores of the updates of all adapters on the principal components of the train updates.
 

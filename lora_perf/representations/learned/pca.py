@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lora_perf.representations.learned.components import COMPONENTS, leading
-from lora_perf.representations.learned.registry import learned
+from lora_perf.representations.learned.fitting import learned
 from lora_perf.representations.learned.task import LANDMARKS, Task
 
 # A column is constant if its deviation is at most the rounding of its float32 entries.

@@ -73,9 +73,9 @@ class Task:
             self._refuse_non_finite(found, rows, columns)
         return found.to(self.device)
 
-    def whole(self, rows: Tensor) -> Tensor:
-        """All chosen entries of some rows, a copy (rows, p) in float64 on the device."""
-        return torch.cat([self.entries(rows, columns) for columns in self.chunks()], dim=1)
+    def whole(self, rows: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        """All chosen entries of some rows, a copy (rows, p) on the device."""
+        return torch.cat([self.entries(rows, columns, dtype) for columns in self.chunks()], dim=1)
 
     def tiles(self, rows: Tensor | None, width: int) -> Iterator[Tensor]:
         """Some rows (all, where None) in pieces of which `width` columns are at most a chunk."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lora_perf.core.layout import Module
 from lora_perf.representations.factors.matrices import columns, ratio
-from lora_perf.representations.registry import pair_representation, update_representation
+from lora_perf.representations.kinds import of_modules
 from lora_perf.representations.updates.modules import Modules, Pairs, divided
 
 
@@ -15,7 +15,24 @@ def _names(module: Module) -> tuple[str, ...]:
     return ("trace", "symmetry", "overlap") if m == k else ()
 
 
-@update_representation("layer_coupling", _names)
+def _neighbours(pairs: Pairs) -> Tensor:
+    """cosine, reads and writes of `layer_coupling`."""
+    x, first, second = pairs.updates, pairs.first, pairs.second
+    across_up, across_down = pairs.up_product(), pairs.down_product()
+    sign = (x.factor[first] * x.factor[second]).sign()
+    norms = x.unit_frobenius[first] * x.unit_frobenius[second]
+    fourths = (_fourth(x)[first] * _fourth(x)[second]).sqrt_()
+    cosine = _inner(across_up, across_down) * sign
+    reads = _inner(x.up_gram[first] @ across_down, across_down @ x.up_gram[second])
+    writes = _inner(x.down_gram[first] @ across_up, across_up @ x.down_gram[second])
+    return columns(
+        ratio(cosine, norms).clamp_(-1, 1),
+        ratio(reads, fourths).clamp_(0, 1),
+        ratio(writes, fourths).clamp_(0, 1),
+    )
+
+
+@of_modules("layer_coupling", _names, ("cosine", "reads", "writes"), _neighbours)
 def layer_coupling(x: Modules) -> Tensor:
     """How what a square dW writes relates to what it reads, and how neighbouring modules relate: all of dW, none of its gauge.
 
@@ -40,24 +57,6 @@ def layer_coupling(x: Modules) -> Tensor:
         ratio(trace, x.unit_singular_values.sum(dim=1)).clamp_(-1, 1),
         ratio(symmetry, x.unit_frobenius.square()).clamp_(-1, 1),
         ratio(square, _fourth(x)).clamp_(0, 1),
-    )
-
-
-@pair_representation("layer_coupling", ("cosine", "reads", "writes"))
-def neighbours(pairs: Pairs) -> Tensor:
-    """cosine, reads and writes of `layer_coupling`."""
-    x, first, second = pairs.updates, pairs.first, pairs.second
-    across_up, across_down = pairs.up_product(), pairs.down_product()
-    sign = (x.factor[first] * x.factor[second]).sign()
-    norms = x.unit_frobenius[first] * x.unit_frobenius[second]
-    fourths = (_fourth(x)[first] * _fourth(x)[second]).sqrt_()
-    cosine = _inner(across_up, across_down) * sign
-    reads = _inner(x.up_gram[first] @ across_down, across_down @ x.up_gram[second])
-    writes = _inner(x.down_gram[first] @ across_up, across_up @ x.down_gram[second])
-    return columns(
-        ratio(cosine, norms).clamp_(-1, 1),
-        ratio(reads, fourths).clamp_(0, 1),
-        ratio(writes, fourths).clamp_(0, 1),
     )
 
 

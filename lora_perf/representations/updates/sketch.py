@@ -8,7 +8,7 @@ from torch import Tensor
 from lora_perf.core.layout import Module
 from lora_perf.representations.factors.kernels import eigenvectors
 from lora_perf.representations.factors.matrices import columns, ratio
-from lora_perf.representations.registry import update_representation
+from lora_perf.representations.kinds import of_modules
 from lora_perf.representations.updates.fixed import SKETCH_WIDTH
 from lora_perf.representations.updates.modules import Modules, without_noise
 from lora_perf.representations.updates.spectra import rank_of
@@ -20,7 +20,7 @@ def _sketch_names(_: Module) -> tuple[str, ...]:
     return _NAMES
 
 
-@update_representation("dw_sketch", _sketch_names)
+@of_modules("dw_sketch", _sketch_names)
 def dw_sketch(x: Modules) -> Tensor:
     """P^T dW Q with fixed random signs P (m, 16) and Q (k, 16) over the root of 16: 256 numbers a module, linear in dW.
 
@@ -48,7 +48,7 @@ def _canonical_names(module: Module) -> tuple[str, ...]:
     return (*(f"u{i}_{j}" for i in range(c) for j in range(m)), *(f"v{i}_{j}" for i in range(c) for j in range(k)))
 
 
-@update_representation("dw_canonical", _canonical_names)
+@of_modules("dw_canonical", _canonical_names)
 def dw_canonical(x: Modules) -> Tensor:
     """Singular vectors of dW = U S V^T weighted by the roots of their values: the columns sqrt(s_i) u_i, then sqrt(s_i) v_i.
 

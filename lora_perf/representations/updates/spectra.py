@@ -8,7 +8,7 @@ from torch import Tensor
 from lora_perf.core.layout import Module
 from lora_perf.representations.factors.matrices import columns, ratio
 from lora_perf.representations.factors.spectral import entropy
-from lora_perf.representations.registry import update_representation
+from lora_perf.representations.kinds import of_modules
 from lora_perf.representations.updates.modules import Modules
 
 _SMALLEST = torch.finfo(torch.float32).tiny
@@ -34,7 +34,7 @@ def _spectrum_names(module: Module) -> tuple[str, ...]:
     )
 
 
-@update_representation("dw_spectrum", _spectrum_names)
+@of_modules("dw_spectrum", _spectrum_names)
 def dw_spectrum(x: Modules) -> Tensor:
     """Singular values s_i of dW, their shares of the sum, relative gaps and logarithms; measures of how many there are.
 
@@ -82,7 +82,7 @@ def _norm_names(_: Module) -> tuple[str, ...]:
     )
 
 
-@update_representation("dw_norms", _norm_names)
+@of_modules("dw_norms", _norm_names)
 def dw_norms(x: Modules) -> Tensor:
     """Norms of dW: Frobenius, nuclear, spectral, longest row and column; the mean of its entries; ratios to Frobenius.
 
@@ -110,7 +110,7 @@ def _energy_names(module: Module) -> tuple[str, ...]:
     return (*(f"row{i}" for i in range(m)), *(f"column{j}" for j in range(k)))
 
 
-@update_representation("dw_energy", _energy_names)
+@of_modules("dw_energy", _energy_names)
 def dw_energy(x: Modules) -> Tensor:
     """Squared norms of the m rows and of the k columns of dW: diag(B (A A^T) B^T) and diag(A^T (B^T B) A).
 

@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from lora_perf.core.zoo import Zoo
-from lora_perf.representations.learned import autoencoders, learn
-from lora_perf.representations.learned.learning import make_task
-from lora_perf.representations.learned.registry import resolve
+from lora_perf.representations.learned import autoencoders
 from tests.conftest import MakeZoo
-from tests.representations.learned.updates import accuracy
+from tests.representations.learned.updates import accuracy, learn
 
 TRAIN, TEST = torch.arange(80), torch.arange(80, 120)
 
@@ -39,7 +37,8 @@ def test_codes_are_64_by_default(name: str, clustered: Zoo, monkeypatch: pytest.
 
 
 def test_a_quarter_of_the_entries_is_masked_and_the_rest_is_noisy(random_zoo: MakeZoo) -> None:
-    task = make_task(random_zoo(5), resolve("denoising"), None, torch.arange(5), 42, "cpu", None)
+    zoo = random_zoo(5)
+    task = autoencoders.denoising.task(zoo, zoo.layout.layers, torch.device("cpu"), torch.arange(5), 42, None)
     x = torch.full((200, 300), 2.0, dtype=torch.float64)
     corrupted = autoencoders._corruption(task)(x)
     masked = corrupted == 0

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_perf.representations.learned import contrastive, learn
-from tests.representations.learned.updates import accuracy, planted
+from lora_perf.representations.learned import contrastive
+from tests.representations.learned.updates import accuracy, learn, planted
 
 TRAIN, TEST = torch.arange(200), torch.arange(200, 300)
 

@@ -12,9 +12,9 @@ from sklearn.decomposition import PCA, KernelPCA
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.layout import Layout
 from lora_perf.core.zoo import Zoo
-from lora_perf.representations.learned import kernel, learn, task
+from lora_perf.representations.learned import kernel, task
 from tests.conftest import MakeZoo
-from tests.representations.learned.updates import flattened
+from tests.representations.learned.updates import flattened, learn
 
 TRAIN = torch.arange(2, 14)
 
@@ -119,7 +119,7 @@ def test_a_layer_without_its_partner_is_left_aside(random_zoo: MakeZoo) -> None:
 @pytest.mark.parametrize("name", ["dw_kernel", "contrastive"])
 def test_one_side_alone_makes_no_update(name: str, random_zoo: MakeZoo) -> None:
     zoo = random_zoo(18)
-    with pytest.raises(LoraPerfError, match=f"at least one module for {name}.*found 2 layers without their partners"):
+    with pytest.raises(LoraPerfError, match=f"modules with both an up and a down for {name}; found none within"):
         learn(zoo, name, layers=zoo.layout.group("up"), train=TRAIN)
 
 
@@ -149,5 +149,5 @@ def test_equal_updates_are_refused(random_zoo: MakeZoo) -> None:
 
 def test_the_layout_of_a_zoo_without_modules_is_refused() -> None:
     zoo = Zoo.from_rows(torch.randn(6, 3), Layout([("a.lora.up.weight", (3, 1))]), torch.zeros(6), ["a"])
-    with pytest.raises(LoraPerfError, match="found 1 layers without their partners"):
+    with pytest.raises(LoraPerfError, match=r"found none within a\.lora\.up\.weight"):
         learn(zoo, "dw_kernel", train=torch.arange(5))

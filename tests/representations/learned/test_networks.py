@@ -6,16 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lora_perf.representations.learned import networks
-from lora_perf.representations.learned.learning import make_task
-from lora_perf.representations.learned.registry import resolve
+from lora_perf.representations.learned import autoencoders, networks
 from lora_perf.representations.learned.task import Task
 from tests.conftest import MakeZoo
 
 
 @pytest.fixture
 def task(random_zoo: MakeZoo) -> Task:
-    return make_task(random_zoo(60), resolve("vae"), None, torch.arange(5, 55), 42, "cpu", None)
+    zoo = random_zoo(60)
+    return autoencoders.vae.task(zoo, zoo.layout.layers, torch.device("cpu"), torch.arange(5, 55), 42, None)
 
 
 class Weight(nn.Module):

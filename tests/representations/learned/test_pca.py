@@ -12,8 +12,9 @@ from sklearn.decomposition import PCA
 
 import lora_perf
 from lora_perf.core.zoo import Zoo
-from lora_perf.representations.learned import learn, pca, task
+from lora_perf.representations.learned import pca, task
 from tests.conftest import MakeZoo
+from tests.representations.learned.updates import learn
 
 # 26 parameters: fewer than 40 train rows, more than 12.
 MANY, FEW = torch.arange(3, 43), torch.arange(3, 15)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import lora_perf
+from lora_perf.core.features import Features
 from lora_perf.core.layout import Layout
 from lora_perf.core.zoo import Zoo
+
+
+def learn(zoo: Zoo, name: str, **asked: Any) -> Features:
+    """The features of one representation."""
+    return lora_perf.represent(zoo, [name], **asked)[name]
 
 
 def flattened(zoo: Zoo, rows: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
