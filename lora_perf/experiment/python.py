@@ -11,12 +11,11 @@ from lora_perf.classifiers import DEFAULT
 from lora_perf.core.settings import Progress, settings_of
 from lora_perf.core.split import SplitMethod
 from lora_perf.experiment import runner
-from lora_perf.experiment.config import Control, ExperimentConfig
+from lora_perf.experiment.config import TEN, Control, ExperimentConfig
 from lora_perf.experiment.folder import run_in_folder
 from lora_perf.experiment.observer import Teller
 from lora_perf.io import load
 from lora_perf.report.results import Results
-from lora_perf.representations.catalogue import TEN
 
 if TYPE_CHECKING:
     from lora_perf.io import Source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layer, Module
 from lora_perf.core.sources import owner_of
+from lora_perf.core.zoo import Zoo
 from lora_perf.representations.kinds import PerMatrix, PerModule
 from lora_perf.representations.learned.fitting import Fit, Fitted
 from lora_perf.representations.learned.task import Task
@@ -45,13 +47,14 @@ def representation(name: str, *, of: Of = "factors", features: Names = None) -> 
         LoraPerfError: the name is taken; something else than names as features. Later, where the function makes another
             shape than (q, f) or a NaN. An exception of the function itself passes through.
 
-        >>> @lora_perf.representation("row_lengths", features=("shortest", "longest"))
-        ... def row_lengths(x):
-        ...     lengths = x.entries.norm(dim=2)
-        ...     return torch.stack([lengths.amin(dim=1), lengths.amax(dim=1)], dim=1)
-        >>> found = lora_perf.represent(lora_perf.load("digits"), ["row_lengths"])["row_lengths"]
-        >>> found.values.shape, found.names[1]
-        (torch.Size([1000, 8]), 'unet.encoder.attn1.to_q.lora.down.weight/longest')
+    >>> import lora_perf, torch
+    >>> @lora_perf.representation("row_sizes", features=("smallest", "largest"))
+    ... def row_sizes(x):
+    ...     sizes = x.entries.norm(dim=2)
+    ...     return torch.stack([sizes.amin(dim=1), sizes.amax(dim=1)], dim=1)
+    >>> features = lora_perf.represent(lora_perf.load("digits"), ["row_sizes"])["row_sizes"]
+    >>> features.shape, features.names[1].rpartition("/")[2]
+    ((1000, 48), 'largest')
     """
     if not isinstance(name, str) or of not in ("factors", "updates", "train"):
         raise LoraPerfError(
@@ -170,8 +173,12 @@ def _fit(name: str, function: Callable[..., Any]) -> Fit:
         for rows in task.tiles(None, task.p):
             width = tables[0].shape[1] if tables else None
             values = _run(name, apply, task.whole(rows, torch.float32))
-            start = int(rows[0])
-            tables.append(checked(name, values, len(rows), width, lambda row, start=start: task.zoo.called(start + row)))
+            where = partial(_called_from, task.zoo, int(rows[0]))
+            tables.append(checked(name, values, len(rows), width, where))
         return torch.cat(tables)
 
     return fit
+
+
+def _called_from(zoo: Zoo, start: int, i: int) -> str:
+    return zoo.called(start + i)

@@ -71,10 +71,10 @@ def represent(
             scales, whose adapter and layer or module are named; train rows that are too few, equal or absent; more dimensions
             than the train rows span; a user's function that makes something else than it promised.
 
-        >>> zoo = lora_perf.load("digits")
-        >>> features = lora_perf.represent(zoo, ["stats", "pca"])
-        >>> features["stats"].values.shape, features["pca"].values.shape
-        (torch.Size([1000, 28]), torch.Size([1000, 256]))
+    >>> import lora_perf
+    >>> features = lora_perf.represent(lora_perf.load("digits"), ["stats", "pca"])
+    >>> features["stats"].shape, features["pca"].shape
+    ((1000, 168), (1000, 256))
     """
     wanted = REPRESENTATIONS.resolve(names)
     layers = zoo.layout.choose(layers)
