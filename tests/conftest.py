@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from lora_perf.core.layout import Layout
 from lora_perf.core.zoo import Zoo
+from lora_perf.representations import REPRESENTATIONS
 
 # Shared machines pause for longer than any deadline for one example.
 settings.register_profile("lora_perf", deadline=None)
@@ -101,6 +102,13 @@ def random_zoo() -> MakeZoo:
         return Zoo.from_rows(rows, layout, labels, ["bird", "cat", "dog"], split=parts)
 
     return make
+
+
+@pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Representations that a test enters are gone after it."""
+    for table in ("_parts", "_owners"):
+        monkeypatch.setattr(REPRESENTATIONS, table, dict(getattr(REPRESENTATIONS, table)))
 
 
 @pytest.fixture(scope="session")

@@ -102,11 +102,12 @@ def _names(name: str, features: Names) -> Callable[[Layer | Module], tuple[str, 
 
 
 def _checked_names(name: str, features: Any) -> tuple[str, ...]:
-    names = () if isinstance(features, str) or not isinstance(features, Iterable) else tuple(features)
-    if isinstance(features, str) or not all(isinstance(one, str) for one in names) or len(set(names)) < len(names):
+    several = isinstance(features, Iterable) and not isinstance(features, str)
+    names = tuple(features) if several else ()
+    if not several or not all(isinstance(one, str) for one in names) or len(set(names)) < len(names):
         raise LoraPerfError(
             expected=f"different texts as names of the features of {name}",
-            found=repr(features) if isinstance(features, str) else listed(map(repr, names)),
+            found=listed(map(repr, names)) if several else repr(features),
             fix='write features=("one", "two"), or ("one",) for a single one',
         )
     return names
