@@ -49,8 +49,7 @@ class Checkpoints:
         classifier = CLASSIFIERS[cell.classifier]
         asked = [self._recipe if classifier.by_epochs else None, seeds_of(classifier, self._seeds)]
         if cell.name not in self._versions:  # of users' files, which are read for it
-            representation = REPRESENTATIONS.get(cell.representation)
-            self._versions[cell.name] = [classifier.version, getattr(representation, "version", "")]
+            self._versions[cell.name] = [classifier.version, REPRESENTATIONS[cell.representation].version]
         identity = [*self._identity, asked, self._versions[cell.name], asdict(cell), [layer.name for layer in layers]]
         return xxhash.xxh3_128_hexdigest(json.dumps(identity).encode())
 

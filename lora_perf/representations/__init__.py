@@ -17,7 +17,6 @@ from lora_perf.representations.registry import (
     expand,
     members,
     refuse_ranks,
-    version_of,
 )
 from lora_perf.representations.updates import coupling, sketch, spectra
 from lora_perf.representations.updates.modules import Modules
@@ -64,5 +63,4 @@ __all__ = [
     "members",
     "refuse_ranks",
     "representation",
-    "version_of",
 ]

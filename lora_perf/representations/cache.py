@@ -16,7 +16,7 @@ from lora_perf.core.provenance import code_version
 from lora_perf.core.split import Split
 from lora_perf.core.zoo import Zoo
 from lora_perf.io.checked import count_as_absent, read_values, write_values
-from lora_perf.representations import REPRESENTATIONS, Representation, version_of
+from lora_perf.representations import REPRESENTATIONS, Representation
 from lora_perf.representations.learned.fitting import train_rows
 
 
@@ -65,7 +65,7 @@ class FeatureCache:
             one.name,
             [layer.name for layer in layers],
             code_version("representations/streaming.py"),
-            version_of(one.name),
+            one.version,
             device.type,
         ]
         if one.needs == "train rows":

@@ -27,6 +27,7 @@ class Numbers:
     any_rank: ClassVar[bool] = True
     streamed: ClassVar[bool] = False
     stored: ClassVar[bool] = False
+    version: ClassVar[str] = ""
 
     @property
     def parts(self) -> tuple[str, ...]:

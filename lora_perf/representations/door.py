@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from lora_perf.core.zoo import Zoo
 from lora_perf.representations.kinds import PerMatrix, PerModule
 from lora_perf.representations.learned.fitting import Fit, Fitted
 from lora_perf.representations.learned.task import Task
-from lora_perf.representations.registry import CONTROLS, REPRESENTATIONS, USERS, Representation, sets
+from lora_perf.representations.registry import CONTROLS, REPRESENTATIONS, USERS, sets
 
 Of = Literal["factors", "updates", "train"]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -113,7 +113,7 @@ def _checked_names(name: str, features: Any) -> tuple[str, ...]:
     return names
 
 
-def called(one: Representation, batch: Any, width: int, where: Callable[[int], str]) -> Tensor:
+def called(one: PerMatrix | PerModule, batch: Any, width: int, where: Callable[[int], str]) -> Tensor:
     """What a user's function makes of a batch, checked: (q, width) float32.
 
     Args:
@@ -123,7 +123,7 @@ def called(one: Representation, batch: Any, width: int, where: Callable[[int], s
         LoraPerfError: another type or shape, or a value that is not finite.
     """
     count = len(batch.entries if isinstance(one, PerMatrix) else batch.up)
-    return checked(one.name, _run(one.name, cast(Callable[..., Any], one.function), batch), count, width, where)
+    return checked(one.name, _run(one.name, one.function, batch), count, width, where)
 
 
 def checked(name: str, values: Any, count: int, width: int | None, where: Callable[[int], str]) -> Tensor:

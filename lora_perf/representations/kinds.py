@@ -13,6 +13,7 @@ from torch import Tensor
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Part
 from lora_perf.core.layout import Layer, Layout, Module
+from lora_perf.core.sources import source_version
 from lora_perf.representations.factors.matrices import Matrices
 from lora_perf.representations.registry import REPRESENTATIONS, Needs
 from lora_perf.representations.updates.modules import Modules, Pairs
@@ -38,6 +39,10 @@ class PerMatrix:
     @property
     def parts(self) -> tuple[str, ...]:
         return (self.name,)
+
+    @property
+    def version(self) -> str:
+        return source_version(self.function)
 
     def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...]:
         """The columns that it makes of some layers, in order."""
@@ -69,6 +74,10 @@ class PerModule:
     def parts(self) -> tuple[str, ...]:
         return (self.name,)
 
+    @property
+    def version(self) -> str:
+        return source_version(self.function)
+
     def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...]:
         """The columns that it makes of some layers: of the modules with both sides among them, then of their pairs."""
         modules = complete_modules(layout, layers)
@@ -93,7 +102,7 @@ class Concatenation:
     any_rank: ClassVar[bool] = False
     streamed: ClassVar[bool] = True
     stored: ClassVar[bool] = False
-    function: ClassVar[None] = None
+    version: ClassVar[str] = ""
 
     def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...]:
         """The columns that it makes of some layers, in order."""
@@ -111,7 +120,7 @@ class Entries:
     any_rank: ClassVar[bool] = False
     streamed: ClassVar[bool] = True
     stored: ClassVar[bool] = False
-    function: ClassVar[None] = None
+    version: ClassVar[str] = ""
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Part, no_columns
 from lora_perf.core.layout import Layer, Layout
 from lora_perf.core.registry import Registry
-from lora_perf.core.sources import source_version
 from lora_perf.core.zoo import Zoo
 
 Needs = Literal["factors", "updates", "rows", "train rows"]
@@ -27,7 +26,7 @@ class Representation(Protocol):
         streamed: it is computed in the one pass for all layers, of which a layer group is a choice of columns.
         stored: a cache keeps it; not what is the zoo itself, or made of others.
         parts: the names of what has to be computed for it: its own, or those that it puts side by side.
-        function: what computes it; the source of a user's function counts in the key of a cache.
+        version: of a user's function, a hash of its source, which counts in every key; "" for the package's own.
     """
 
     @property
@@ -45,7 +44,7 @@ class Representation(Protocol):
     @property
     def parts(self) -> tuple[str, ...]: ...
     @property
-    def function(self) -> Callable[..., Any] | None: ...
+    def version(self) -> str: ...
 
     def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...] | None:
         """The columns that it makes of some layers; None where their number follows from a fit and `width` does not tell it.
@@ -89,12 +88,6 @@ def expand(names: Iterable[str]) -> tuple[str, ...]:
             )
         found.update(dict.fromkeys(members(name) if name in sets() else (name,)))
     return tuple(found)
-
-
-def version_of(name: str) -> str:
-    """What a user's function counts as in the key of what is made of it; "" for the package's own."""
-    function = REPRESENTATIONS[name].function
-    return "" if function is None else source_version(function)
 
 
 def count(name: str, layout: Layout, layers: Sequence[Layer]) -> int | None:

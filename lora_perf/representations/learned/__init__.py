@@ -2,5 +2,9 @@
 
 Comes in: a zoo, chosen layers and train rows (`Task`).
 Goes out: features (n, d), which belong to one vector of train rows.
-Import from here: nothing; they are found by name.
+Import from here: `learn`, one fit alone, for those who measure it; all others ask `represent` for a name.
 """
+
+from lora_perf.representations.learned.fitting import learn
+
+__all__ = ["learn"]

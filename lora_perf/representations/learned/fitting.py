@@ -12,11 +12,12 @@ from torch import Tensor
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.features import Features, Part
 from lora_perf.core.layout import Layer, Layout, Module
+from lora_perf.core.sources import source_version
 from lora_perf.core.split import Split, make_split
 from lora_perf.core.zoo import Zoo
 from lora_perf.representations.kinds import modules_within
 from lora_perf.representations.learned.task import Task
-from lora_perf.representations.registry import Needs, refuse_ranks
+from lora_perf.representations.registry import REPRESENTATIONS, Needs, refuse_ranks
 
 _FEWEST = 3  # two adapters lie on a line whatever they are
 Fit = Callable[[Task], Tensor]
@@ -46,6 +47,10 @@ class Fitted:
     @property
     def parts(self) -> tuple[str, ...]:
         return (self.name,)
+
+    @property
+    def version(self) -> str:
+        return source_version(self.function)
 
     def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...] | None:
         """The one part of all columns, as many as `width`."""
@@ -107,6 +112,13 @@ class Fitted:
 def learned(name: str, *, of_updates: bool = False, any_rank: bool = False) -> Callable[[Fit], Fitted]:
     """Makes a representation of a function of a task -> (n, d)."""
     return lambda fit: Fitted(name, fit, fit, of_updates, any_rank)
+
+
+def learn(zoo: Zoo, name: str, *, train: Tensor) -> Features:
+    """The features of all layers by one representation that is fitted."""
+    one = REPRESENTATIONS.named(name)
+    assert isinstance(one, Fitted)
+    return one.make(zoo, zoo.layout.layers, torch.device("cpu"), train)
 
 
 def train_rows(zoo: Zoo, train: Tensor | Split | None, name: str) -> Tensor:
