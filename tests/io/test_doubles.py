@@ -10,7 +10,7 @@ import pytest
 
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
-from lora_perf.inspect.survey import inspection
+from lora_perf.inspect import inspection
 from lora_perf.io.files.doubles import copies_of
 from tests.io.adapters import factors, save, tensors, zoo_folder
 

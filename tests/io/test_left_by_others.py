@@ -12,7 +12,7 @@ import torch
 
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
-from lora_perf.inspect.survey import inspection
+from lora_perf.inspect import inspection
 from lora_perf.io.parts import part_of
 from tests.io.adapters import factors, save, tensors, zoo_folder
 

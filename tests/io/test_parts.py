@@ -11,7 +11,7 @@ import pytest
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
-from lora_perf.inspect.survey import inspection
+from lora_perf.inspect import inspection
 from tests.io.adapters import factors, save, tensors
 
 
