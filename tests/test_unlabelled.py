@@ -10,7 +10,7 @@ import torch
 
 import lora_perf
 from lora_perf.core.zoo import Zoo
-from lora_perf.inspect.survey import inspection
+from lora_perf.inspect import inspection
 
 
 @pytest.fixture(scope="module")
