@@ -8,6 +8,8 @@ Axes have one letter everywhere: n adapters, p parameters of one adapter, r rank
 f features, s runs, b rows of a batch or block, c classes.
 """
 
+__version__ = "0.2.0"
+
 from lora_perf.command.status import begin
 
 begin()  # before torch is imported, which takes seconds
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from lora_perf import inspect as inspect
     from lora_perf.report.results import Results as Results
 
-__version__ = "0.1.0"
 __all__ = [
     "CLASSIFIERS",
     "REPRESENTATIONS",

@@ -16,15 +16,15 @@ from lora_perf.experiment.runner import check_writable
 from lora_perf.io import load
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m lora_perf.audit") -> int:
     """Runs the command line; returns its exit status."""
-    return exit_status(lambda: _run(arguments))
+    return exit_status(lambda: _run(arguments, prog))
 
 
-def _run(arguments: list[str] | None) -> int:
+def _run(arguments: list[str] | None, prog: str) -> int:
     console = terminal.console()
     with warnings_to_stderr():
-        config = parsed(AuditConfig, arguments, "python -m lora_perf.audit", positional=True)
+        config = parsed(AuditConfig, arguments, prog, positional=True)
         zoo = load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
         check_writable(config.output_dir)
         with terminal.progress(console) as progress:

@@ -1,14 +1,16 @@
-"""Command lines: a dataclass says which flags there are, and `--import` stands beside them on every command."""
+"""Command lines: a dataclass says which flags there are, with `--import` and `--version` beside them on every command."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
+from inspect import cleandoc
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
+from lora_perf.command.about import version_line
 from lora_perf.core.users import imported
 
 T = TypeVar("T")
@@ -33,13 +35,16 @@ def parsed(kind: type[T], arguments: Sequence[str] | None, prog: str, *, positio
 
     Raises:
         LoraPerfError: a module that cannot be imported; what `kind` refuses.
-        SystemExit: the help was asked for, or the line is wrong.
+        SystemExit: the help or the version was asked for, or the line is wrong.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if "--version" in arguments:
+        print(version_line())
+        sys.exit()
     imported(arguments)
     flags = [("modules", _MODULES, field(default=())), *_flags_of_registries(kind)]
     whole: Any = make_dataclass(kind.__name__, flags, bases=(kind,), frozen=True)
-    whole.__doc__ = kind.__doc__
+    whole.__doc__ = f"{cleandoc(kind.__doc__ or '')}\n\n--version shows the version."
     config = (tyro.conf.PositionalRequiredArgs,) if positional else ()
     found = tyro.cli(whole, args=arguments, prog=prog, config=config)
     return kind(**{one.name: getattr(found, one.name) for one in fields(kind)})  # type: ignore[arg-type]

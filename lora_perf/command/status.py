@@ -12,10 +12,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import pairwise
 from types import FrameType
 from typing import Any
 
+from lora_perf.command.about import answer, is_script, needs_command
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.text import forgive, printable
 
@@ -31,11 +31,13 @@ class Terminated(KeyboardInterrupt):
 
 
 def begin() -> None:
-    """Called before anything large is imported: a command of this package that is being started ends silently from now on.
+    """Called before anything large is imported: a command of this package that is being started ends silently from now on,
+    and at once where it was asked for no more than `about` knows.
 
     Nothing happens in another program that imports the package.
     """
-    if _started().partition(".")[0] not in _PACKAGES:
+    module = _started()
+    if module.partition(".")[0] not in _PACKAGES:
         return
     with suppress(OSError):
         descriptor = os.open(os.devnull, os.O_RDWR)
@@ -51,6 +53,9 @@ def begin() -> None:
     for number in _ENDINGS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _leave)
+    words = sys.argv[1:]
+    if not needs_command(words) and (module == "lora_perf" or (module.startswith("lora_perf.") and words == ["--version"])):
+        sys.exit(exit_status(lambda: answer(words)))
 
 
 def exit_status(work: Callable[[], int], interrupted: Callable[[], str] = lambda: "nothing was written") -> int:
@@ -203,10 +208,14 @@ def _told(error: KeyboardInterrupt, interrupted: Callable[[], str]) -> int:
 
 
 def _started() -> str:
-    """The module that this process was started with."""
-    for option, following in pairwise([*sys.orig_argv[1:], ""]):
-        if option.startswith("-") and not option.startswith("--"):
-            head, found, rest = option.partition("m")
-            if found and "X" not in head and "W" not in head:  # these two take the rest of the option for themselves
-                return rest or following
+    """The module that this process was started with; the console script stands for its module."""
+    words = iter(sys.orig_argv[1:])
+    for option in words:
+        if not option.startswith("-"):
+            return "lora_perf" if is_script(option) else ""
+        head, found, rest = option.partition("m")
+        if not option.startswith("--") and found and not set("XWc") & set(head):  # these take the rest for themselves
+            return rest or next(words, "")
+        if option[-1] in "XW" or option == "--check-hash-based-pycs":  # and what follows
+            next(words, "")
     return ""

@@ -21,7 +21,7 @@ _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]*(\([^)]*\)|
 _WORD = re.compile(r"\w+")
 # The parts of the package that only show results: an edit there makes no number of another origin.
 _PRESENTATION = (
-    *("inspect/", "audit/", "zoos/", "command/", "io/__main__.py"),
+    *("inspect/", "audit/", "zoos/", "command/", "io/__main__.py", "__main__.py"),
     *(f"core/{name}.py" for name in ("text", "users", "tables", "showing")),
     *(
         f"report/{name}.py"
@@ -92,8 +92,10 @@ def _imported(path: Path) -> Iterator[Path]:
 
 def versions() -> dict[str, str]:
     """Versions of Python, of this package and of the libraries that results depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("lora_perf", *_LIBRARIES):
+    import lora_perf
+
+    found = {"python": platform.python_version(), "lora_perf": lora_perf.__version__}
+    for name in _LIBRARIES:
         found[name] = _version(name)
     found["code"] = code_version()
     return found

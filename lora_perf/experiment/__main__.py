@@ -20,7 +20,7 @@ from lora_perf.report.tables import results_table
 from lora_perf.report.wording import TINY_WARNING, duration, interval_note, stages
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m lora_perf.experiment") -> int:
     """Runs the command line; returns its exit status."""
     begin = time.perf_counter()
     console = terminal.console()
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> int:
         nonlocal config
         with warnings_to_stderr():
-            config = parsed(ExperimentConfig, arguments, "python -m lora_perf.experiment")
+            config = parsed(ExperimentConfig, arguments, prog)
             if config.dry_run:
                 _dry_run(config, console)
             elif config.preprocess_only:

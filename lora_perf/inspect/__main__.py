@@ -40,15 +40,15 @@ class InspectConfig:
     """Write inspect.json and inspect.md to this folder."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m lora_perf.inspect") -> int:
     """Runs the command line; returns its exit status."""
-    return exit_status(lambda: _run(arguments))
+    return exit_status(lambda: _run(arguments, prog))
 
 
-def _run(arguments: list[str] | None) -> int:
+def _run(arguments: list[str] | None, prog: str) -> int:
     console = terminal.console()
     with terminal.warnings_to_stderr():
-        config = parsed(InspectConfig, arguments, "python -m lora_perf.inspect", positional=True)
+        config = parsed(InspectConfig, arguments, prog, positional=True)
     with terminal.warnings_to_stderr(), terminal.progress(console) as tell:
         found = survey.run(config.path, near=config.near, label_column=config.label_column, split=config.split, progress=tell)
     for table in pages.tables(found):

@@ -34,12 +34,12 @@ class PackConfig:
     """Leave adapters out that cannot be used, with a warning each, instead of stopping at the first."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m lora_perf.io") -> int:
     """Runs the command line; returns its exit status."""
 
     def work() -> int:
         with terminal.warnings_to_stderr():
-            config = parsed(PackConfig, arguments, "python -m lora_perf.io", positional=True)
+            config = parsed(PackConfig, arguments, prog, positional=True)
             path = pack(
                 config.source, config.target, label_column=config.label_column, split=config.split, skip_bad=config.skip_bad
             )

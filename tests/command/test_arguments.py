@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import lora_perf
 from lora_perf.command.arguments import parsed
 from lora_perf.core.errors import LoraPerfError
 
@@ -36,7 +37,16 @@ def test_the_help_shows_settings_and_modules(capsys: pytest.CaptureFixture[str])
         parsed(Settings, ["--help"], "example", positional=True)
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    assert all(one in text for one in ("A few settings.", "What to read.", "How often.", "--import MODULE", "repeated"))
+    assert all(
+        one in text for one in ("A few settings.", "What to read.", "How often.", "--import MODULE", "repeated", "--version")
+    )
+
+
+def test_the_version_is_shown_wherever_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed(Settings, ["here", "--version", "--nonsense"], "example", positional=True)
+    assert ended.value.code is None
+    assert capsys.readouterr().out == f"lora_perf {lora_perf.__version__}\n"
 
 
 def test_a_module_is_imported_before_the_rest_is_looked_at(tmp_path: Path) -> None:

@@ -184,6 +184,10 @@ def test_output_that_was_lost_is_an_error_where_it_is_the_product(
         ("python -m pytest lora_perf", "pytest"),
         ("python program.py -m", ""),
         ("python -Wm -c pass", ""),
+        ("python /usr/local/bin/lora-perf run -m x", "lora_perf"),
+        ("python -X dev -I lora-perf.exe", "lora_perf"),
+        ("python lora-perf.py", ""),
+        ("python program.py lora-perf", ""),
         ("python", ""),
     ],
 )
@@ -195,12 +199,16 @@ def test_the_module_that_a_process_was_started_with_is_known(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("module", ["lora_perf.experiment", "lora_perf.inspect", "lora_perf.audit"])
-def test_a_signal_while_libraries_are_imported_ends_silently(number: signal.Signals, module: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "started", ["-m lora_perf.experiment", "-m lora_perf.inspect", "-m lora_perf.audit", "-m lora_perf audit", "lora-perf run"]
+)
+def test_a_signal_while_libraries_are_imported_ends_silently(number: signal.Signals, started: str, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("print('importing', flush=True)\nimport time\ntime.sleep(100)\n")
-    root = Path(__file__).parent.parent
+    script = tmp_path / "lora-perf"
+    script.write_text("import sys\nfrom lora_perf.__main__ import main\nsys.exit(main())\n")
+    root = Path(__file__).parents[2]
     process = subprocess.Popen(
-        [sys.executable, "-m", module],
+        [sys.executable, *(str(script) if word == script.name else word for word in started.split())],
         env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"},
         cwd=root,
         stdout=subprocess.PIPE,
