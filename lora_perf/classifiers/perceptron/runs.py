@@ -10,7 +10,9 @@ from threading import Event, Lock
 import torch
 from torch import Tensor
 
-from lora_perf.classifiers.perceptron.training import Progress, Run, Task, TrainingConfig, all_logits, train_stack
+from lora_perf.classifiers.perceptron.epochs import Task
+from lora_perf.classifiers.perceptron.recipe import TrainingConfig
+from lora_perf.classifiers.perceptron.training import Progress, Run, all_logits, train_stack
 from lora_perf.classifiers.standardise import Standardiser
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import Split

@@ -1,0 +1,77 @@
+"""How a perceptron is trained: the recipe and its learning rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import inf
+
+from lora_perf.core.errors import LoraPerfError
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a classifier is trained; the defaults are the recipe of the original study.
+
+    Attributes:
+        hidden, layers, dropout: shape of the perceptron.
+        lr, weight_decay, batch_size, epochs: Adam with L2, and the largest number of epochs.
+        patience: epochs without a better validation accuracy after which a run stops.
+        plateau_patience, plateau_factor: of ReduceLROnPlateau on validation accuracy.
+        amp: products in bfloat16 on CUDA; the CPU always computes in the type of the features.
+    """
+
+    hidden: int = 512
+    layers: int = 3
+    dropout: float = 0.5
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    batch_size: int = 64
+    epochs: int = 300
+    patience: int = 15
+    plateau_patience: int = 10
+    plateau_factor: float = 0.5
+    amp: bool = True
+
+    def __post_init__(self) -> None:
+        bounds: dict[str, tuple[str, bool]] = {
+            "hidden": ("at least 1", self.hidden >= 1),
+            "layers": ("at least 1", self.layers >= 1),
+            "dropout": ("at least 0 and less than 1", 0 <= self.dropout < 1),
+            "lr": ("more than 0", 0 < self.lr < float("inf")),
+            "weight_decay": ("at least 0", 0 <= self.weight_decay < float("inf")),
+            "batch_size": ("at least 2, since batch norm needs two samples", self.batch_size >= 2),
+            "epochs": ("at least 1", self.epochs >= 1),
+            "patience": ("at least 1", self.patience >= 1),
+            "plateau_patience": ("at least 0", self.plateau_patience >= 0),
+            "plateau_factor": ("more than 0 and less than 1", 0 < self.plateau_factor < 1),
+        }
+        for one in fields(self):
+            wanted, good = bounds.get(one.name, ("", True))
+            if not good:
+                raise LoraPerfError(
+                    expected=f"{one.name} to be {wanted}", found=str(getattr(self, one.name)), fix=f"change {one.name}"
+                )
+
+
+@dataclass
+class Plateau:
+    """The learning rate of one run: torch.optim.lr_scheduler.ReduceLROnPlateau in mode max with its default threshold.
+
+    That class sets the rate of an optimiser; the runs of a stack share one, in groups of equal rates.
+    """
+
+    lr: float
+    factor: float
+    patience: int
+    best: float = -inf
+    bad_epochs: int = 0
+
+    def step(self, value: float) -> None:
+        if value > self.best * (1 + 1e-4):
+            self.best, self.bad_epochs = value, 0
+        else:
+            self.bad_epochs += 1
+        if self.bad_epochs > self.patience:
+            self.bad_epochs = 0
+            if self.lr - self.lr * self.factor > 1e-8:
+                self.lr *= self.factor
