@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from lora_perf.classifiers import CLASSIFIERS
 from lora_perf.core.layout import Layout
 from lora_perf.core.zoo import Zoo
 from lora_perf.representations import REPRESENTATIONS
@@ -106,9 +107,10 @@ def random_zoo() -> MakeZoo:
 
 @pytest.fixture
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Representations that a test enters are gone after it."""
-    for table in ("_parts", "_owners"):
-        monkeypatch.setattr(REPRESENTATIONS, table, dict(getattr(REPRESENTATIONS, table)))
+    """Representations and classifiers that a test enters are gone after it."""
+    for registry in (REPRESENTATIONS, CLASSIFIERS):
+        for table in ("_parts", "_owners"):
+            monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
 
 
 @pytest.fixture(scope="session")

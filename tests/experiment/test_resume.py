@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from lora_perf.classifiers.perceptron import classifier
 from lora_perf.experiment import inputs
 from lora_perf.io import store
+from lora_perf.representations import REPRESENTATIONS
 from tests.experiment.conftest import small_zoo
 
 Experiment = Callable[..., dict[str, Any]]
@@ -147,3 +149,47 @@ def test_a_damaged_cache_file_is_made_again(experiment: Experiment, tmp_path: Pa
 def test_without_the_flag_no_feature_is_kept(experiment: Experiment, tmp_path: Path) -> None:
     experiment("--no-cache-features")
     assert not (tmp_path / "out" / "cache").exists()
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_an_edited_function_of_a_user_never_takes_its_old_cells(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    calls, module = tmp_path / "calls", tmp_path / "users_nearest.py"
+    text = f"""
+import lora_perf
+from sklearn.neighbors import NearestCentroid
+
+@lora_perf.classifier("nearest", about="the nearest mean")
+def nearest(seed):
+    with open({str(calls)!r}, "a") as file:
+        file.write("called ")
+    return NearestCentroid(shrink_threshold=None)
+"""
+    flags = ["--import", str(module), "--classifiers", "nearest", "ridge", "--representations", "stats"]
+
+    def asked(source: str) -> tuple[Any, int]:
+        module.write_text(source)
+        calls.write_text("")
+        return [cell for cell in experiment(*flags)["cells"] if cell["classifier"] == "nearest"], len(calls.read_text().split())
+
+    first, times = asked(text)
+    assert times == 4  # two groups, two seeds
+    assert [run["seed"] for run in first[0]["runs"]] == [42, 43]
+    assert first[0]["interval_over"] == "seeds and test adapters"
+    assert asked(text) == (first, 0)
+    assert asked(text.replace("=None", "=0.5"))[1] == 4
+    assert asked(text)[1] == 0, "the cells of both versions stand side by side"
+    monkeypatch.delitem(sys.modules, module.stem)
+
+
+def test_another_version_of_a_representation_never_takes_old_cells(
+    experiment: Experiment, trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment("--representations", "stats", "spectral")
+    assert len(trained) == 4
+    kind = type(REPRESENTATIONS["stats"])
+    monkeypatch.setattr(kind, "version", property(lambda one: "edited" if one.name == "stats" else ""))
+    experiment("--representations", "stats", "spectral")
+    assert len(trained) == 6

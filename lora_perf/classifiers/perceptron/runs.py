@@ -10,9 +10,7 @@ from threading import Event, Lock
 import torch
 from torch import Tensor
 
-from lora_perf.classifiers.perceptron.epochs import Task
-from lora_perf.classifiers.perceptron.recipe import TrainingConfig
-from lora_perf.classifiers.perceptron.training import Progress, Run, all_logits, train_stack
+from lora_perf.classifiers.perceptron.training import Progress, Run, Task, TrainingConfig, evaluated, train_stack
 from lora_perf.classifiers.standardise import Standardiser
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import Split
@@ -105,9 +103,7 @@ def train(
         split.test.to(device),
         n_classes,
     )
-    if stacked is None:
-        stacked = device.type != "cpu"
-    if stacked:
+    if stacked or (stacked is None and device.type != "cpu"):
         runs = train_stack(task, seeds, config, Event(), progress, keep)
     else:
         runs = _in_lanes(task, seeds, config, progress, keep)
@@ -133,8 +129,10 @@ def _answers(runs: list[Run], task: Task, standardiser: Standardiser) -> Callabl
 
     def answers(values: Tensor) -> Tensor:
         rows = torch.arange(len(values), device=bare.values.device)
-        asked = replace(bare, values=standardiser.select(values.to(bare.values)))
-        return torch.cat([all_logits(net, asked, rows).argmax(dim=2) for net in nets]).cpu()
+        values = values.to(bare.values)
+        asked = replace(bare, values=standardiser.select(values))
+        found = [[logits.argmax(dim=2) for _, logits in evaluated(net, asked, rows, values.dtype)] for net in nets]
+        return torch.cat([torch.cat(parts, dim=1) for parts in found]).cpu()
 
     return answers
 

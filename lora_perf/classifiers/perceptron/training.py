@@ -4,20 +4,112 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from math import inf
 from threading import Event
 
 import torch
 from torch import Generator, Tensor
 
-from lora_perf.classifiers.perceptron.epochs import Epochs, Task
-from lora_perf.classifiers.perceptron.network import Perceptron
-from lora_perf.classifiers.perceptron.recipe import Plateau, TrainingConfig
+from lora_perf.classifiers.perceptron.network import Masks, Perceptron, effective_rate
+from lora_perf.core.errors import LoraPerfError
 
 # Of the rows evaluated at once: on a CPU they stay in its cache, on a GPU each block turns all weights to bfloat16 again.
 _EVALUATION_NBYTES, _EVALUATION_NBYTES_ON_GPU = 32 << 20, 1 << 30
 
 Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a classifier is trained; the defaults are the recipe of the original study.
+
+    Attributes:
+        hidden, layers, dropout: shape of the perceptron.
+        lr, weight_decay, batch_size, epochs: Adam with L2, and the largest number of epochs.
+        patience: epochs without a better validation accuracy after which a run stops.
+        plateau_patience, plateau_factor: of ReduceLROnPlateau on validation accuracy.
+        amp: products in bfloat16 on CUDA; the CPU always computes in the type of the features.
+    """
+
+    hidden: int = 512
+    layers: int = 3
+    dropout: float = 0.5
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    batch_size: int = 64
+    epochs: int = 300
+    patience: int = 15
+    plateau_patience: int = 10
+    plateau_factor: float = 0.5
+    amp: bool = True
+
+    def __post_init__(self) -> None:
+        bounds: dict[str, tuple[str, bool]] = {
+            "hidden": ("at least 1", self.hidden >= 1),
+            "layers": ("at least 1", self.layers >= 1),
+            "dropout": ("at least 0 and less than 1", 0 <= self.dropout < 1),
+            "lr": ("more than 0", 0 < self.lr < float("inf")),
+            "weight_decay": ("at least 0", 0 <= self.weight_decay < float("inf")),
+            "batch_size": ("at least 2, since batch norm needs two samples", self.batch_size >= 2),
+            "epochs": ("at least 1", self.epochs >= 1),
+            "patience": ("at least 1", self.patience >= 1),
+            "plateau_patience": ("at least 0", self.plateau_patience >= 0),
+            "plateau_factor": ("more than 0 and less than 1", 0 < self.plateau_factor < 1),
+        }
+        for one in fields(self):
+            wanted, good = bounds.get(one.name, ("", True))
+            if not good:
+                raise LoraPerfError(
+                    expected=f"{one.name} to be {wanted}", found=str(getattr(self, one.name)), fix=f"change {one.name}"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What the runs of one cell share: features and labels on the device, and the rows of each part.
+
+    Attributes:
+        values: (n, f), not standardised.
+        mean, inverse: (f,) subtracted from and multiplied with each row as it is used.
+    """
+
+    values: Tensor
+    mean: Tensor
+    inverse: Tensor
+    labels: Tensor
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    n_classes: int
+
+    def standardised(self, rows: Tensor) -> Tensor:
+        """Rows (m,) of the features, standardised: (m, f)."""
+        return self.values.index_select(0, rows).sub_(self.mean).mul_(self.inverse)
+
+
+@dataclass
+class Plateau:
+    """The learning rate of one run: torch.optim.lr_scheduler.ReduceLROnPlateau in mode max with its default threshold.
+
+    That class sets the rate of an optimiser; the runs of a stack share one, in groups of equal rates.
+    """
+
+    lr: float
+    factor: float
+    patience: int
+    best: float = -inf
+    bad_epochs: int = 0
+
+    def step(self, value: float) -> None:
+        if value > self.best * (1 + 1e-4):
+            self.best, self.bad_epochs = value, 0
+        else:
+            self.bad_epochs += 1
+        if self.bad_epochs > self.patience:
+            self.bad_epochs = 0
+            if self.lr - self.lr * self.factor > 1e-8:
+                self.lr *= self.factor
 
 
 @dataclass
@@ -40,6 +132,14 @@ class Run:
     seconds: float = 0.0
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
     net: Perceptron | None = None
+
+
+def batches(n: int, size: int) -> list[tuple[int, int]]:
+    """First and last + 1 of each batch; a last batch of one sample joins the one before, as batch norm needs two."""
+    starts = list(range(0, n, size))
+    if len(starts) > 1 and n % size == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], n], strict=True))
 
 
 def train_stack(
@@ -69,13 +169,13 @@ def train_stack(
         optimiser = torch.optim.Adam(
             [run.parameter for run in runs], config.lr, weight_decay=config.weight_decay, fused=True, capturable=on_gpu
         )
-        epochs: Epochs | None = None
+        epochs: _Epochs | None = None
         for epoch in range(1, config.epochs + 1):
             if stop.is_set():
                 break
             begin = time.perf_counter()
             if epochs is None:
-                epochs = Epochs(net, [(run.order, run.dropout) for run in active], optimiser, task, config, dtype)
+                epochs = _Epochs(net, active, optimiser, task, config, dtype)
             losses = epochs(captured=on_gpu and epoch > 1)  # the first one loads kernels and makes Adam's moments
             hits = _hits(net, task, task.validation, dtype)
             loss, right = torch.stack([losses, hits.to(losses.dtype)]).tolist()  # the synchronisation
@@ -128,7 +228,84 @@ def _regroup(optimiser: torch.optim.Optimizer, runs: list[Run]) -> bool:
     return any(before[id(run.parameter)] != run.plateau.lr for run in runs)
 
 
-def _evaluated(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+class _Epochs:
+    """The epochs of a stack, for as long as its runs and their learning rates stay: buffers, and on CUDA graphs of its steps.
+
+    A narrow network's step is some ninety launches that cost more than their kernels; replayed as graphs of sixteen steps
+    they cost one. Each step is the same on every device, and so are its numbers with and without a graph.
+    """
+
+    def __init__(
+        self,
+        net: Perceptron,
+        runs: list[Run],
+        optimiser: torch.optim.Optimizer,
+        task: Task,
+        config: TrainingConfig,
+        dtype: torch.dtype,
+    ) -> None:
+        self._net, self._runs, self._optimiser, self._task, self._dtype = net, runs, optimiser, task, dtype
+        device = task.values.device
+        self._steps = batches(len(task.train), config.batch_size)
+        sizes = [stop - start for start, stop in self._steps]
+        generators = [run.dropout for run in runs]
+        self._masks = Masks(generators, config.dropout, config.layers, config.hidden, sizes, dtype)
+        self._kept = 1 - effective_rate(config.dropout)
+        self._losses = torch.zeros(len(runs), dtype=task.values.dtype, device=device)
+        self._minus = self._losses.new_tensor(-1.0)
+        self._graphs: dict[tuple[int, ...], torch.cuda.CUDAGraph] = {}
+        span = max(sizes) * self._masks.steps
+        self._rows = torch.zeros((len(runs), span), dtype=torch.int64, device=device)
+
+    def __call__(self, *, captured: bool = False) -> Tensor:
+        """One epoch of all runs of the stack; returns the sums (s,) of the losses.
+
+        Args:
+            captured: run the steps as graphs, which needs a CUDA device and a first epoch without.
+        """
+        task = self._task
+        order = torch.stack([torch.randperm(len(task.train), generator=run.order) for run in self._runs])
+        rows = task.train[order.to(task.values.device)]
+        self._losses.zero_()
+        chunk = self._masks.steps
+        for index in range(0, len(self._steps), chunk):
+            steps = self._steps[index : index + chunk]
+            begin, end = steps[0][0], steps[-1][1]
+            places = [(start - begin, stop - begin) for start, stop in steps]
+            self._masks.draw()
+            if captured:
+                self._rows[:, : end - begin].copy_(rows[:, begin:end])
+                self._graph(places).replay()
+            else:
+                self._take(rows[:, begin:end], places)
+        return self._losses
+
+    def _graph(self, places: list[tuple[int, int]]) -> torch.cuda.CUDAGraph:
+        sizes = tuple(stop - start for start, stop in places)
+        if sizes not in self._graphs:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._take(self._rows, places)
+            self._graphs[sizes] = graph
+        return self._graphs[sizes]
+
+    def _take(self, rows: Tensor, places: list[tuple[int, int]]) -> None:
+        """Some steps: those rows (s, ...) of the features between a first and a last place each."""
+        net, task, dtype, losses = self._net, self._task, self._dtype, self._losses
+        targets = task.labels[rows].unsqueeze(2)
+        for place, (start, stop) in enumerate(places):
+            s, m = len(losses), stop - start
+            x = task.standardised(rows[:, start:stop].reshape(-1)).view(s, m, -1).to(dtype)
+            target = targets[:, start:stop]
+            logs = torch.log_softmax(net.forward(x, self._masks.of(place, m)), dim=2, dtype=losses.dtype)
+            losses.sub_(logs.gather(2, target).sum(dim=(1, 2)))
+            # The gradient of the mean cross entropy: probabilities less the one-hot targets.
+            gradient = logs.exp_().scatter_add_(2, target, self._minus.expand(s, m, 1)).div_(m)
+            net.backward(gradient.to(dtype), self._kept)
+            self._optimiser.step()
+
+
+def evaluated(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows and their logits (s, m, c), block by block."""
     nbytes = _EVALUATION_NBYTES_ON_GPU if task.values.is_cuda else _EVALUATION_NBYTES
     step = max(64, nbytes // (4 * task.values.shape[1]))
@@ -138,7 +315,7 @@ def _evaluated(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) ->
 
 def _hits(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> Tensor:
     """How many rows each run classifies rightly, (s,)."""
-    right = [(logits.argmax(dim=2) == task.labels[part]).sum(dim=1) for part, logits in _evaluated(net, task, rows, dtype)]
+    right = [(logits.argmax(dim=2) == task.labels[part]).sum(dim=1) for part, logits in evaluated(net, task, rows, dtype)]
     return torch.stack(right).sum(dim=0)
 
 
@@ -164,12 +341,7 @@ def _finish(net: Perceptron, runs: list[Run], ended: list[int], task: Task, keep
             tensor.copy_(best)
         runs[k].best = []
     chosen = net if len(ended) == len(runs) else net.select(ended)
-    whole = all_logits(chosen, task, task.test).cpu()
+    blocks = [logits for _, logits in evaluated(chosen, task, task.test, task.values.dtype)]
+    whole = torch.cat(blocks, dim=1).cpu()
     for place, (k, logits) in enumerate(zip(ended, whole, strict=True)):
-        runs[k].logits = logits
-        runs[k].net = chosen.select([place]) if keep else None
-
-
-def all_logits(net: Perceptron, task: Task, rows: Tensor) -> Tensor:
-    """The logits (s, m, c) of rows (m,), in full precision."""
-    return torch.cat([logits for _, logits in _evaluated(net, task, rows, task.values.dtype)], dim=1)
+        runs[k].logits, runs[k].net = logits, chosen.select([place]) if keep else None
