@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lora_perf
+from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.plain import as_meant
 from tests.io.adapters import factors, save, tensors, zoo_folder
 from tests.io.tables import adapters
@@ -136,3 +138,21 @@ def test_numbers_that_were_written_as_texts_come_back(values: list[int | None]) 
 @given(st.lists(st.text().filter(lambda text: text not in ("", "None", "null")), min_size=1))
 def test_a_text_among_words_stays_as_it_is(values: list[str]) -> None:
     assert as_meant([*values, "a word"]) == [*values, "a word"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not list what a process has open")
+def test_no_parquet_file_stays_open(tmp_path: Path) -> None:
+    for name in "abc":
+        pq.write_table(table(), tmp_path / f"{name}.parquet")
+    before = set(os.listdir("/proc/self/fd"))
+    zoo = lora_perf.load(tmp_path)
+    assert zoo.metadata["num_images"] == PLAIN["num_images"] * 3
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_parquet_file_that_was_written_since_gives_no_metadata(tmp_path: Path) -> None:
+    pq.write_table(table(), tmp_path / "zoo.parquet")
+    zoo = lora_perf.load(tmp_path / "zoo.parquet")
+    pq.write_table(adapters(3), tmp_path / "zoo.parquet")
+    with pytest.raises(LoraPerfError, match="another one, written since; load the data set again"):
+        zoo.metadata["num_images"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,10 @@ def open_parquet(
     shapes = _shapes(files, paths, list(columns.weights))
     meaning = meaning_of(columns, shapes, name)
     rows = ParquetRows(files, paths, states, meaning, [shapes[column] for column in meaning.columns])
-    metadata = metadata_of(shards, meaning, label_column, name)
+    # Files are closed once the zoo is open: those that hold metadata are opened again when these are used.
+    filled = [(path, state) for path, state, rows in zip(paths, states, counts, strict=True) if rows]
+    later = [replace(shard, read=partial(_read_again, *place)) for shard, place in zip(shards, filled, strict=True)]
+    metadata = metadata_of(later, meaning, label_column, name)
     return Zoo(
         rows,
         meaning.layout,
@@ -194,6 +198,16 @@ def _columns(schema: pa.Schema, where: str) -> Columns:
         raise LoraPerfError(
             expected=error.expected, found=f"{error.found}{f' ({where})' * bool(where)}", fix=error.fix
         ) from None
+
+
+def _read_again(path: Path, state: State, column: str) -> pa.ChunkedArray:
+    try:
+        if state_of(path) != state:
+            raise rewritten(path)
+        with pq.ParquetFile(path, memory_map=True) as file:
+            return _small(file, path, column)
+    except _DAMAGE as error:
+        raise _unreadable(path, error) from None
 
 
 def _small(file: pq.ParquetFile, path: Path, column: str) -> pa.ChunkedArray:
