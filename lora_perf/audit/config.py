@@ -34,7 +34,7 @@ class AuditConfig:
     seed: int = 42
     """Seed of the gauges, of the split, of learned representations and of the perceptron's first run."""
     label_column: str | None = "category_label"
-    """Column of the labels in a data set."""
+    """Column of the labels in a data set or in the metadata of adapter files."""
     skip_bad: bool = False
     """Leave adapter files out that cannot be read, and say how many, instead of stopping at the first."""
     output_dir: Path = Path("results/audit")

@@ -30,7 +30,7 @@ class ExperimentConfig:
     dataset: str = "digits"
     """Embedded zoo (digits, digits-shared), Hub alias (1k, 10k, 50k, 100k, small, sanity-check), Hub id, or a path."""
     label_column: str | None = "category_label"
-    """Column of the labels in a data set."""
+    """Column of the labels in a data set or in the metadata of adapter files."""
     representations: tuple[str, ...] = TEN
     """Representations to compare, or sets of them: ten, dw (of the update B A), learned (fitted on the train rows)."""
     layer_groups: tuple[str, ...] = ("auto",)
