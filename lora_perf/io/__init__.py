@@ -37,13 +37,14 @@ def load(source: Source, *, label_column: str | None = DEFAULT_COLUMN, split: st
     the package by what stands at the path; what stands at none is a data set of the Hub.
 
         >>> len(load("digits")), load("digits").classes[:3]
-        (1000, ['0', '1', '2'])
+        (1000, ['zero', 'one', 'two'])
 
     Args:
         source: the name of an embedded zoo ("digits", "digits-shared"); a Hub alias ("1k", "10k", "50k", "100k", "small",
             "sanity-check") or id; the path of a packed file, of a `save_to_disk` folder, of parquet or Arrow files or of a
             folder of adapter files; a `datasets.Dataset` or `DatasetDict`; a `pyarrow.Table`, or what shows itself as one;
-            what a user's reader knows.
+            a list of state dicts or a mapping of them by name, a mapping of columns with tensors (n, rows, columns), a
+            DataFrame (see `lora_perf.io.memory`); what a user's reader knows.
         label_column: the column of the labels, in data sets and in the metadata of adapter files; None for a zoo without
             labels, which is also what there is where no class and no column of the default's name is.
         split: a part of a data set that has several ("test"), several parts ("train+test") or "all"; by default all of them

@@ -126,6 +126,7 @@ def test_columns_are_a_table(kind: str) -> None:
         wanted = columns()[name]
         assert torch.equal(zoo.layer(name), wanted.bfloat16().float() if kind == "bfloat16" else wanted)
     assert (zoo.classes, zoo.required_labels.tolist()) == (CLASSES, [0, 1] * 3)
+    assert dict(zoo.metadata) == {"num_images": list(range(N))}
 
 
 def test_columns_of_different_lengths_are_refused() -> None:
