@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.guard import __main__ as command
-from benchmarks.guard import trees, workers
+from benchmarks.guard import trees, worker, workers
 from benchmarks.guard.check import Check, workload_scales
 from benchmarks.guard.compare import Bench, Finding, Verdict, compare
 from benchmarks.guard.rule import Rule
@@ -64,6 +64,14 @@ def test_waiting_counts_as_time_of_its_own_but_not_as_work(tree: Tree, two_packa
     assert all(one.change.cpu < 0.5 * one.change.own <= 0.5 * one.change.wall for one in samples)
 
 
+def test_a_core_that_was_missed_beside_the_calls_makes_no_call_faster_than_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    delays = iter([0.0, 100.0])
+    monkeypatch.setattr(worker, "_delay_seconds", lambda: next(delays))
+    clock = worker.Clock()
+    clock.measure(lambda: sum(range(200_000)), 1)
+    assert 0 < clock.own <= clock.wall
+
+
 def test_short_calls_repeat_within_a_sample(tree: Tree, tmp_path: Path) -> None:
     tree.work(wait=0.001)
     package = trees.copy_package(tree.root, tmp_path / "package")
@@ -88,10 +96,10 @@ def test_a_pair_shares_a_core_and_the_next_takes_another(tree: Tree, two_package
 
 def test_what_a_workload_prints_does_not_disturb_the_answers(tree: Tree, tmp_path: Path) -> None:
     tree.write("lora_perf/work.py", f"def spin():\n    print('noise', flush=True)\n    return {LOOPS}\n")
-    with Worker(trees.copy_package(tree.root, tmp_path / "package"), tree.root) as worker:
-        worker.receive()
-        assert set(worker.ask("prepare", workload="spinning", scale="small")) == {"seconds"}
-        assert set(worker.ask("run", calls=3)) == {"wall", "own", "cpu"}
+    with Worker(trees.copy_package(tree.root, tmp_path / "package"), tree.root) as one:
+        one.receive()
+        assert set(one.ask("prepare", workload="spinning", scale="small")) == {"seconds"}
+        assert set(one.ask("run", calls=3)) == {"wall", "own", "cpu"}
 
 
 def test_a_wrong_result_of_the_change_is_reported_and_never_timed(tree: Tree, tmp_path: Path) -> None:
@@ -126,12 +134,12 @@ def test_a_worker_that_ends_says_how_and_the_next_workload_has_a_fresh_one(tree:
 
 def test_a_worker_that_does_not_answer_is_given_up(tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree.work(wait=60)
-    with Worker(trees.copy_package(tree.root, tmp_path / "package"), tree.root) as worker:
-        worker.receive()
+    with Worker(trees.copy_package(tree.root, tmp_path / "package"), tree.root) as one:
+        one.receive()
         monkeypatch.setattr(workers, "_PATIENCE_SECONDS", 0.2)
         with pytest.raises(WorkerError, match=r"no answer: waited for 0\.2 seconds"):
-            worker.ask("prepare", workload="sleeping", scale="small")
-        assert worker.broken
+            one.ask("prepare", workload="sleeping", scale="small")
+        assert one.broken
 
 
 def test_a_package_that_cannot_be_imported_is_an_error_of_the_user(tree: Tree, tmp_path: Path) -> None:
