@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lora_perf.classifiers.coordinates import Coordinates, coordinates
-from lora_perf.classifiers.perceptron.training import Progress, TrainingConfig
+from lora_perf.classifiers.perceptron.recipe import TrainingConfig
+from lora_perf.classifiers.perceptron.training import Progress
 from lora_perf.classifiers.standardise import ConstantFeaturesError
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import Split

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from lora_perf.classifiers import CLASSIFIERS, DEFAULT
-from lora_perf.classifiers.perceptron.training import TrainingConfig
+from lora_perf.classifiers.perceptron.recipe import TrainingConfig
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import SplitMethod, refuse_seeds
 from lora_perf.representations import members

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lora_perf.classifiers import CLASSIFIERS, Examples, Setup, fitted, seeds_of
-from lora_perf.classifiers.perceptron.training import TrainingConfig
+from lora_perf.classifiers.perceptron.recipe import TrainingConfig
 from lora_perf.core.errors import LoraPerfError
 from tests.classifiers.problems import problem
 

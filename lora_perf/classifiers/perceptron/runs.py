@@ -10,7 +10,8 @@ from threading import Event, Lock
 import torch
 from torch import Tensor
 
-from lora_perf.classifiers.perceptron.training import Progress, Run, Task, TrainingConfig, evaluated, train_stack
+from lora_perf.classifiers.perceptron.recipe import TrainingConfig
+from lora_perf.classifiers.perceptron.training import Progress, Run, Task, evaluated, train_stack
 from lora_perf.classifiers.standardise import Standardiser
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import Split

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from math import inf
 from threading import Event
 
@@ -12,57 +12,12 @@ import torch
 from torch import Generator, Tensor
 
 from lora_perf.classifiers.perceptron.network import Masks, Perceptron, effective_rate
-from lora_perf.core.errors import LoraPerfError
+from lora_perf.classifiers.perceptron.recipe import TrainingConfig
 
 # Of the rows evaluated at once: on a CPU they stay in its cache, on a GPU each block turns all weights to bfloat16 again.
 _EVALUATION_NBYTES, _EVALUATION_NBYTES_ON_GPU = 32 << 20, 1 << 30
 
 Progress = Callable[[int, int, float], None]
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a classifier is trained; the defaults are the recipe of the original study.
-
-    Attributes:
-        hidden, layers, dropout: shape of the perceptron.
-        lr, weight_decay, batch_size, epochs: Adam with L2, and the largest number of epochs.
-        patience: epochs without a better validation accuracy after which a run stops.
-        plateau_patience, plateau_factor: of ReduceLROnPlateau on validation accuracy.
-        amp: products in bfloat16 on CUDA; the CPU always computes in the type of the features.
-    """
-
-    hidden: int = 512
-    layers: int = 3
-    dropout: float = 0.5
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
-    batch_size: int = 64
-    epochs: int = 300
-    patience: int = 15
-    plateau_patience: int = 10
-    plateau_factor: float = 0.5
-    amp: bool = True
-
-    def __post_init__(self) -> None:
-        bounds: dict[str, tuple[str, bool]] = {
-            "hidden": ("at least 1", self.hidden >= 1),
-            "layers": ("at least 1", self.layers >= 1),
-            "dropout": ("at least 0 and less than 1", 0 <= self.dropout < 1),
-            "lr": ("more than 0", 0 < self.lr < float("inf")),
-            "weight_decay": ("at least 0", 0 <= self.weight_decay < float("inf")),
-            "batch_size": ("at least 2, since batch norm needs two samples", self.batch_size >= 2),
-            "epochs": ("at least 1", self.epochs >= 1),
-            "patience": ("at least 1", self.patience >= 1),
-            "plateau_patience": ("at least 0", self.plateau_patience >= 0),
-            "plateau_factor": ("more than 0 and less than 1", 0 < self.plateau_factor < 1),
-        }
-        for one in fields(self):
-            wanted, good = bounds.get(one.name, ("", True))
-            if not good:
-                raise LoraPerfError(
-                    expected=f"{one.name} to be {wanted}", found=str(getattr(self, one.name)), fix=f"change {one.name}"
-                )
 
 
 @dataclass(frozen=True, eq=False)
