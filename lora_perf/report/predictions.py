@@ -50,7 +50,8 @@ class Predictions:
         misread = [self.adapters[place] for place in np.flatnonzero(wrong).tolist()]
         told = f"{len(misread):,} of them misread by all: {listed(misread, 5)}" if misread else "none of them misread by all"
         runs = sum(map(len, self.cells.values()))
-        return f"Predictions({counted(len(self), 'test adapter')}, {counted(runs, 'run')} of {len(self.cells)} cells; {told})"
+        cells = counted(len(self.cells), "cell")
+        return f"Predictions({counted(len(self), 'test adapter')}, {counted(runs, 'run')} of {cells}; {told})"
 
     def to_frame(self) -> pandas.DataFrame:
         """A row for each test adapter and run: adapter, row, part, truth, the names of the cell, seed, prediction."""

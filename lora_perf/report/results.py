@@ -48,6 +48,8 @@ class Results:
     >>> results = lora_perf.experiment.run("digits", representations=["stats"], layer_groups=["all"], classifiers=["knn"])
     >>> results.to_frame("runs")[["representation", "group", "classifier", "seed"]].values.tolist()
     [['stats', 'all', 'knn', <NA>]]
+    >>> len(results.predictions), results.table().columns
+    (200, ['representation', 'classifier', 'all', 'seconds'])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     files = results.save(folder)
     ...     lora_perf.Results.load(folder).to_json() == results.to_json()
