@@ -13,25 +13,21 @@ from lora_perf.core.features import Features, Part
 from lora_perf.core.layout import Layer, Layout, Module
 from lora_perf.core.zoo import Zoo
 from lora_perf.representations.kinds import modules_within, places_of
-from lora_perf.representations.registry import CONTROLS, Needs
+from lora_perf.representations.registry import CONTROLS, Needs, Single, Sources
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Numbers(Single):
     """One number a module: `function` makes (n, modules) of a zoo and some of its modules."""
 
     name: str
     function: Callable[[Zoo, Sequence[Module]], Tensor]
+    sources: Sources = ()
     family: ClassVar[str] = CONTROLS
     needs: ClassVar[Needs] = "rows"
     any_rank: ClassVar[bool] = True
     streamed: ClassVar[bool] = False
     stored: ClassVar[bool] = False
-    version: ClassVar[str] = ""
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return (self.name,)
 
     def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...]:
         """A column for each module with both sides among some layers."""

@@ -16,7 +16,7 @@ from lora_perf.core.zoo import Zoo
 from lora_perf.representations.kinds import PerMatrix, PerModule
 from lora_perf.representations.learned.fitting import Fit, Fitted
 from lora_perf.representations.learned.task import Task
-from lora_perf.representations.registry import CONTROLS, REPRESENTATIONS, USERS, sets
+from lora_perf.representations.registry import CONTROLS, REPRESENTATIONS, USERS, Representation, sets
 
 Of = Literal["factors", "updates", "train"]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -74,13 +74,13 @@ def representation(name: str, *, of: Of = "factors", features: Names = None) -> 
         )
 
     def enter(function: Function) -> Function:
-        owner = owner_of(function)
+        written: dict[str, Any] = {"family": USERS, "sources": (function, features) if callable(features) else (function,)}
+        made: Representation
         if of == "train":
-            REPRESENTATIONS.add(name, Fitted(name, _fit(name, function), function, family=USERS), owner)
-        elif of == "updates":
-            REPRESENTATIONS.add(name, PerModule(name, _names(name, features), function, family=USERS), owner)
+            made = Fitted(name, _fit(name, function), **written)
         else:
-            REPRESENTATIONS.add(name, PerMatrix(name, _names(name, features), function, family=USERS), owner)
+            made = (PerModule if of == "updates" else PerMatrix)(name, _names(name, features), function, **written)
+        REPRESENTATIONS.add(name, made, owner_of(function))
         return function
 
     return enter

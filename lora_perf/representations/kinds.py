@@ -13,14 +13,13 @@ from torch import Tensor
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Part
 from lora_perf.core.layout import Layer, Layout, Module
-from lora_perf.core.sources import source_version
 from lora_perf.representations.factors.matrices import Matrices
-from lora_perf.representations.registry import REPRESENTATIONS, Needs
+from lora_perf.representations.registry import REPRESENTATIONS, Needs, Single, Sources
 from lora_perf.representations.updates.modules import Modules, Pairs
 
 
 @dataclass(frozen=True)
-class PerMatrix:
+class PerMatrix(Single):
     """A representation of matrices, one by one.
 
     `function` takes q matrices of one shape and returns (q, f), in the order of the features that `features` names for a
@@ -31,18 +30,11 @@ class PerMatrix:
     features: Callable[[Layer], tuple[str, ...]]
     function: Callable[[Matrices], Tensor]
     family: str = "ten"
+    sources: Sources = ()
     needs: ClassVar[Needs] = "factors"
     any_rank: ClassVar[bool] = False
     streamed: ClassVar[bool] = True
     stored: ClassVar[bool] = True
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    @property
-    def version(self) -> str:
-        return source_version(self.function)
 
     def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...]:
         """The columns that it makes of some layers, in order."""
@@ -52,7 +44,7 @@ class PerMatrix:
 
 
 @dataclass(frozen=True)
-class PerModule:
+class PerModule(Single):
     """A representation of the updates dW = s B A of modules, and perhaps of pairs of modules.
 
     `function` takes q updates of one shape and returns (q, f), in the order of the features that `features` names for a module
@@ -65,18 +57,11 @@ class PerModule:
     pair_features: tuple[str, ...] = ()
     of_pairs: Callable[[Pairs], Tensor] | None = None
     family: str = "dw"
+    sources: Sources = ()
     needs: ClassVar[Needs] = "updates"
     any_rank: ClassVar[bool] = True
     streamed: ClassVar[bool] = True
     stored: ClassVar[bool] = True
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    @property
-    def version(self) -> str:
-        return source_version(self.function)
 
     def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...]:
         """The columns that it makes of some layers: of the modules with both sides among them, then of their pairs."""
@@ -111,20 +96,16 @@ class Concatenation:
 
 
 @dataclass(frozen=True)
-class Entries:
+class Entries(Single):
     """All entries of a matrix, row by row: the row of the zoo itself."""
 
     name: str
+    sources: Sources = ()
     family: ClassVar[str] = "ten"
     needs: ClassVar[Needs] = "rows"
     any_rank: ClassVar[bool] = False
     streamed: ClassVar[bool] = True
     stored: ClassVar[bool] = False
-    version: ClassVar[str] = ""
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return (self.name,)
 
     def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...]:
         """The columns that it makes of some layers, in order: the entries of each, numbered."""

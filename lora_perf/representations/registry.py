@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, Protocol
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Part, no_columns
 from lora_perf.core.layout import Layer, Layout
 from lora_perf.core.registry import Registry
+from lora_perf.core.sources import source_version
 from lora_perf.core.zoo import Zoo
 
 Needs = Literal["factors", "updates", "rows", "train rows"]
+Sources = tuple[Callable[..., Any], ...]
 CONTROLS, USERS = "controls", "users"
 
 
@@ -52,6 +54,21 @@ class Representation(Protocol):
         Raises:
             LoraPerfError: it needs whole modules, and there are none.
         """
+
+
+class Single:
+    """What is made of no other representation: `sources` are the functions of a user that it is made of."""
+
+    name: str
+    sources: Sources
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    @property
+    def version(self) -> str:
+        return "".join(map(source_version, self.sources))
 
 
 REPRESENTATIONS: Registry[Representation] = Registry("representation")

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 import lora_perf
 from lora_perf import LoraPerfError, Zoo
 from lora_perf.core.layout import Layer, Module
-from lora_perf.representations import Matrices, Modules, expand
+from lora_perf.representations import REPRESENTATIONS, Matrices, Modules, expand
 from lora_perf.representations.cache import FeatureCache
 from tests.conftest import MakeZoo
 
@@ -225,6 +225,10 @@ def test_an_edit_in_place_is_another_version(zoo: Zoo, tmp_path: Path) -> None:
         exec(text, names)
         lora_perf.representation("scaled", features=("mean",))(names["scaled"])
 
+    lora_perf.representation("of_layers", features=lambda layer: ["x"] if ".down." in layer.name else [])(largest)
+    of_downs = kept.place(zoo, REPRESENTATIONS["of_layers"], layers, cpu)
+    lora_perf.representation("of_layers", features=lambda layer: ["x"] if ".up." in layer.name else [])(largest)
+    assert kept.place(zoo, REPRESENTATIONS["of_layers"], layers, cpu) != of_downs
     cell("2")
     kept.save(zoo, "scaled", layers, lora_perf.represent(zoo, ["scaled"])["scaled"])
     cell("2")

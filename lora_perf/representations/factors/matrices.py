@@ -16,11 +16,23 @@ from lora_perf.representations.factors.kernels import eigenvalues
 
 
 class Matrices:
-    """q matrices (q, r, k) of finite float32, r <= k; taller ones come transposed.
+    """q matrices (q, r, k) of finite float32, r <= k; taller ones come transposed. What a function of `factors` is given.
+
+    Each quantity is computed when it is first asked for, then shared by all functions of the batch: read it, do not write into
+    it. Those that start with `unit` are of the matrix over its `scale`, a power of two, and never leave float32.
+
+    - of the entries: `entries`, `sorted` (q, K), `low`, `high`, `constant`, `quantile(level)`, `count` (K, a number)
+    - moments (q,): `mean`, `std`, `skewness`, `kurtosis`; `unit_mean`, `unit_centred` (q, K), `unit_moments` (three)
+    - norms and spectrum: `unit_frobenius` (q,), `singular_values` (q, r), largest first
+    - scaling: `scale` (q,) float64, `exponent` (q,), `unit` (q, r, k)
 
     Args:
         entries: (q, r, k), contiguous.
         transposed: (q,) bool, which of them are transposes of the matrices they stand for.
+
+    >>> x = Matrices(torch.tensor([[[3.0, 4.0]], [[1.0, 1.0]]]), torch.tensor([False, False]))
+    >>> x.singular_values[:, 0].tolist(), x.mean.tolist()
+    ([5.0, 1.41...], [3.5, 1.0])
     """
 
     def __init__(self, entries: Tensor, transposed: Tensor) -> None:

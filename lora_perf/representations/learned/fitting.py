@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,45 +12,35 @@ from torch import Tensor
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.features import Features, Part
 from lora_perf.core.layout import Layer, Layout, Module
-from lora_perf.core.sources import source_version
 from lora_perf.core.split import Split, make_split
 from lora_perf.core.zoo import Zoo
 from lora_perf.representations.kinds import modules_within
 from lora_perf.representations.learned.task import Task
-from lora_perf.representations.registry import REPRESENTATIONS, Needs, refuse_ranks
+from lora_perf.representations.registry import REPRESENTATIONS, Needs, Single, Sources, refuse_ranks
 
 _FEWEST = 3  # two adapters lie on a line whatever they are
 Fit = Callable[[Task], Tensor]
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Fitted(Single):
     """A representation that is fitted on train rows: every column belongs to all chosen layers together.
 
     Attributes:
         fit: task -> features (n, d) of all rows, on the device of the task.
-        function: what `fit` is made of.
         of_updates: whether it sees whole modules, the factors of dW = s B A, and not just columns of the rows.
         any_rank: only where the result does not depend on which rank stands in which column.
     """
 
     name: str
     fit: Fit
-    function: Callable[..., Any]
     of_updates: bool = False
     any_rank: bool = False
     family: str = "learned"
+    sources: Sources = ()
     needs: ClassVar[Needs] = "train rows"
     streamed: ClassVar[bool] = False
     stored: ClassVar[bool] = True
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    @property
-    def version(self) -> str:
-        return source_version(self.function)
 
     def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...] | None:
         """The one part of all columns, as many as `width`."""
@@ -111,7 +101,7 @@ class Fitted:
 
 def learned(name: str, *, of_updates: bool = False, any_rank: bool = False) -> Callable[[Fit], Fitted]:
     """Makes a representation of a function of a task -> (n, d)."""
-    return lambda fit: Fitted(name, fit, fit, of_updates, any_rank)
+    return lambda fit: Fitted(name, fit, of_updates, any_rank)
 
 
 def learn(zoo: Zoo, name: str, *, train: Tensor) -> Features:

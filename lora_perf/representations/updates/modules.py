@@ -22,13 +22,27 @@ _RESOLUTION = 128  # times float32's eps: singular values below that of the larg
 
 
 class Modules:
-    """q updates dW = s B A.
+    """q updates dW = s B A. What a function of `updates` is given.
+
+    Each quantity is computed when it is first asked for, then shared by all functions of the batch: read it, do not write into
+    it. Those that start with `unit` are of dW over its `scale`; multiply by it to have them of dW.
+
+    - factors: `up` (q, m, r), `down` (q, k, r), `factor` (q,); numbers `m`, `k`, `c`
+    - norms and spectrum: `unit_frobenius` (q,), `unit_singular_values` (q, c), largest first, `tolerance` (a number)
+    - energies, squared norms of rows (q, m) and columns (q, k) of dW: `row_energies`, `column_energies`
+    - inside: `up_gram`, `down_gram` (q, r, r), `up_roots` (eigenvalues and vectors), `core` (q, r, r)
+    - scaling (q,): `scale`, `up_scale`, `down_scale`; `fixed`, random vectors of the modules
 
     Args:
         up: (q, m, r) float64, finite: B.
         down: (q, k, r) float64, finite: A transposed, so that both factors are tall.
         factor: (q,) float64: s.
         fixed: fixed random vectors of the modules; q is a multiple of their number.
+
+    >>> up, down = torch.tensor([[[3.0], [4.0]]]).double(), torch.tensor([[[2.0], [0.0], [0.0]]]).double()
+    >>> x = Modules(up, down, torch.ones(1).double(), FixedVectors([], torch.device("cpu")))
+    >>> (x.unit_singular_values * x.scale[:, None]).tolist(), x.row_energies.tolist()
+    ([[10.0]], [[36.0, 64.0]])
     """
 
     def __init__(self, up: Tensor, down: Tensor, factor: Tensor, fixed: FixedVectors) -> None:
