@@ -22,12 +22,12 @@ from lora_perf.representations.updates.modules import Modules, Pairs
 class PerMatrix(Single):
     """A representation of matrices, one by one.
 
-    `function` takes q matrices of one shape and returns (q, f), in the order of the features that `features` names for a
-    layer; where it names none of a shape, `function` is not called.
+    `function` takes q matrices of one shape and returns (q, f), in the order of `features`, which are the same for all layers
+    or follow from the layer; where there are none of a shape, `function` is not called.
     """
 
     name: str
-    features: Callable[[Layer], tuple[str, ...]]
+    features: tuple[str, ...] | Callable[[Layer], tuple[str, ...]]
     function: Callable[[Matrices], Tensor]
     family: str = "ten"
     sources: Sources = ()
@@ -39,7 +39,9 @@ class PerMatrix(Single):
     def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...]:
         """The columns that it makes of some layers, in order."""
         places = layout.indices(layers)
-        parts = [Part((place,), layer.name, self.features(layer)) for place, layer in zip(places, layers, strict=True)]
+        if isinstance(self.features, tuple):
+            return tuple(Part((i,), layer.name, self.features) for i, layer in zip(places, layers, strict=True))
+        parts = [Part((i,), layer.name, self.features(layer)) for i, layer in zip(places, layers, strict=True)]
         return tuple(part for part in parts if part.names)
 
 
@@ -124,7 +126,7 @@ Streamed = PerMatrix | PerModule | Concatenation | Entries
 def of_matrices(name: str, features: Iterable[str]) -> Callable[[Callable[[Matrices], Tensor]], PerMatrix]:
     """Makes a representation of a function of q matrices -> (q, f), the same features of every layer."""
     names = tuple(features)
-    return lambda function: PerMatrix(name, lambda _: names, function)
+    return lambda function: PerMatrix(name, names, function)
 
 
 def of_modules(

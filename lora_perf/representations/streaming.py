@@ -151,7 +151,7 @@ class _Sink:
             )
             for name in (*self._of_matrices, *self._of_modules)
         }
-        self._columns = {name: _columns(self._parts[name]) for name in self._tables}
+        self._columns = {part.name: _columns(self._parts[part.name]) for part in parts if self._is_placed(part)}
         self._entries: Tensor | None = None
         self._copies_entries = False
         if any(isinstance(part, Entries) for part in parts):
@@ -160,6 +160,11 @@ class _Sink:
                 self._entries = torch.empty((len(zoo), sum(layer.size for layer in layers)), dtype=torch.float32, device=device)
             else:
                 self._entries = zoo.rows  # from here on the blocks of the pass are views of these rows
+
+    @staticmethod
+    def _is_placed(one: Representation) -> bool:
+        """Whether its columns are sought layer by layer; the package's own are the same for all layers."""
+        return isinstance(one, PerModule) or (isinstance(one, PerMatrix) and one.family == USERS)
 
     def take(self, rows: slice, block: Tensor) -> None:
         """Computes what is wanted of a block (b, p), stack by stack, so that temporaries are those of one stack."""
@@ -185,11 +190,12 @@ class _Sink:
     def _take_updates(self, rows: slice, stack: ModuleStack, updates: Modules) -> None:
         layout = self._zoo.layout
         for name, one in self._of_modules.items():
-            places = [places_of(layout, module) for module in stack.modules]
-            if width := self._width(one, places):
-                users = one.family == USERS
-                values = self._called(one, updates, width, rows, stack.modules) if users else one.function(updates)
-                self._write(name, rows, places, values)
+            if one.family == USERS or one.features(stack.modules[0]):
+                places = [places_of(layout, module) for module in stack.modules]
+                if one.family != USERS:
+                    self._write(name, rows, places, one.function(updates))
+                elif width := self._width(one, places):
+                    self._write(name, rows, places, self._called(one, updates, width, rows, stack.modules))
             if one.of_pairs is not None and stack.pairs:
                 places = [places_of(layout, *pair) for pair in stack.pairs]
                 self._write(name, rows, places, one.of_pairs(stack.of_pairs(updates)))

@@ -45,7 +45,10 @@ class Fitted(Single):
     def describe(self, layout: Layout, layers: Sequence[Layer], width: int | None = None) -> tuple[Part, ...] | None:
         """The one part of all columns, as many as `width`."""
         chosen, _ = self._choose(layout, layers)
-        return None if width is None else (Part(layout.indices(chosen), self.name, tuple(map(str, range(width)))),)
+        return None if width is None else self._described(layout, chosen, width)
+
+    def _described(self, layout: Layout, chosen: Sequence[Layer], width: int) -> tuple[Part, ...]:
+        return (Part(layout.indices(chosen), self.name, tuple(map(str, range(width)))),)
 
     def make(
         self,
@@ -70,7 +73,7 @@ class Fitted(Single):
                 found=f"features of {zoo.called(row)} that overflow",
                 fix="leave the adapter out: its entries are larger than those of any working adapter",
             )
-        parts = self.describe(zoo.layout, layers, values.shape[1]) or ()
+        parts = self._described(zoo.layout, task.layers, values.shape[1])
         return Features(values, zoo.layout, parts, zoo.given_names)
 
     def task(
@@ -86,15 +89,15 @@ class Fitted(Single):
         refuse_ranks(zoo, [self.name])
         if dimensions is not None and dimensions < 1:
             raise LoraPerfError(expected="at least one dimension", found=str(dimensions), fix="ask for more, or leave it out")
-        chosen, modules = self._choose(zoo.layout, zoo.layout.choose(layers))
+        chosen, modules = self._choose(zoo.layout, layers)
         return Task(zoo, chosen, modules, train_rows(zoo, train, self.name), seed, device, dimensions)
 
     def _choose(self, layout: Layout, layers: Sequence[Layer]) -> tuple[tuple[Layer, ...], tuple[tuple[int, Module], ...]]:
         """The layers that it looks at, and their modules with their places."""
         if not self.of_updates:
             return tuple(layers), ()
-        within = set(modules_within(layout, layers, self.name))
-        modules = tuple((i, module) for i, module in enumerate(layout.modules) if module in within)
+        within = {module.name for module in modules_within(layout, layers, self.name)}
+        modules = tuple((i, module) for i, module in enumerate(layout.modules) if module.name in within)
         sides = {side for _, module in modules for side in (module.up, module.down)}
         return tuple(layer for layer in layers if layer in sides), modules
 
