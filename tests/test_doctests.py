@@ -28,7 +28,7 @@ def test_examples_of_docstrings_give_what_they_say(path: Path, tmp_path: Path, m
     assert done.failed == 0
 
 
-@pytest.mark.parametrize("page", ["python.md"])
+@pytest.mark.parametrize("page", ["python.md", "results.md"])
 def test_the_programs_of_a_page_run_one_after_the_other(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = _PROGRAM.findall((PAGES / page).read_text())
     assert programs

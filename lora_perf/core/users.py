@@ -16,6 +16,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable
+from itertools import pairwise
 from types import ModuleType
 
 from lora_perf.core.errors import LoraPerfError
@@ -57,8 +58,7 @@ def imported(arguments: Iterable[str]) -> None:
         LoraPerfError: as `import_named`.
     """
     load_entry_points()
-    words = list(arguments)
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*arguments, ""]):
         if word == _FLAG and following:
             import_named(following)
         elif word.startswith(f"{_FLAG}="):

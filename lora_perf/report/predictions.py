@@ -61,16 +61,24 @@ class Predictions:
             (cell, seed, guess) for cell, runs in self.cells.items() for seed, guess in zip(self.seeds[cell], runs, strict=True)
         ]
         n, times = len(self), len(said)
+        names = ("representation", "group", "classifier")
+
+        def repeated(values: Sequence[object]) -> pandas.Categorical:
+            """A value for each run, repeated for all test adapters; their names are few, so that each is kept once."""
+            codes, known = pd.factorize(np.array(values, object))
+            return pd.Categorical.from_codes(np.repeat(codes, n), known)
+
+        adapters, known = pd.factorize(np.array(self.adapters, object))
         columns: dict[str, object] = {
-            "adapter": np.tile(np.array(self.adapters, object), times),
+            "adapter": pd.Categorical.from_codes(np.tile(adapters, times), known),
             "row": np.tile(np.array(self.rows, np.int64), times),
             "part": pd.Categorical.from_codes(np.zeros(n * times, np.int8), [PART]),
             "truth": pd.Categorical.from_codes(np.tile(self.truth, times), self.classes),
+            **{name: repeated([getattr(cell, name) for cell, _, _ in said]) for name in names},
+            "shuffled": np.repeat([cell.shuffled for cell, _, _ in said], n),
+            "seed": pd.array([seed for _, seed, _ in said], dtype="Int64").repeat(n),
+            "prediction": pd.Categorical.from_codes(np.concatenate([guess for _, _, guess in said]), self.classes),
         }
-        for name in ("representation", "group", "classifier", "shuffled"):
-            columns[name] = pd.Series([getattr(cell, name) for cell, _, _ in said]).repeat(n).to_numpy()
-        columns["seed"] = pd.array([seed for _, seed, _ in said], dtype="Int64").repeat(n)
-        columns["prediction"] = pd.Categorical.from_codes(np.concatenate([guess for _, _, guess in said]), self.classes)
         return pd.DataFrame(columns)
 
     def commonest(self, cell: Cell) -> NDArray[np.int64]:

@@ -32,6 +32,16 @@ def test_settings_are_of_their_own_class_and_modules_may_stand_anywhere() -> Non
     assert type(found) is Settings
 
 
+def test_a_command_without_words_has_its_defaults() -> None:
+    @dataclass(frozen=True)
+    class Defaults:
+        """A few settings."""
+
+        runs: int = 3
+
+    assert parsed(Defaults, [], "example") == Defaults()
+
+
 def test_the_help_shows_settings_and_modules(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parsed(Settings, ["--help"], "example", positional=True)
