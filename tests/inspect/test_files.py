@@ -14,8 +14,8 @@ import torch
 import lora_perf
 from lora_perf.inspect import inspection
 from tests.inspect.collections import MODULES, add, clean_folder, only_problem, problems, wide
-from tests.io import tables
 from tests.io.adapters import DIALECTS, factors, raw, save, tensors
+from tests.io.tables import forms as tables
 
 
 def test_nothing_is_wrong_with_a_clean_folder(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import datasets
 import pytest
 
-from tests.io.tables import adapters
+from tests.io.tables.forms import adapters
 
 N = 17
 

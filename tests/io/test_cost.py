@@ -19,7 +19,7 @@ import lora_perf
 from lora_perf.core.zoo import Zoo
 from lora_perf.zoos.synthetic import SyntheticConfig, write
 from tests.io.adapters import factors, save, tensors
-from tests.io.tables import DOWN, UP, nested, normal, table_of
+from tests.io.tables.forms import DOWN, UP, nested, normal, table_of
 
 ADAPTERS = 500  # of 398.6 kB in the layout of Stable Diffusion 1.5: 199 MB
 

@@ -15,8 +15,8 @@ from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.layout import Layout
 from lora_perf.core.zoo import Zoo
 from lora_perf.io.finite import without_non_finite
-from tests.io import tables
 from tests.io.adapters import BLOCK, factors, save, tensors, zoo_folder
+from tests.io.tables import forms as tables
 
 UP = f"{BLOCK}.attn1.to_q.lora.up.weight"
 

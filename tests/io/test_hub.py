@@ -17,7 +17,7 @@ from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.hub import ALIASES, is_hub_id
 from lora_perf.io.refusals import refusal
 from tests.io.hubs import cached, hub
-from tests.io.tables import adapters, assert_rows, python_rows
+from tests.io.tables.forms import adapters, assert_rows, python_rows
 
 REPOSITORY = "somebody/something"
 

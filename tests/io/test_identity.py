@@ -14,8 +14,8 @@ from lora_perf.core.errors import LoraPerfError
 from lora_perf.experiment import runner
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.io import locate
-from tests.io import tables
 from tests.io.adapters import factors, save, tensors, zoo_folder
+from tests.io.tables import forms as tables
 
 
 def config(folder: Path, **settings: object) -> ExperimentConfig:

@@ -17,7 +17,7 @@ import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.store import verify
 from lora_perf.zoos import EMBEDDED
-from tests.io.tables import adapters, assert_rows, python_rows
+from tests.io.tables.forms import adapters, assert_rows, python_rows
 
 # save_to_disk folders
 

@@ -14,7 +14,7 @@ import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.store import verify
 from tests.io.adapters import zoo_folder
-from tests.io.tables import DOWN, adapters, assert_rows, python_rows
+from tests.io.tables.forms import DOWN, adapters, assert_rows, python_rows
 
 
 def saved(data: Any, folder: Path) -> Any:

@@ -20,7 +20,7 @@ from lora_perf.experiment.__main__ import main as experiment
 from lora_perf.inspect.__main__ import main as inspect
 from lora_perf.io import readers
 from lora_perf.io.__main__ import main as pack_command
-from tests.io.tables import adapters, assert_rows, python_rows
+from tests.io.tables.forms import adapters, assert_rows, python_rows
 
 # As a user writes it, in a file of their own: arrays in a .npz, and their classes beside them.
 EXAMPLE = """

@@ -14,7 +14,7 @@ import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.splits import chosen
 from lora_perf.zoos import EMBEDDED
-from tests.io.tables import DOWN, LABEL, adapters, assert_rows, python_rows, zoo_of
+from tests.io.tables.forms import DOWN, LABEL, adapters, assert_rows, python_rows, zoo_of
 
 
 @pytest.mark.parametrize(

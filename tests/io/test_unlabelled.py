@@ -18,7 +18,7 @@ from lora_perf.experiment.__main__ import main as experiment
 from lora_perf.inspect import inspection
 from lora_perf.io.__main__ import main as pack_command
 from tests.io.adapters import factors, save, tensors, zoo_folder
-from tests.io.tables import adapters
+from tests.io.tables.forms import adapters
 
 LABEL = "category_label"
 

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
-from tests.io.tables import DOWN, GOOD, LABEL, UP, Values, assert_rows, lists, nested, normal, table_of, zoo_of
+from tests.io.tables.forms import DOWN, GOOD, LABEL, UP, Values, assert_rows, lists, nested, normal, table_of, zoo_of
 
 N, R = 4, 2
 

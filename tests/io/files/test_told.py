@@ -19,7 +19,7 @@ import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.plain import as_meant
 from tests.io.adapters import factors, save, tensors, zoo_folder
-from tests.io.tables import adapters
+from tests.io.tables.forms import adapters
 
 COLUMNS = {
     "num_images": pa.array([3, None, 5]),

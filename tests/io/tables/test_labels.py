@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
-from tests.io.tables import DOWN, GOOD, LABEL, TEXTS, as_kind, labelled, lists, table_of, zoo_of
+from tests.io.tables.forms import DOWN, GOOD, LABEL, TEXTS, as_kind, labelled, lists, table_of, zoo_of
 
 NAMES = ["zebra", "ant", "mole"]
 

@@ -13,7 +13,7 @@ import pytest
 
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
-from tests.io.tables import adapters, assert_rows, python_rows
+from tests.io.tables.forms import adapters, assert_rows, python_rows
 
 
 def write(folder: Path, *paths: str) -> None:

@@ -18,7 +18,7 @@ from numpy.testing import assert_array_equal
 
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
-from tests.io.tables import (
+from tests.io.tables.forms import (
     DOWN,
     GOOD,
     KINDS,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
-from tests.io.tables import (
+from tests.io.tables.forms import (
     DOWN,
     GOOD,
     KINDS,

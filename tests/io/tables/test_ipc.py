@@ -14,7 +14,7 @@ import pytest
 
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
-from tests.io.tables import LABEL, adapters, assert_rows, python_rows
+from tests.io.tables.forms import LABEL, adapters, assert_rows, python_rows
 
 
 def write(path: Path, table: pa.Table, how: str) -> Path:

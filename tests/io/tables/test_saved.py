@@ -15,7 +15,7 @@ import pytest
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
-from tests.io.tables import LABEL, READERS, Reader, adapters, assert_rows, python_rows
+from tests.io.tables.forms import LABEL, READERS, Reader, adapters, assert_rows, python_rows
 
 # Splits without rows
 

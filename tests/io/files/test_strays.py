@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.inspect import inspection
-from tests.io import tables
 from tests.io.adapters import factors, save, tensors, zoo_folder
+from tests.io.tables import forms as tables
 
 
 def names(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
-from tests.io.tables import (
+from tests.io.tables.forms import (
     DOWN,
     GOOD,
     KINDS,

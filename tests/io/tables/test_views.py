@@ -15,7 +15,7 @@ from numpy.testing import assert_array_equal
 
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
-from tests.io.tables import DOWN, READERS, UP, Reader, assert_rows, chunked, nested, normal, python_rows, table_of, zoo_of
+from tests.io.tables.forms import DOWN, READERS, UP, Reader, assert_rows, chunked, nested, normal, python_rows, table_of, zoo_of
 
 N = 7
 VIEW = pa.list_view(pa.list_view(pa.float32()))

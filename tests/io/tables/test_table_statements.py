@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 import lora_perf
-from tests.io.tables import DOWN, adapters
+from tests.io.tables.forms import DOWN, adapters
 
 
 def test_what_libraries_say_of_columns_is_no_statement(caplog: pytest.LogCaptureFixture) -> None:

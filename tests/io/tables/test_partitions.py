@@ -12,7 +12,7 @@ import pytest
 
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
-from tests.io.tables import LABEL, adapters, assert_rows, python_rows
+from tests.io.tables.forms import LABEL, adapters, assert_rows, python_rows
 
 
 def write(folder: Path, *labels: str, n: int = 2, key: str = LABEL) -> list[pa.Table]:

@@ -13,7 +13,7 @@ import pytest
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
-from tests.io.tables import DOWN, GOOD, LABEL, TEXTS, as_kind, labelled
+from tests.io.tables.forms import DOWN, GOOD, LABEL, TEXTS, as_kind, labelled
 
 
 def write(folder: Path, *tables: pa.Table) -> Path:
