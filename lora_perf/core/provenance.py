@@ -108,6 +108,11 @@ def _version(name: str) -> str:
         return "not installed"
 
 
+def device_kind(device: torch.device) -> str:
+    """What rounds alike: every CPU counts as one (`code_version` knows its libraries), each model of GPU as itself."""
+    return f"cuda {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
+
+
 def machine(device: torch.device) -> dict[str, str | int]:
     """The hardware that a run used; no name of the machine or its user."""
     facts: dict[str, str | int] = {

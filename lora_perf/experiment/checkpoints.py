@@ -12,7 +12,7 @@ import xxhash
 
 from lora_perf.classifiers import CLASSIFIERS, seeds_of
 from lora_perf.core.layout import Layer
-from lora_perf.core.provenance import code_version
+from lora_perf.core.provenance import code_version, device_kind
 from lora_perf.core.split import Split
 from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
@@ -31,7 +31,7 @@ class Checkpoints:
         config: the settings, of which those that shape a number count.
         zoo: its fingerprint counts.
         split: the rows of each part.
-        device: results of a GPU and of a CPU are kept apart.
+        device: results of a CPU and of each model of GPU are kept apart.
     """
 
     def __init__(self, folder: Path, config: ExperimentConfig, zoo: Zoo, split: Split, device: torch.device) -> None:
@@ -39,7 +39,7 @@ class Checkpoints:
         rows = xxhash.xxh3_128()
         for part in (split.train, split.validation, split.test):
             rows.update(part.numpy().tobytes() + b"/")
-        self._identity = [zoo.fingerprint, rows.hexdigest(), device.type, code_version(), config.seed]
+        self._identity = [zoo.fingerprint, rows.hexdigest(), device_kind(device), code_version(), config.seed]
         self._recipe, self._seeds = asdict(config.training), config.seeds
         self._versions: dict[str, list[str]] = {}
         self._truth, self._classes = zoo.required_labels[split.test].numpy(), len(zoo.classes)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lora_perf.core.features import Features
 from lora_perf.core.layout import Layer
-from lora_perf.core.provenance import code_version
+from lora_perf.core.provenance import code_version, device_kind
 from lora_perf.core.split import Split
 from lora_perf.core.zoo import Zoo
 from lora_perf.io.checked import count_as_absent, read_values, write_values
@@ -66,7 +66,7 @@ class FeatureCache:
             [layer.name for layer in layers],
             code_version("representations/streaming.py"),
             one.version,
-            device.type,
+            device_kind(device),
         ]
         if one.needs == "train rows":
             rows = train_rows(zoo, self._train, one.name)

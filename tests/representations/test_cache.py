@@ -72,7 +72,9 @@ def test_whatever_features_depend_on_is_in_the_key(
     place(zoo, "dw_kernel", train=TRAIN[1:])
     place(zoo, "dw_kernel", seed=43)
     place(zoo, "dw_kernel", "visual")
-    place(zoo, "dw_kernel", device="cuda")
+    for gpu in ("one", "another"):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda _, gpu=gpu: gpu)
+        place(zoo, "dw_kernel", device="cuda")
     place(zoo, "dw_norms")
     monkeypatch.setattr(cache, "code_version", lambda part: f"another {part}")
     place(zoo, "dw_kernel")
