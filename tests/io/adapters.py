@@ -104,6 +104,17 @@ def zoo_folder(folder: Path, count: int = 4, dialect: str = "diffusers", rank: i
     return sorted(paths)
 
 
+def lay(folder: Path, *paths: str, dialect: str = "diffusers", texts: Mapping[str, str | bytes] | None = None) -> Path:
+    """Adapters of seeds 0, 1, ... at some paths, which end in .safetensors where they name no ending, and other files."""
+    for i, path in enumerate(paths):
+        place = folder / path
+        save(place if "." in place.name else place.with_name(f"{place.name}.safetensors"), tensors(factors(i), dialect))
+    for name, text in (texts or {}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
+    return folder
+
+
 def kohya(path: Path, seed: int, alphas: dict[str, Any], *, rank: int = 2, dtype: torch.dtype = torch.float32) -> Factors:
     """A kohya file with alphas of some modules; its factors."""
     made = factors(seed, rank, dtype=dtype)

@@ -16,6 +16,7 @@ import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.hub import ALIASES, is_hub_id
 from lora_perf.io.refusals import refusal
+from tests.io.checks import refuses
 from tests.io.hubs import cached, hub
 from tests.io.tables.forms import adapters, assert_rows, python_rows
 
@@ -62,8 +63,7 @@ def closed_port() -> str:
 @pytest.mark.parametrize(("name", "repository"), [*ALIASES.items(), ("somebody/something", "somebody/something")])
 def test_a_hub_data_set_without_a_network_is_one_clear_error_at_once(name: str, repository: str) -> None:
     start = time.perf_counter()
-    with pytest.raises(LoraPerfError, match=f"run `hf download {repository} --repo-type dataset --local-dir FOLDER`"):
-        lora_perf.load(name)
+    refuses(name, f"run `hf download {repository} --repo-type dataset --local-dir FOLDER`")
     assert time.perf_counter() - start < 5
 
 
@@ -144,8 +144,11 @@ def test_a_revision_that_is_cached_opens(revision: str, cache: Path, tmp_path: P
 @pytest.mark.parametrize("split", [None, "train"])
 def test_another_revision_is_not_taken_for_the_one_that_is_asked_for(revision: str, split: str | None, cache: Path) -> None:
     cached(cache, REPOSITORY, {"train": adapters(5)})
-    with pytest.raises(LoraPerfError, match=rf"at revision {revision}; found commit a{{40}} in the local cache, and the Hub"):
-        lora_perf.load(f"{REPOSITORY}@{revision}", split=split)
+    refuses(
+        f"{REPOSITORY}@{revision}",
+        rf"at revision {revision}; found commit a{{40}} in the local cache, and the Hub",
+        split=split,
+    )
 
 
 @pytest.mark.usefixtures("offline")
@@ -162,16 +165,14 @@ def test_the_splits_of_the_hub_are_the_split_of_the_zoo(cache: Path) -> None:
 @pytest.mark.usefixtures("offline")
 def test_an_unknown_split_of_the_hub_lists_those_there_are(cache: Path) -> None:
     cached(cache, REPOSITORY, {"train": adapters(2), "test": adapters(2)})
-    with pytest.raises(LoraPerfError, match=f"a split of {REPOSITORY}; found the splits test, train; choose one with split="):
-        lora_perf.load(REPOSITORY, split="dev")
+    refuses(REPOSITORY, f"a split of {REPOSITORY}; found the splits test, train; choose one with split=", split="dev")
 
 
 @pytest.mark.usefixtures("offline")
 def test_several_configurations_are_listed_and_one_is_chosen_behind_a_colon(cache: Path) -> None:
     for config, n in (("small", 2), ("large", 4)):
         cached(cache, REPOSITORY, {"train": adapters(n)}, config)
-    with pytest.raises(LoraPerfError, match=f"found the configurations large, small; choose one .*, as {REPOSITORY}:large"):
-        lora_perf.load(REPOSITORY)
+    refuses(REPOSITORY, f"found the configurations large, small; choose one .*, as {REPOSITORY}:large")
     assert len(lora_perf.load(f"{REPOSITORY}:small")) == 2
 
 
@@ -193,11 +194,10 @@ def test_each_refusal_of_the_hub_has_its_own_advice(
 ) -> None:
     with hub(status, headers) as (address, _):
         at(monkeypatch, address)
-        with pytest.raises(
-            LoraPerfError,
-            match=f"the data set {REPOSITORY} from the Hugging Face Hub; found no such path here, and .*: {found}",
-        ):
-            lora_perf.load(f"{REPOSITORY}@main")
+        refuses(
+            f"{REPOSITORY}@main",
+            f"the data set {REPOSITORY} from the Hugging Face Hub; found no such path here, and .*: {found}",
+        )
 
 
 @pytest.mark.parametrize(

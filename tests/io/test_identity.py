@@ -15,6 +15,7 @@ from lora_perf.experiment import runner
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.io import locate
 from tests.io.adapters import factors, save, tensors, zoo_folder
+from tests.io.checks import refuses
 from tests.io.tables import forms as tables
 
 
@@ -243,10 +244,8 @@ def test_tables_that_were_written_since_are_not_read(tmp_path: Path) -> None:
 def test_a_mistyped_path_is_no_name_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zoo_folder(tmp_path / "loras")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(LoraPerfError, match=r"a file or folder at loras/cta; found none in .*loras, which is there; check"):
-        lora_perf.load("loras/cta")
-    with pytest.raises(LoraPerfError, match=r"at zoos/mine\.safetensors; found none, and its ending is that of a file"):
-        lora_perf.load("zoos/mine.safetensors")
+    refuses("loras/cta", r"a file or folder at loras/cta; found none in .*loras, which is there; check")
+    refuses("zoos/mine.safetensors", r"at zoos/mine\.safetensors; found none, and its ending is that of a file")
 
 
 def test_adapters_have_their_paths_as_names(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import lora_perf
-from lora_perf.core.errors import LoraPerfError
+from tests.io.checks import refuses
 
 N = 6
 CLASSES = ["cat", "dog"]
@@ -85,20 +85,16 @@ def test_a_split_and_a_label_of_another_name_are_read() -> None:
 
 def test_state_dicts_of_other_modules_are_refused_by_name() -> None:
     other = {"b.lora_A.weight": torch.ones(2, 5), "b.lora_B.weight": torch.ones(4, 2)}
-    with pytest.raises(LoraPerfError, match=r"the modules of state dict 0 \(1\) in state dict 2; found 1 more \(b\)"):
-        lora_perf.load([peft(0), peft(1), other])
+    refuses([peft(0), peft(1), other], r"the modules of state dict 0 \(1\) in state dict 2; found 1 more \(b\)")
 
 
 def test_what_is_no_adapter_is_refused_by_name() -> None:
-    with pytest.raises(LoraPerfError, match=r"factors of a LoRA .* in state dict 1; found none among weight"):
-        lora_perf.load([peft(0), {"weight": torch.ones(2, 2)}])
+    refuses([peft(0), {"weight": torch.ones(2, 2)}], r"factors of a LoRA .* in state dict 1; found none among weight")
 
 
 def test_labels_of_some_only_and_a_column_that_is_not_there_are_refused() -> None:
-    with pytest.raises(LoraPerfError, match=r"a label, text or whole number, in column 'label' for state dict 1"):
-        lora_perf.load([{**peft(0), "label": "cat"}, peft(1)])
-    with pytest.raises(LoraPerfError, match=r"expected a label 'kind' in each state dict; found steps; add it"):
-        lora_perf.load([{**peft(0), "steps": 1}], label_column="kind")
+    refuses([{**peft(0), "label": "cat"}, peft(1)], r"a label, text or whole number, in column 'label' for state dict 1")
+    refuses([{**peft(0), "steps": 1}], r"expected a label 'kind' in each state dict; found steps; add it", label_column="kind")
 
 
 def columns() -> dict[str, Any]:
@@ -130,5 +126,4 @@ def test_columns_are_a_table(kind: str) -> None:
 
 
 def test_columns_of_different_lengths_are_refused() -> None:
-    with pytest.raises(LoraPerfError, match=r"columns of the same number of adapters; found 6 in .*, 5 in num_images"):
-        lora_perf.load(columns() | {"num_images": np.arange(5)})
+    refuses(columns() | {"num_images": np.arange(5)}, r"columns of the same number of adapters; found 6 in .*, 5 in num_images")

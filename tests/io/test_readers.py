@@ -20,6 +20,7 @@ from lora_perf.experiment.__main__ import main as experiment
 from lora_perf.inspect.__main__ import main as inspect
 from lora_perf.io import readers
 from lora_perf.io.__main__ import main as pack_command
+from tests.io.checks import refuses
 from tests.io.tables.forms import adapters, assert_rows, python_rows
 
 # As a user writes it, in a file of their own: arrays in a .npz, and their classes beside them.
@@ -175,8 +176,7 @@ def test_a_reader_may_return_another_path(tmp_path: Path) -> None:
 )
 def test_what_is_no_zoo_is_said_with_the_name_of_the_reader(made: Any, message: str) -> None:
     lora_perf.reader("mine", scheme="wrong")(lambda address: made)
-    with pytest.raises(LoraPerfError, match=message):
-        lora_perf.load("wrong://x")
+    refuses("wrong://x", message)
 
 
 def test_an_error_of_the_function_itself_passes() -> None:
@@ -209,5 +209,4 @@ def test_what_is_taken_or_unclear_is_refused(name: str, ways: Any, message: str)
 
 
 def test_an_address_that_no_reader_knows_asks_for_its_module() -> None:
-    with pytest.raises(LoraPerfError, match=r"found the address nodb://x; .*name the module of its reader with --import"):
-        lora_perf.load("nodb://x")
+    refuses("nodb://x", r"found the address nodb://x; .*name the module of its reader with --import")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import lora_perf
-from lora_perf.core.errors import LoraPerfError
 from lora_perf.experiment.__main__ import main as experiment
 from lora_perf.inspect import inspection
 from lora_perf.io.__main__ import main as pack_command
 from tests.io.adapters import factors, save, tensors, zoo_folder
+from tests.io.checks import refuses
 from tests.io.tables.forms import adapters
 
 LABEL = "category_label"
@@ -67,8 +66,7 @@ def test_adapters_without_classes_are_a_zoo(make: Callable[[Path], Any], asked: 
 
 @pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES.keys())
 def test_a_column_that_was_asked_for_must_be_there(make: Callable[[Path], Any], tmp_path: Path) -> None:
-    with pytest.raises(LoraPerfError, match="'colour'"):
-        lora_perf.load(make(tmp_path / "zoo"), label_column="colour")
+    refuses(make(tmp_path / "zoo"), "'colour'", label_column="colour")
 
 
 def test_labels_that_are_there_can_be_left(tmp_path: Path) -> None:
@@ -80,8 +78,7 @@ def test_labels_that_are_there_can_be_left(tmp_path: Path) -> None:
 
 
 def test_the_columns_are_told_where_the_default_is_missing(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        lora_perf.load(plain())
+    lora_perf.load(plain())
     assert len(caplog.records) == 1
     assert "no labels, since there is no column category_label" in caplog.text
     assert "the columns are style, num_images" in caplog.text
@@ -91,8 +88,7 @@ def test_a_table_beside_the_files_without_labels_tells_its_columns(tmp_path: Pat
     of_folder(tmp_path)
     lines = [f"{i}.safetensors,{'ab'[i % 2]},{i}" for i in range(7)]
     (tmp_path / "metadata.csv").write_text("\n".join(["file_name,style,num_images", *lines]))
-    with caplog.at_level(logging.WARNING):
-        zoo = lora_perf.load(tmp_path)
+    zoo = lora_perf.load(tmp_path)
     assert zoo.labels is None
     assert "no labels; choose a column with label_column=... (--label-column): style, num_images" in caplog.text
     assert zoo.metadata["num_images"] == list(range(7))
@@ -111,15 +107,13 @@ def test_checkpoints_are_refused_without_classes_too(tmp_path: Path) -> None:
     for step in (500, 1000):
         save(tmp_path / "run" / f"checkpoint-{step}" / "adapter_model.safetensors", tensors(factors(step)))
     for asked in ({}, {"label_column": None}):
-        with pytest.raises(LoraPerfError, match="checkpoints of 1 run, which are near copies"):
-            lora_perf.load(tmp_path, **asked)  # type: ignore[arg-type]
+        refuses(tmp_path, "checkpoints of 1 run, which are near copies", **asked)
 
 
 def test_classes_of_some_adapters_alone_can_be_left(tmp_path: Path) -> None:
     for name in ("a", "cat/b", "cat/siamese/c"):
         save(tmp_path / f"{name}.safetensors", tensors(factors(len(name))))
-    with pytest.raises(LoraPerfError, match=r"or do without classes: label_column=None \(--label-column None\)"):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, r"or do without classes: label_column=None \(--label-column None\)")
     assert len(lora_perf.load(tmp_path, label_column=None)) == 3
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.dialects import read_names
-from tests.io.dialects.headers import Header, diffusers, entry, pair, peft
+from tests.io.dialects.headers import Header, diffusers, entry, pair, peft, refuses
 
 LAYERS = ("model.layers.0.q_proj", "model.layers.1.q_proj", "model.layers.10.q_proj")
 
@@ -134,15 +134,15 @@ def test_other_initialisations_are_not_noted(start: object) -> None:
     ],
 )
 def test_a_configuration_of_wrong_types_is_refused(config: Any, message: str) -> None:
-    with pytest.raises(LoraPerfError, match=message):
-        read_names(peft("a"), config={"r": 4, **config} if isinstance(config, dict) else config)
+    refuses(peft("a"), message, config={"r": 4, **config} if isinstance(config, dict) else config)
 
 
 def test_a_rank_that_the_file_contradicts_is_refused() -> None:
-    with pytest.raises(
-        LoraPerfError, match=r"factors of rank 16 for model\.a, by adapter_config\.json; found rank 4 in the file"
-    ):
-        read_names(peft("model.a"), config={"r": 4, "rank_pattern": {"a": 16}})
+    refuses(
+        peft("model.a"),
+        r"factors of rank 16 for model\.a, by adapter_config\.json; found rank 4 in the file",
+        config={"r": 4, "rank_pattern": {"a": 16}},
+    )
 
 
 # Metadata of diffusers
@@ -194,8 +194,7 @@ def test_metadata_that_ask_for_another_kind_are_refused() -> None:
 
 @pytest.mark.parametrize(("text", "message"), [("{", "JSON as"), ("[1]", "a JSON object as"), ("[" * 100_000, "JSON as")])
 def test_metadata_that_are_no_json_object_are_refused(text: str, message: str) -> None:
-    with pytest.raises(LoraPerfError, match=f"expected {message} lora_adapter_metadata; found"):
-        read_names(diffusers("a"), {"lora_adapter_metadata": text})
+    refuses(diffusers("a"), f"expected {message} lora_adapter_metadata; found", {"lora_adapter_metadata": text})
 
 
 def test_metadata_of_a_wrong_type_are_refused_by_key() -> None:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.dialects import read_names
-from tests.io.dialects.headers import entry
+from tests.io.dialects.headers import entry, refuses
 
-
-def shapes(down: tuple[int, ...], up: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
-    (found,) = read_names({"m.lora.down.weight": entry(*down), "m.lora.up.weight": entry(*up)}).pairs
-    return found.down_shape, found.up_shape
+Shape = tuple[int, ...]
 
 
 @pytest.mark.parametrize(
@@ -25,23 +21,23 @@ def shapes(down: tuple[int, ...], up: tuple[int, ...]) -> tuple[tuple[int, int],
         ((4, 6, 2, 3, 3), (5, 4, 1, 1, 1), ((4, 108), (5, 4))),
     ],
 )
-def test_convolutions_become_matrices(
-    down: tuple[int, ...], up: tuple[int, ...], flat: tuple[tuple[int, int], tuple[int, int]]
-) -> None:
-    assert shapes(down, up) == flat
+def test_convolutions_become_matrices(down: Shape, up: Shape, flat: tuple[Shape, Shape]) -> None:
+    (found,) = read_names({"m.lora.down.weight": entry(*down), "m.lora.up.weight": entry(*up)}).pairs
+    assert (found.down_shape, found.up_shape) == flat
 
 
-def test_ranks_that_disagree_are_refused() -> None:
-    with pytest.raises(LoraPerfError, match=r"of one rank for m; found shapes \(4, 6\) and \(5, 3\)"):
-        shapes((4, 6), (5, 3))
+EMPTY = "of m with at least two axes, none of them empty; found shape"
 
 
-def test_an_up_with_a_kernel_is_refused() -> None:
-    with pytest.raises(LoraPerfError, match=r"an up \(m, r\) or \(m, r, 1, 1\) of m; found shape \(5, 4, 3, 3\), a kernel"):
-        shapes((4, 6, 1, 1), (5, 4, 3, 3))
-
-
-@pytest.mark.parametrize(("down", "up", "side"), [((4,), (5, 4), "down"), ((4, 6), (), "up"), ((0, 6), (5, 0), "down")])
-def test_a_factor_that_is_no_matrix_is_refused(down: tuple[int, ...], up: tuple[int, ...], side: str) -> None:
-    with pytest.raises(LoraPerfError, match=f"a {side} of m with at least two axes, none of them empty; found shape"):
-        shapes(down, up)
+@pytest.mark.parametrize(
+    ("down", "up", "message"),
+    [
+        ((4, 6), (5, 3), r"of one rank for m; found shapes \(4, 6\) and \(5, 3\)"),
+        ((4, 6, 1, 1), (5, 4, 3, 3), r"an up \(m, r\) or \(m, r, 1, 1\) of m; found shape \(5, 4, 3, 3\), a kernel"),
+        ((4,), (5, 4), f"a down {EMPTY}"),
+        ((4, 6), (), f"an? up {EMPTY}"),
+        ((0, 6), (5, 0), f"a down {EMPTY}"),
+    ],
+)
+def test_factors_without_a_product_are_refused(down: Shape, up: Shape, message: str) -> None:
+    refuses({"m.lora.down.weight": entry(*down), "m.lora.up.weight": entry(*up)}, message)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.dialects import read_names
-from tests.io.dialects.headers import Header, diffusers, entry, kohya, pair, peft
+from tests.io.dialects.headers import Header, diffusers, entry, kohya, pair, peft, refuses
 
 STEM = "lora_unet_double_blocks_0_img_attn_proj"
 CONV = "lora_unet_down_blocks_0_resnets_0_conv1"
@@ -84,8 +84,7 @@ def test_alphas_by_module_are_found_whatever_their_wrapper() -> None:
 def test_statements_that_contradict_are_refused_with_both_named(
     metadata: dict[str, str], config: dict[str, Any] | None, message: str
 ) -> None:
-    with pytest.raises(LoraPerfError, match=message):
-        read_names(peft("a"), metadata, config)
+    refuses(peft("a"), message, metadata, config)
 
 
 @pytest.mark.parametrize("value", ["None", "null", "", "Dynamic", "auto"])
@@ -125,8 +124,11 @@ def test_the_default_alpha_counts_for_a_kohya_file_without_alphas() -> None:
 
 
 def test_a_default_rank_that_the_factors_do_not_have_is_refused_without_alphas() -> None:
-    with pytest.raises(LoraPerfError, match=r"factors of rank 64 for .*, by ss_network_dim or conv_dim .*; found rank 4"):
-        read_names(kohya(STEM, alpha=None), {"ss_network_alpha": "8", "ss_network_dim": "64"})
+    refuses(
+        kohya(STEM, alpha=None),
+        r"factors of rank 64 for .*, by ss_network_dim or conv_dim .*; found rank 4",
+        {"ss_network_alpha": "8", "ss_network_dim": "64"},
+    )
 
 
 def test_convolutions_have_defaults_of_their_own() -> None:
@@ -137,8 +139,9 @@ def test_convolutions_have_defaults_of_their_own() -> None:
 
 def test_ranks_by_block_without_alphas_are_refused() -> None:
     metadata = {**KOHYA, "ss_network_args": json.dumps({"block_dims": "4,8", "block_alphas": "1,2"})}
-    with pytest.raises(LoraPerfError, match=r"a tensor of the alpha of .*, since ss_network_args give modules ranks or alphas"):
-        read_names(kohya(STEM, alpha=None), metadata)
+    refuses(
+        kohya(STEM, alpha=None), r"a tensor of the alpha of .*, since ss_network_args give modules ranks or alphas", metadata
+    )
 
 
 @pytest.mark.parametrize("args", [{"rank_dropout": "0.1", "algo": "lora"}, {"conv_dim": "", "block_dims": "None"}, {}])
@@ -171,10 +174,11 @@ def test_a_configuration_counts_before_defaults_and_the_difference_is_a_problem(
 
 
 def test_a_configuration_without_r_is_refused_with_the_default_named() -> None:
-    with pytest.raises(
-        LoraPerfError, match=r"rank 8 for a, by adapter_config\.json, which has no r, so that PEFT's default of 8"
-    ):
-        read_names(peft("a"), config={"lora_alpha": 16})
+    refuses(
+        peft("a"),
+        r"rank 8 for a, by adapter_config\.json, which has no r, so that PEFT's default of 8",
+        config={"lora_alpha": 16},
+    )
 
 
 def test_a_configuration_without_lora_alpha_is_noted() -> None:
@@ -201,13 +205,11 @@ def test_a_configuration_of_mlx_states_the_scale_itself() -> None:
     ],
 )
 def test_a_configuration_of_mlx_that_does_not_fit_is_refused(config: dict[str, Any], message: str) -> None:
-    with pytest.raises(LoraPerfError, match=message):
-        read_names({"a.lora_a": entry(6, 4), "a.lora_b": entry(4, 5)}, config=config)
+    refuses({"a.lora_a": entry(6, 4), "a.lora_b": entry(4, 5)}, message, config=config)
 
 
 def test_the_configuration_of_another_file_is_refused_where_a_scale_is_needed() -> None:
-    with pytest.raises(LoraPerfError, match=r"the one adapter beside adapter_config\.json, .*; found 3 adapters"):
-        read_names(peft("a"), unclear="3 adapters")
+    refuses(peft("a"), r"the one adapter beside adapter_config\.json, .*; found 3 adapters", unclear="3 adapters")
     assert scale(peft("a"), {"alpha": "8"}) == read_names(peft("a"), {"alpha": "8"}, unclear="3 adapters").pairs[0].scale == 2.0
 
 
@@ -253,8 +255,7 @@ def test_any_sources_that_agree_give_the_one_scale(sources: set[str], alpha: flo
 def test_one_source_that_differs_is_always_found(order: list[str], count: int, alpha: float, factor: float) -> None:
     sources = order[:count]
     alphas = dict.fromkeys(sources, alpha) | {sources[0]: alpha * factor}
-    with pytest.raises(LoraPerfError, match=r"expected one scale for a; found .* by .*, .* by "):
-        read_names(peft("a"), *all_stated(alphas))
+    refuses(peft("a"), r"expected one scale for a; found .* by .*, .* by ", *all_stated(alphas))
 
 
 JSON = st.recursive(

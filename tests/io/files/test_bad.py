@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import struct
@@ -15,9 +14,9 @@ import torch
 from torch.testing import assert_close
 
 import lora_perf
-from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Skipped
 from tests.io.adapters import factors, raw, row, save, tensors, zoo_folder
+from tests.io.checks import refuses
 
 
 def header_of(path: Path) -> tuple[dict[str, dict[str, object]], bytes]:
@@ -82,10 +81,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_a_bad_file_is_named(spoil: Callable[[Path], object], found: str, tmp_path: Path) -> None:
     bad = zoo_folder(tmp_path)[1]
     spoil(bad)
-    with pytest.raises(
-        LoraPerfError, match=rf"{re.escape(str(bad))}; found .*({found}).*; .*, or leave such files out with skip_"
-    ):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, rf"{re.escape(str(bad))}; found .*({found}).*; .*, or leave such files out with skip_")
 
 
 @pytest.mark.parametrize(("spoil", "found"), BAD.values(), ids=BAD.keys())
@@ -95,8 +91,7 @@ def test_a_bad_file_is_left_out_and_reported_where_it_may(
     paths = zoo_folder(tmp_path)
     expected = torch.stack([row(path) for path in (paths[0], *paths[2:])])
     spoil(paths[1])
-    with caplog.at_level(logging.WARNING, "lora_perf"):
-        zoo = lora_perf.load(tmp_path, skip_bad=True)
+    zoo = lora_perf.load(tmp_path, skip_bad=True)
     assert_close(zoo.rows, expected, rtol=0, atol=0)
     assert zoo.labels.tolist() == [0, 1, 1]
     (skipped,) = zoo.skipped
@@ -120,8 +115,7 @@ def test_a_folder_of_bad_files_alone_is_refused(tmp_path: Path) -> None:
     message = (
         r"at least one adapter in .* that can be used; found 4 that cannot; the first: .*cat/0\.safetensors; found an empty"
     )
-    with pytest.raises(LoraPerfError, match=message):
-        lora_perf.load(tmp_path, skip_bad=True)
+    refuses(tmp_path, message, skip_bad=True)
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,8 +129,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
         return opened(path, *arguments)
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(LoraPerfError, match=r"cat/0\.safetensors; found Permission denied"):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, r"cat/0\.safetensors; found Permission denied")
     assert len(lora_perf.load(tmp_path, skip_bad=True).skipped) == 1
 
 
@@ -144,16 +137,14 @@ def test_a_file_that_shrinks_while_it_is_opened_is_named(tmp_path: Path, monkeyp
     zoo_folder(tmp_path)
     read = os.pread
     monkeypatch.setattr(os, "pread", lambda file, count, place: read(file, min(count, 500), place) if place == 0 else b"")
-    with pytest.raises(LoraPerfError, match=r"cat/0\.safetensors; found the end of the file in its header"):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, r"cat/0\.safetensors; found the end of the file in its header")
 
 
 def test_pickles_are_counted_and_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     paths = zoo_folder(tmp_path)
     for name in ("a.bin", "b.pt", "c.ckpt"):
         (tmp_path / "cat" / name).write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    with caplog.at_level(logging.WARNING):
-        zoo = lora_perf.load(tmp_path)
+    zoo = lora_perf.load(tmp_path)
     assert_close(zoo.rows, torch.stack([row(path) for path in paths]), rtol=0, atol=0)
     assert [record.message for record in caplog.records] == [
         f"{tmp_path}: 3 files of pickles (.bin, .pt, .ckpt) left alone: they are never unpickled"
@@ -163,8 +154,7 @@ def test_pickles_are_counted_and_left_alone(tmp_path: Path, caplog: pytest.LogCa
 def test_a_folder_of_pickles_alone_says_so(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "pytorch_lora_weights.bin").write_bytes(b"x")
-    with pytest.raises(LoraPerfError, match=r"\*\.safetensors \(1 pickles such as \.bin and \.pt, which are never unpickled\)"):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, r"\*\.safetensors \(1 pickles such as \.bin and \.pt, which are never unpickled\)")
 
 
 def test_a_single_adapter_is_a_zoo_of_one(tmp_path: Path) -> None:

@@ -11,21 +11,16 @@ from typing import Any
 import pytest
 
 import lora_perf
-from lora_perf.core.errors import LoraPerfError
-from lora_perf.core.zoo import Zoo
 from lora_perf.io.files.tree import walk
-from tests.io.adapters import factors, save, tensors
+from tests.io.adapters import lay
+from tests.io.checks import labels, parts, refuses
 
 # How a class can be written beside the names of the folders.
 FORMS = ("csv", "jsonl", "json")
+A, B, C = "0/a.safetensors", "1/a.safetensors", "2/a.safetensors"
 
 
-def adapters(folder: Path, *paths: str) -> None:
-    for i, path in enumerate(paths):
-        save(folder / path, tensors(factors(i)))
-
-
-def describe(folder: Path, form: str, rows: Mapping[str, Mapping[str, Any]], file_column: str = "file_name") -> None:
+def describe(folder: Path, form: str, rows: Mapping[str, Mapping[str, Any]], file_column: str = "file_name") -> Path:
     """Writes the metadata of files in one of the forms."""
     if form == "json":
         for path, row in rows.items():
@@ -38,83 +33,70 @@ def describe(folder: Path, form: str, rows: Mapping[str, Mapping[str, Any]], fil
         lines = [",".join([file_column, *columns])]
         lines += [",".join([path, *(str(row.get(column, "")) for column in columns)]) for path, row in rows.items()]
         (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
-
-
-def labels(zoo: Zoo) -> list[str]:
-    return [zoo.classes[label] for label in zoo.labels.tolist()]
+    return folder
 
 
 # Sub-folders
 
-
-def test_a_sub_folder_is_a_class(tmp_path: Path) -> None:
-    adapters(tmp_path, "dog/b.safetensors", "cat/c.safetensors", "dog/a.safetensors")
-    zoo = lora_perf.load(tmp_path)
-    assert labels(zoo) == ["cat", "dog", "dog"]
-    assert zoo.split is None
-
-
-@pytest.mark.parametrize("form", ["folders", "csv"])
-def test_folders_stay_together_whatever_their_names(form: str, tmp_path: Path) -> None:
-    names = ["a", "a b", "a-b", "a.b", "a0"]
-    adapters(tmp_path, *(f"{name}/{i}.safetensors" for name in names for i in range(2)))
-    if form == "csv":
-        describe(tmp_path, form, {f"{name}/{i}.safetensors": {"label": name} for i in range(2) for name in names})
-    assert labels(lora_perf.load(tmp_path)) == [name for name in names for _ in range(2)]
-
-
-def test_classes_that_are_numbers_are_in_numerical_order(tmp_path: Path) -> None:
-    adapters(tmp_path, "10/a.safetensors", "9/a.safetensors", "1/a.safetensors")
-    zoo = lora_perf.load(tmp_path)
-    assert zoo.classes == ["1", "9", "10"]
-    assert labels(zoo) == ["1", "10", "9"]
+ALIKE = ["a", "a b", "a-b", "a.b", "a0"]
+SUB_FOLDERS: dict[str, tuple[list[str], list[str]]] = {
+    "plain": (["dog/b", "cat/c", "dog/a"], ["cat", "dog", "dog"]),
+    "names that sort beside their separators": (
+        [f"{name}/{i}" for name in ALIKE for i in range(2)],
+        [name for name in ALIKE for _ in "01"],
+    ),
+    "numbers": (["10/a", "9/a", "1/a"], ["1", "10", "9"]),
+    **{
+        f"{name}, whose folder is its own": (
+            [f"dog/run 1/{name}", f"dog/run 2/{name}", f"cat/run 3/{name}", "cat/plain"],
+            ["cat", "cat", "dog", "dog"],
+        )
+        for name in ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
+    },
+}
 
 
-@pytest.mark.parametrize("name", ["adapter_model.safetensors", "pytorch_lora_weights.safetensors"])
-def test_a_file_that_libraries_always_name_so_has_a_folder_of_its_own(name: str, tmp_path: Path) -> None:
-    adapters(tmp_path, f"dog/run 1/{name}", f"dog/run 2/{name}", f"cat/run 3/{name}", "cat/plain.safetensors")
-    assert labels(lora_perf.load(tmp_path)) == ["cat", "cat", "dog", "dog"]
+@pytest.mark.parametrize(("paths", "wanted"), SUB_FOLDERS.values(), ids=SUB_FOLDERS.keys())
+def test_a_sub_folder_is_a_class(paths: list[str], wanted: list[str], tmp_path: Path) -> None:
+    zoo = lora_perf.load(lay(tmp_path, *paths))
+    assert (labels(zoo), zoo.split) == (wanted, None)
+    assert zoo.classes == sorted(set(wanted), key=lambda name: (int(name) if name.isdecimal() else 0, name))
 
 
-def test_folders_named_like_parts_are_the_split(tmp_path: Path) -> None:
-    parts = {"train": 0, "validation": 1, "val": 1, "test": 2}
-    adapters(tmp_path, *(f"{part}/cat/{i}.safetensors" for i, part in enumerate(parts)))
-    zoo = lora_perf.load(tmp_path)
-    assert zoo.classes == ["cat"]
-    assert zoo.split is not None
-    assert zoo.split.tolist() == [parts[part] for part in sorted(parts)]
+def test_folders_stay_together_in_a_table_of_another_order(tmp_path: Path) -> None:
+    lay(tmp_path, *(f"{name}/{i}" for name in ALIKE for i in range(2)))
+    describe(tmp_path, "csv", {f"{name}/{i}.safetensors": {"label": name} for i in range(2) for name in ALIKE})
+    assert labels(lora_perf.load(tmp_path)) == [name for name in ALIKE for _ in "01"]
 
 
-def test_adapters_without_a_sub_folder_are_refused(tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors", "b.safetensors", "cat/c.safetensors")
-    message = (
-        r"as the name of its one sub-folder; found no sub-folder above 2 of 3 \(a\.safetensors, b\.safetensors\); move them"
-    )
-    with pytest.raises(LoraPerfError, match=message):
-        lora_perf.load(tmp_path)
+NO_CLASS = {
+    "no sub-folder": (
+        ["a", "b", "cat/c"],
+        r"as the name of its one sub-folder; found no sub-folder above 2 of 3 \(a\.safetensors, b\.safetensors\); move them",
+    ),
+    "the folder of an adapter": (
+        ["run/adapter_model.safetensors", "cat/0/adapter_model.safetensors"],
+        r"found no folder of a class \(their own folder is the adapter itself\) above 1 of 2 \(run/adapter_model\.saf",
+    ),
+    "several sub-folders": (
+        ["cat/a", "cat/siamese/b"],
+        r"found several sub-folders above 1 of 2 \(cat/siamese/b\.safetensors\); move them",
+    ),
+}
 
 
-def test_an_adapter_folder_is_no_class(tmp_path: Path) -> None:
-    adapters(tmp_path, "run/adapter_model.safetensors", "cat/0/adapter_model.safetensors")
-    message = r"found no folder of a class \(their own folder is the adapter itself\) above 1 of 2 \(run/adapter_model\.saf"
-    with pytest.raises(LoraPerfError, match=message):
-        lora_perf.load(tmp_path)
-    assert lora_perf.load(tmp_path / "run").labels is None
+@pytest.mark.parametrize(("paths", "message"), NO_CLASS.values(), ids=NO_CLASS.keys())
+def test_adapters_of_no_class_among_others_are_refused(paths: list[str], message: str, tmp_path: Path) -> None:
+    refuses(lay(tmp_path, *paths), message)
 
 
-def test_several_sub_folders_are_ambiguous(tmp_path: Path) -> None:
-    adapters(tmp_path, "cat/a.safetensors", "cat/siamese/b.safetensors")
-    with pytest.raises(
-        LoraPerfError, match=r"found several sub-folders above 1 of 2 \(cat/siamese/b\.safetensors\); move them"
-    ):
-        lora_perf.load(tmp_path)
+def test_the_folder_of_an_adapter_alone_has_no_class(tmp_path: Path) -> None:
+    assert lora_perf.load(lay(tmp_path, "run/adapter_model.safetensors") / "run").labels is None
 
 
 def test_a_label_column_asks_for_metadata(tmp_path: Path) -> None:
-    adapters(tmp_path, "cat/a.safetensors")
     message = r"metadata with a column 'style' in .*; found no metadata\.csv, metadata\.jsonl, and no metadata\.json beside"
-    with pytest.raises(LoraPerfError, match=message):
-        lora_perf.load(tmp_path, label_column="style")
+    refuses(lay(tmp_path, "cat/a"), message, label_column="style")
 
 
 # Metadata
@@ -123,254 +105,170 @@ def test_a_label_column_asks_for_metadata(tmp_path: Path) -> None:
 @pytest.mark.parametrize("column", ["label", "class", "category_label"])
 @pytest.mark.parametrize("form", FORMS)
 def test_metadata_name_the_classes(form: str, column: str, tmp_path: Path) -> None:
-    adapters(tmp_path, "x/1/b.safetensors", "x/2/a.safetensors", "a.safetensors")
+    lay(tmp_path, "x/1/b", "x/2/a", "a")
     rows = {"x/1/b.safetensors": {column: "cat"}, "a.safetensors": {column: "dog"}, "x/2/a.safetensors": {column: "ant"}}
-    describe(tmp_path, form, rows)
-    zoo = lora_perf.load(tmp_path)
-    assert zoo.classes == ["ant", "cat", "dog"]
-    assert labels(zoo) == ["dog", "cat", "ant"]
+    zoo = lora_perf.load(describe(tmp_path, form, rows))
+    assert (zoo.classes, labels(zoo)) == (["ant", "cat", "dog"], ["dog", "cat", "ant"])
 
 
 @pytest.mark.parametrize("file_column", ["file_name", "file", "path"])
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_the_column_of_the_files_has_several_names(form: str, file_column: str, tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors", "b.safetensors")
+    lay(tmp_path, "a", "b")
     describe(tmp_path, form, {"./b.safetensors": {"label": "x"}, "a.safetensors": {"label": "y"}}, file_column)
     assert labels(lora_perf.load(tmp_path)) == ["y", "x"]
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_another_label_column_is_taken_by_name(form: str, tmp_path: Path) -> None:
-    adapters(tmp_path, "1/a.safetensors", "2/b.safetensors")
-    rows = {"1/a.safetensors": {"label": "x", "style": "ink"}, "2/b.safetensors": {"label": "x", "style": "oil"}}
-    describe(tmp_path, form, rows)
+    lay(tmp_path, A, B)
+    describe(tmp_path, form, {A: {"label": "x", "style": "ink"}, B: {"label": "x", "style": "oil"}})
     assert labels(lora_perf.load(tmp_path, label_column="style")) == ["ink", "oil"]
-    with pytest.raises(
-        LoraPerfError, match=r"label.* \(colour\) in .*; found the columns .*label, style; name the .*label_column"
-    ):
-        lora_perf.load(tmp_path, label_column="colour")
+    message = r"label.* \(colour\) in .*; found the columns .*label, style; name the .*label_column"
+    refuses(tmp_path, message, label_column="colour")
 
 
 def test_the_column_of_the_original_counts_before_others(tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors")
-    describe(tmp_path, "jsonl", {"a.safetensors": {"class": "x", "label": "y", "category_label": "z"}})
+    describe(lay(tmp_path, "a"), "jsonl", {"a.safetensors": {"class": "x", "label": "y", "category_label": "z"}})
     assert labels(lora_perf.load(tmp_path)) == ["z"]
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_split_column_is_the_split(form: str, tmp_path: Path) -> None:
-    parts = {"0/a.safetensors": "test", "1/a.safetensors": "train", "2/a.safetensors": "validation"}
-    adapters(tmp_path, *parts)
-    describe(tmp_path, form, {path: {"label": "x", "split": part} for path, part in parts.items()})
-    zoo = lora_perf.load(tmp_path)
-    assert zoo.split is not None
-    assert zoo.split.tolist() == [2, 0, 1]
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_part_that_is_none_is_refused(form: str, tmp_path: Path) -> None:
-    adapters(tmp_path, "0/a.safetensors", "1/a.safetensors")
-    rows = {"0/a.safetensors": {"label": "x", "split": "train"}, "1/a.safetensors": {"label": "x", "split": "tset"}}
-    describe(tmp_path, form, rows)
-    with pytest.raises(
-        LoraPerfError, match=r"train, validation or test in column 'split' for 1/a\.safetensors .*; found 'tset'"
-    ):
-        lora_perf.load(tmp_path)
-
-
-@pytest.mark.parametrize("form", ["jsonl", "json"])
-def test_a_part_of_some_adapters_is_refused(form: str, tmp_path: Path) -> None:
-    adapters(tmp_path, "0/a.safetensors", "1/a.safetensors")
-    describe(tmp_path, form, {"0/a.safetensors": {"label": "x", "split": "train"}, "1/a.safetensors": {"label": "x"}})
-    with pytest.raises(LoraPerfError, match=r"a part \(split\) of every adapter or of none; found 1 without, such as 1/a\.saf"):
-        lora_perf.load(tmp_path)
+    rows = {path: {"label": "x", "split": part} for path, part in ((A, "test"), (B, "train"), (C, "validation"))}
+    assert parts(lora_perf.load(describe(lay(tmp_path, *rows), form, rows))) == [2, 0, 1]
 
 
 @pytest.mark.parametrize(("form", "values"), [("jsonl", [10, 9, 10]), ("json", [10, 9, 10]), ("csv", ["10", "9", "10"])])
 def test_labels_that_are_numbers_are_in_numerical_order(form: str, values: list[Any], tmp_path: Path) -> None:
-    paths = [f"{i}/a.safetensors" for i in range(3)]
-    adapters(tmp_path, *paths)
-    describe(tmp_path, form, {path: {"label": value} for path, value in zip(paths, values, strict=True)})
-    zoo = lora_perf.load(tmp_path)
-    assert (zoo.classes, zoo.labels.tolist()) == (["9", "10"], [1, 0, 1])
+    rows = {path: {"label": value} for path, value in zip((A, B, C), values, strict=True)}
+    zoo = lora_perf.load(describe(lay(tmp_path, *rows), form, rows))
+    assert (zoo.classes, labels(zoo)) == (["9", "10"], ["10", "9", "10"])
 
 
-@pytest.mark.parametrize("form", ["jsonl", "json"])
-def test_numbers_and_texts_are_not_mixed(form: str, tmp_path: Path) -> None:
-    adapters(tmp_path, "0/a.safetensors", "1/a.safetensors")
-    describe(tmp_path, form, {"0/a.safetensors": {"label": 3}, "1/a.safetensors": {"label": "cat"}})
-    with pytest.raises(LoraPerfError, match=r"all texts or all whole numbers; found both, such as 'cat' and 3; write"):
-        lora_perf.load(tmp_path)
+NO_LABEL = r"a label, text or whole number, in column 'label' for 1/a\.safetensors .*; found "
+BAD_ROWS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
+    "a part that is none": (
+        "csv jsonl json",
+        {"label": "x", "split": "train"},
+        {"label": "x", "split": "tset"},
+        r"train, validation or test in column 'split' for 1/a\.safetensors .*; found 'tset'",
+    ),
+    "a part of some adapters": (
+        "jsonl json",
+        {"label": "x", "split": "train"},
+        {"label": "x"},
+        r"a part \(split\) of every adapter or of none; found 1 without, such as 1/a\.saf",
+    ),
+    "numbers and texts": (
+        "jsonl json",
+        {"label": 3},
+        {"label": "cat"},
+        r"all texts or all whole numbers; found both, such as 'cat' and 3; write",
+    ),
+    **{
+        f"the label {value!r}": ("jsonl json", {"label": "x"}, {"label": value}, NO_LABEL)
+        for value in ("", None, 1.5, True, ["cat"], {})
+    },
+}
 
 
-@pytest.mark.parametrize("value", ["", None, 1.5, True, ["cat"], {}])
-@pytest.mark.parametrize("form", ["jsonl", "json"])
-def test_a_label_that_is_none_is_refused(form: str, value: object, tmp_path: Path) -> None:
-    adapters(tmp_path, "0/a.safetensors", "1/a.safetensors")
-    describe(tmp_path, form, {"0/a.safetensors": {"label": "x"}, "1/a.safetensors": {"label": value}})
-    with pytest.raises(
-        LoraPerfError, match=r"a label, text or whole number, in column 'label' for 1/a\.safetensors .*; found "
-    ):
-        lora_perf.load(tmp_path)
-
-
-@pytest.mark.parametrize("line", ["a.safetensors,", "a.safetensors"])
-def test_an_empty_label_of_a_table_is_refused(line: str, tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors")
-    (tmp_path / "metadata.csv").write_text(f"file_name,label\n{line}\n")
-    with pytest.raises(
-        LoraPerfError, match=r"for a\.safetensors \(row 1 of .*metadata\.csv\); found (''|None); label the adapter"
-    ):
-        lora_perf.load(tmp_path)
+@pytest.mark.parametrize(("forms", "first", "second", "message"), BAD_ROWS.values(), ids=BAD_ROWS.keys())
+def test_metadata_that_say_no_class_or_part_are_refused(
+    forms: str, first: dict[str, Any], second: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    for form in forms.split():
+        refuses(describe(lay(tmp_path / form, A, B), form, {A: first, B: second}), message)
 
 
 def test_a_table_counts_before_descriptions_and_folders(tmp_path: Path) -> None:
-    adapters(tmp_path, "cat/a.safetensors")
-    describe(tmp_path, "json", {"cat/a.safetensors": {"label": "dog"}})
+    describe(lay(tmp_path, "cat/a"), "json", {"cat/a.safetensors": {"label": "dog"}})
     assert labels(lora_perf.load(tmp_path)) == ["dog"]
     describe(tmp_path, "csv", {"cat/a.safetensors": {"label": "bird"}})
     assert labels(lora_perf.load(tmp_path)) == ["bird"]
 
 
-def test_a_table_may_name_the_folder_of_an_adapter(tmp_path: Path) -> None:
-    adapters(tmp_path, "runs/1/adapter_model.safetensors")
-    describe(tmp_path, "csv", {"runs/1": {"label": "cat"}})
-    assert labels(lora_perf.load(tmp_path)) == ["cat"]
-
-
-def test_a_table_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
-    adapters(tmp_path, "ä, b.safetensors")
-    (tmp_path / "metadata.csv").write_bytes('\ufefffile_name,label\r\n"ä, b.safetensors","a ""cat"""\r\n'.encode())
-    assert labels(lora_perf.load(tmp_path)) == ['a "cat"']
-
-
 @pytest.mark.parametrize("value", ["../x.safetensors", "/etc/x.safetensors", "a/../../x.safetensors", "..", ".", ""])
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_a_file_outside_the_folder_is_refused(form: str, value: str, tmp_path: Path) -> None:
-    adapters(tmp_path, "x.safetensors", "zoo/x.safetensors")
-    describe(tmp_path / "zoo", form, {value: {"label": "cat"}})
-    with pytest.raises(LoraPerfError, match=rf"a file inside the folder in row 1 of .*metadata\.{form}; found '{value}'"):
-        lora_perf.load(tmp_path / "zoo")
+    describe(lay(tmp_path, "x", "zoo/x") / "zoo", form, {value: {"label": "cat"}})
+    refuses(tmp_path / "zoo", rf"a file inside the folder in row 1 of .*metadata\.{form}; found '{value}'")
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    adapters(tmp_path, "x.safetensors")
-    (tmp_path / "metadata.jsonl").write_text('{"file_name": 3, "label": "cat"}')
-    with pytest.raises(LoraPerfError, match=r"a file inside the folder in row 1 of .*; found 3"):
-        lora_perf.load(tmp_path)
-
-
-def test_adapters_without_a_row_are_named(tmp_path: Path) -> None:
-    adapters(tmp_path, *(f"{i}.safetensors" for i in range(6)))
-    describe(tmp_path, "csv", {"3.safetensors": {"label": "cat"}})
-    message = r"a row in .*csv for every adapter; found none for 5 of 6 \(0\.saf.*, 1\.saf.*, 2\.saf.*, \.\.\. \(5 in all\)\)"
-    with pytest.raises(LoraPerfError, match=message):
-        lora_perf.load(tmp_path)
-
-
-def test_a_row_without_its_file_is_a_bad_file(tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors")
-    describe(tmp_path, "csv", {"a.safetensors": {"label": "cat"}, "b.safetensors": {"label": "cat"}})
-    with pytest.raises(LoraPerfError, match=r"/b\.safetensors; found No such file or directory"):
-        lora_perf.load(tmp_path)
-    assert [one.path for one in lora_perf.load(tmp_path, skip_bad=True).skipped] == ["b.safetensors"]
-
-
-def test_two_rows_of_one_file_are_refused(tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors")
-    describe(tmp_path, "csv", {"a.safetensors": {"label": "cat"}, "./a.safetensors": {"label": "dog"}})
-    with pytest.raises(LoraPerfError, match=r"one row a file in .*metadata\.csv; found another for a\.safetensors"):
-        lora_perf.load(tmp_path)
-
-
-def test_two_tables_are_refused(tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors")
-    for form in ("csv", "jsonl"):
-        describe(tmp_path, form, {"a.safetensors": {"label": "cat"}})
-    with pytest.raises(
-        LoraPerfError, match=r"one table of the classes in .*; found metadata\.csv, metadata\.jsonl; remove one"
-    ):
-        lora_perf.load(tmp_path)
-
-
-TABLES = {
-    "no file column": ("metadata.csv", b"name,label\na,b\n", r"files \(file_name, file, path\) in .*the columns name, label"),
-    "no row": ("metadata.csv", b"file_name,label\n", r"a row for each adapter in .*metadata\.csv; found no row"),
-    "nothing": ("metadata.jsonl", b"", r"a row for each adapter in .*metadata\.jsonl; found no row"),
-    "no text": ("metadata.csv", b"file_name,label\n\xff,a\n", r"a readable .*metadata\.csv; found .*decode"),
-    "an open quote": ("metadata.csv", b'file_name,label\n"a,b\n', r"a readable .*metadata\.csv; found unexpected end of data"),
-    "no JSON": ("metadata.jsonl", b"{\n", r"a readable .*metadata\.jsonl; found Expecting"),
-    "a list": ("metadata.jsonl", b"[1]\n", r"a readable .*metadata\.jsonl; found a line that is no JSON object"),
-    "a deep list": ("metadata.jsonl", b"[" * 100_000, r"a readable .*metadata\.jsonl; found maximum recursion"),
-}  # fmt: skip
+CSV, JSONL = "metadata.csv", "metadata.jsonl"
+TABLES: dict[str, tuple[str, str | bytes, str]] = {
+    "an empty label": (CSV, "file_name,label\na.safetensors,\n", r"\(row 1 of .*metadata\.csv\); found ''; label the adapter"),
+    "no label": (CSV, "file_name,label\na.safetensors\n", r"for a\.safetensors \(row 1 of .*; found None; label the adapter"),
+    "a file that is no text": (JSONL, '{"file_name": 3, "label": "cat"}', r"inside the folder in row 1 of .*; found 3"),
+    "a file twice": (
+        CSV,
+        "file_name,label\na.safetensors,cat\n./a.safetensors,dog\n",
+        r"one row a file in .*metadata\.csv; found another for a\.safetensors",
+    ),
+    "no file column": (CSV, "name,label\na,b\n", r"files \(file_name, file, path\) in .*the columns name, label"),
+    "no row": (CSV, "file_name,label\n", r"a row for each adapter in .*metadata\.csv; found no row"),
+    "nothing": (JSONL, "", r"a row for each adapter in .*metadata\.jsonl; found no row"),
+    "no text": (CSV, b"file_name,label\n\xff,a\n", r"a readable .*metadata\.csv; found .*decode"),
+    "an open quote": (CSV, 'file_name,label\n"a,b\n', r"a readable .*metadata\.csv; found unexpected end of data"),
+    "no JSON": (JSONL, "{\n", r"a readable .*metadata\.jsonl; found Expecting"),
+    "a list": (JSONL, "[1]\n", r"a readable .*metadata\.jsonl; found a line that is no JSON object"),
+    "a deep list": (JSONL, "[" * 100_000, r"a readable .*metadata\.jsonl; found maximum recursion"),
+}
 
 
 @pytest.mark.parametrize(("name", "content", "message"), TABLES.values(), ids=TABLES.keys())
-def test_a_table_that_is_none_is_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors")
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(LoraPerfError, match=message):
-        lora_perf.load(tmp_path)
+def test_a_table_that_is_none_is_refused(name: str, content: str | bytes, message: str, tmp_path: Path) -> None:
+    refuses(lay(tmp_path, "a", texts={name: content}), message)
 
 
-def test_a_folder_named_like_a_table_is_refused(tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors")
-    (tmp_path / "metadata.csv").mkdir()
-    with pytest.raises(LoraPerfError, match=r"a readable .*metadata\.csv; found a folder"):
-        lora_perf.load(tmp_path)
+def test_two_tables_are_refused(tmp_path: Path) -> None:
+    lay(tmp_path, "a")
+    for form in ("csv", "jsonl"):
+        describe(tmp_path, form, {"a.safetensors": {"label": "cat"}})
+    refuses(tmp_path, r"one table of the classes in .*; found metadata\.csv, metadata\.jsonl; remove one")
+
+
+def test_adapters_without_a_row_are_named(tmp_path: Path) -> None:
+    describe(lay(tmp_path, *"012345"), "csv", {"3.safetensors": {"label": "cat"}})
+    message = r"a row in .*csv for every adapter; found none for 5 of 6 \(0\.saf.*, 1\.saf.*, 2\.saf.*, \.\.\. \(5 in all\)\)"
+    refuses(tmp_path, message)
+
+
+def test_a_row_without_its_file_is_a_bad_file(tmp_path: Path) -> None:
+    describe(lay(tmp_path, "a"), "csv", {"a.safetensors": {"label": "cat"}, "b.safetensors": {"label": "cat"}})
+    refuses(tmp_path, r"/b\.safetensors; found No such file or directory")
+    assert [one.path for one in lora_perf.load(tmp_path, skip_bad=True).skipped] == ["b.safetensors"]
 
 
 # Descriptions
 
 
-def test_several_adapters_beside_one_description_are_ambiguous(tmp_path: Path) -> None:
-    adapters(tmp_path, "x/a.safetensors", "x/b.safetensors")
-    describe(tmp_path, "json", {"x/a.safetensors": {"label": "cat"}})
-    with pytest.raises(LoraPerfError, match=r"one adapter beside .*x/metadata\.json; found several, so that it is ambiguous"):
-        lora_perf.load(tmp_path)
-
-
 def test_an_adapter_without_a_description_is_named(tmp_path: Path) -> None:
-    adapters(tmp_path, "x/a.safetensors", "y/a.safetensors")
-    describe(tmp_path, "json", {"x/a.safetensors": {"label": "cat"}})
-    with pytest.raises(LoraPerfError, match=r"a metadata\.json beside every adapter, .*; found none beside y/a\.safetensors"):
-        lora_perf.load(tmp_path)
+    describe(lay(tmp_path, A, B), "json", {A: {"label": "cat"}})
+    refuses(tmp_path, r"a metadata\.json beside every adapter, .*; found none beside 1/a\.safetensors")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "\udcff", "{}"])
 def test_a_damaged_description_is_one_bad_adapter(content: str, tmp_path: Path) -> None:
-    adapters(tmp_path, "x/a.safetensors", "y/a.safetensors")
-    describe(tmp_path, "json", {path: {"label": "cat"} for path in ("x/a.safetensors", "y/a.safetensors")})
-    (tmp_path / "y" / "metadata.json").write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(LoraPerfError, match=r"(a readable|an entry of the label .*in) .*y/metadata\.json; found "):
-        lora_perf.load(tmp_path)
+    lay(tmp_path, A, B, texts={"0/metadata.json": '{"label": "cat"}', "1/metadata.json": content})
+    refuses(tmp_path, r"(a readable|an entry of the label .*in) .*1/metadata\.json; found ")
     zoo = lora_perf.load(tmp_path, skip_bad=True)
-    assert [one.path for one in zoo.skipped] == ["y/a.safetensors"]
-    assert len(zoo) == 1
+    assert (len(zoo), [one.path for one in zoo.skipped]) == (1, [B])
 
 
 # The tree
 
 
 def test_the_tree_names_what_is_there_and_leaves_out_what_is_hidden(tmp_path: Path) -> None:
-    for name in ("b.safetensors", "a/c.safetensors", "a/adapter_config.json", "metadata.json", "x.bin", "a/y.pt", "z.parquet"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    for name in (".hidden.safetensors", ".cache/a.safetensors"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+    shown = ("b.safetensors", "a/c.safetensors", "a/adapter_config.json", "metadata.json", "x.bin", "a/y.pt", "z.parquet")
+    lay(tmp_path, texts=dict.fromkeys((*shown, ".hidden.safetensors", ".cache/a.safetensors"), ""))
     tree = walk(str(tmp_path))
-    assert tree.adapters == ["a/c.safetensors", "b.safetensors"]
-    assert (tree.parquet, tree.configs, tree.described, tree.pickles) == (
-        ["z.parquet"],
-        {"a": "a/adapter_config.json"},
-        {"": "metadata.json"},
-        2,
-    )
+    assert (tree.adapters, tree.parquet, tree.pickles) == (["a/c.safetensors", "b.safetensors"], ["z.parquet"], 2)
+    assert (tree.configs, tree.described) == ({"a": "a/adapter_config.json"}, {"": "metadata.json"})
 
 
 def test_links_are_followed_and_end(tmp_path: Path) -> None:
-    adapters(tmp_path, "elsewhere/a.safetensors", "zoo/cat/b.safetensors")
+    lay(tmp_path, "elsewhere/a", "zoo/cat/b")
     (tmp_path / "zoo" / "dog").symlink_to("../elsewhere")
     (tmp_path / "zoo" / "cat" / "round").symlink_to("..")
     (tmp_path / "zoo" / "cat" / "linked.safetensors").symlink_to("b.safetensors")
@@ -380,7 +278,6 @@ def test_links_are_followed_and_end(tmp_path: Path) -> None:
 
 def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The superuser may read everything: the system's refusal is simulated."""
-    adapters(tmp_path, "cat/a.safetensors")
     scan = os.scandir
 
     def refuse(path: str) -> Any:
@@ -388,6 +285,6 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
             raise PermissionError(13, "Permission denied", path)
         return scan(path)
 
+    lay(tmp_path, "cat/a")
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(LoraPerfError, match=r"found a folder that cannot be read \(Permission denied: .*cat\)"):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, r"found a folder that cannot be read \(Permission denied: .*cat\)")

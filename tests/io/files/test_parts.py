@@ -2,201 +2,146 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from pathlib import Path
 
 import pytest
 
 import lora_perf
-from lora_perf.core.errors import LoraPerfError
-from lora_perf.core.zoo import Zoo
 from lora_perf.inspect import inspection
-from tests.io.adapters import factors, save, tensors
+from lora_perf.io.parts import part_of
+from tests.io.adapters import lay
+from tests.io.checks import labels, parts, refuses
 
-
-def adapters(folder: Path, *paths: str) -> None:
-    for i, path in enumerate(paths):
-        save(folder / path, tensors(factors(i)))
-
-
-def read(folder: Path, **settings: str) -> list[tuple[str, str, int | None]]:
-    """Path, class and part of each adapter."""
-    zoo = lora_perf.load(folder, **settings)  # type: ignore[arg-type]  # label_column and split are texts
-    parts = [None] * len(zoo) if zoo.split is None else zoo.split.tolist()
-    return list(zip(zoo.names or [], labels(zoo), parts, strict=True))
-
-
-def labels(zoo: Zoo) -> list[str]:
-    return [zoo.classes[label] for label in zoo.labels.tolist()]
-
-
-TRAIN_AND_TEST = [
-    ("test/cat/2.safetensors", "cat", 2),
-    ("train/cat/0.safetensors", "cat", 0),
-    ("train/dog/1.safetensors", "dog", 0),
-]
-
-
-def test_parts_above_classes_are_the_split(tmp_path: Path) -> None:
-    adapters(tmp_path, "train/cat/0.safetensors", "train/dog/1.safetensors", "test/cat/2.safetensors")
-    assert read(tmp_path) == TRAIN_AND_TEST
-
-
-def test_parts_below_classes_are_the_split(tmp_path: Path) -> None:
-    adapters(tmp_path, "cat/train/0.safetensors", "dog/train/1.safetensors", "cat/test/2.safetensors")
-    assert read(tmp_path) == [
-        ("cat/test/2.safetensors", "cat", 2),
-        ("cat/train/0.safetensors", "cat", 0),
-        ("dog/train/1.safetensors", "dog", 0),
-    ]
+CSV = "file_name,label\n"
+CAT, CAT_AND_DOG = CSV + "0.safetensors,cat\n", CSV + "0.safetensors,cat\n1.safetensors,dog\n"
+Texts = dict[str, str]
+PEFT = "adapter_model.safetensors"
 
 
 @pytest.mark.parametrize(
-    ("names", "parts"),
-    [(("Train", "TEST"), (0, 2)), (("training", "testing"), (0, 2)), (("train", "eval"), (0, 1)), (("train", "dev"), (0, 1))],
+    ("name", "part"),
+    [
+        *(("train_set", 0), ("Training-Set", 0), ("traindata", 0), ("val_data", 1), ("testset", 2), ("hold-out", 2)),
+        *(("heldout", 2), ("train", 0), ("TEST", 2), ("training", 0), ("testing", 2), ("eval", 1), ("dev", 1)),
+        *((name, None) for name in ("set", "data", "dataset", "trained", "contest", "test2", "cat_set", "devil", "")),
+    ],
 )
-def test_parts_have_several_names_in_any_case(names: tuple[str, str], parts: tuple[int, int], tmp_path: Path) -> None:
-    adapters(tmp_path, *(f"{name}/cat/{name}.safetensors" for name in names))
-    assert {path.split("/")[0]: part for path, _, part in read(tmp_path)} == dict(zip(names, parts, strict=True))
+def test_parts_have_the_names_that_people_give(name: str, part: int | None) -> None:
+    assert part_of(name) == part
 
 
-def test_a_single_part_is_no_split(tmp_path: Path) -> None:
-    adapters(tmp_path, "train/cat/0.safetensors", "train/dog/1.safetensors")
-    assert read(tmp_path) == [("train/cat/0.safetensors", "cat", None), ("train/dog/1.safetensors", "dog", None)]
+# The paths of adapters and other files; the class and the part of each adapter in the order of the paths.
+READ: dict[str, tuple[list[str], Texts, list[str] | None, list[int] | None]] = {
+    "parts above classes": (["train/cat/0", "train/dog/1", "test/cat/2"], {}, ["cat", "cat", "dog"], [2, 0, 0]),
+    "parts below classes": (["cat/train/0", "dog/train/1", "cat/test/2"], {}, ["cat", "cat", "dog"], [2, 0, 0]),
+    "parts in any case": (["Train/cat/0", "TEST/cat/1"], {}, ["cat", "cat"], [2, 0]),
+    "training and testing": (["training/cat/0", "testing/cat/1"], {}, ["cat", "cat"], [2, 0]),
+    "eval": (["train/cat/0", "eval/cat/1"], {}, ["cat", "cat"], [1, 0]),
+    "dev": (["train/cat/0", "dev/cat/1"], {}, ["cat", "cat"], [1, 0]),
+    "two names of one part": (
+        ["train/cat/0", "validation/cat/1", "val/cat/2", "test/cat/3"], {}, ["cat"] * 4, [2, 0, 1, 1]
+    ),
+    "a single part": (["train/cat/0", "train/dog/1"], {}, ["cat", "dog"], None),
+    "a class called train among others": (["car/0", "plane/1", "train/2"], {}, ["car", "plane", "train"], None),
+    "two parts without classes": (["train/a", "test/a"], {}, None, [2, 0]),
+    "three parts without classes": (["Train/a", "val/a", "test/a"], {}, None, [0, 2, 1]),
+    "one part without classes": (["train/a"], {}, None, None),
+    "folders that are adapters below parts": ([f"train/cat/{PEFT}", f"test/cat/{PEFT}"], {}, None, [2, 0]),
+    "a table in each part": (
+        ["train/0", "train/1", "test/0"],
+        {"train/metadata.csv": CAT_AND_DOG, "test/metadata.csv": CSV + "0.safetensors,dog\n"},
+        ["dog", "cat", "dog"],
+        [2, 0, 0],
+    ),
+    "a table in the only part": (
+        ["train/0", "train/1"],
+        {"train/metadata.csv": CAT_AND_DOG},
+        ["cat", "dog"],
+        None,
+    ),
+    "a table of the folder before those of parts": (
+        ["train/0", "test/0"],
+        {"train/metadata.csv": CAT, "metadata.csv": CSV + "train/0.safetensors,x\ntest/0.safetensors,y\n"},
+        ["y", "x"],
+        None,
+    ),
+    "a description beside each adapter before parts": (
+        ["train/0/a", "test/1/a"],
+        {"train/0/metadata.json": '{"label": "cat"}', "test/1/metadata.json": '{"label": "dog"}'},
+        ["dog", "cat"],
+        None,
+    ),
+    **{
+        f"folders of the column {column}": ([f"{column}=cat/0", f"{column}=wild%20dog/1"], {}, ["cat", "wild dog"], None)
+        for column in ("label", "class", "category_label", "animal")
+    },
+    "partitions with the split": (["split=train/label=cat/0", "split=test/label=dog/1"], {}, ["dog", "cat"], [2, 0]),
+}  # fmt: skip
 
 
-def test_a_class_may_be_called_train_among_others(tmp_path: Path) -> None:
-    adapters(tmp_path, "car/0.safetensors", "plane/1.safetensors", "train/2.safetensors")
-    assert [label for _, label, _ in read(tmp_path)] == ["car", "plane", "train"]
-
-
-@pytest.mark.parametrize("names", [("train", "test"), ("Train", "val", "test"), ("train",)])
-def test_parts_without_classes_are_a_split_without_labels(names: tuple[str, ...], tmp_path: Path) -> None:
-    adapters(tmp_path, *(f"{name}/a.safetensors" for name in names))
-    zoo = lora_perf.load(tmp_path)
-    assert zoo.labels is None
-    parts = {"train": 0, "val": 1, "test": 2}
-    wanted = [parts[path.split("/")[0].lower()] for path in zoo.names]
-    assert (zoo.split is None) if len(names) == 1 else (zoo.split is not None and zoo.split.tolist() == wanted)
+@pytest.mark.parametrize(("paths", "texts", "wanted", "split"), READ.values(), ids=READ.keys())
+def test_folders_are_classes_and_parts(
+    paths: list[str], texts: Texts, wanted: list[str] | None, split: list[int] | None, tmp_path: Path
+) -> None:
+    zoo = lora_perf.load(lay(tmp_path, *paths, texts=texts))
+    assert (None if zoo.labels is None else labels(zoo), parts(zoo)) == (wanted, split)
     assert not inspection(tmp_path).problems
 
 
-def test_folders_that_are_adapters_are_no_classes_below_parts(tmp_path: Path) -> None:
-    adapters(tmp_path, "train/cat/adapter_model.safetensors", "test/cat/adapter_model.safetensors")
-    zoo = lora_perf.load(tmp_path)
-    assert zoo.labels is None
-    assert zoo.split is not None
-    assert zoo.split.tolist() == [2, 0]
+REFUSED: dict[str, tuple[list[str], Texts, str]] = {
+    "parts beside classes": (
+        ["train/cat/0", "test/cat/1", "dog/2"],
+        {},
+        r"several sub-folders above 2 of 3 \(test/cat/1\.safetensors, train/cat/0\.saf",
+    ),
+    "a part without its table": (
+        ["train/0", "test/0"],
+        {"train/metadata.csv": CAT},
+        r"below a folder with a table \(train/metadata\.csv\); found 1 elsewhere \(test/0",
+    ),
+    "a column that contradicts its folder": (
+        ["train/0", "test/0"],
+        {f"{part}/metadata.csv": "file_name,label,split\n0.safetensors,cat,test\n" for part in ("train", "test")},
+        r"for train/0\.saf.* \(row 1 of .*\); found 'test', and another part as the name",
+    ),
+    "a partition without a value": (
+        ["label=cat/0", "label=__HIVE_DEFAULT_PARTITION__/1"],
+        {},
+        r"a label, text or whole number, in column 'label' for label=__HIVE",
+    ),
+}
 
 
-def test_parts_beside_classes_are_refused(tmp_path: Path) -> None:
-    adapters(tmp_path, "train/cat/0.safetensors", "test/cat/1.safetensors", "dog/2.safetensors")
-    with pytest.raises(LoraPerfError, match=r"several sub-folders above 2 of 3 \(test/cat/1\.safetensors, train/cat/0\.saf"):
-        lora_perf.load(tmp_path)
-
-
-# A table in each part
-
-
-def tables(folder: Path, **rows: str) -> None:
-    for part, text in rows.items():
-        (folder / part / "metadata.csv").write_text(f"file_name,label\n{text}")
-
-
-def test_a_table_in_each_part_is_the_split(tmp_path: Path) -> None:
-    adapters(tmp_path, "train/0.safetensors", "train/1.safetensors", "test/0.safetensors")
-    tables(tmp_path, train="0.safetensors,cat\n1.safetensors,dog\n", test="0.safetensors,dog\n")
-    assert read(tmp_path) == [
-        ("test/0.safetensors", "dog", 2),
-        ("train/0.safetensors", "cat", 0),
-        ("train/1.safetensors", "dog", 0),
-    ]
-
-
-def test_a_part_without_its_table_is_named(tmp_path: Path) -> None:
-    adapters(tmp_path, "train/0.safetensors", "test/0.safetensors")
-    tables(tmp_path, train="0.safetensors,cat\n")
-    with pytest.raises(LoraPerfError, match=r"below a folder with a table \(train/metadata\.csv\); found 1 elsewhere \(test/0"):
-        lora_perf.load(tmp_path)
-
-
-def test_a_column_that_contradicts_its_folder_is_named(tmp_path: Path) -> None:
-    adapters(tmp_path, "train/0.safetensors", "test/0.safetensors")
-    for part, told in (("train", "test"), ("test", "test")):
-        (tmp_path / part / "metadata.csv").write_text(f"file_name,label,split\n0.safetensors,cat,{told}\n")
-    with pytest.raises(LoraPerfError, match=r"for train/0\.saf.* \(row 1 of .*\); found 'test', and another part as the name"):
-        lora_perf.load(tmp_path)
-
-
-def test_a_table_of_the_folder_counts_before_those_of_parts(tmp_path: Path) -> None:
-    adapters(tmp_path, "train/0.safetensors", "test/0.safetensors")
-    tables(tmp_path, train="0.safetensors,cat\n")
-    (tmp_path / "metadata.csv").write_text("file_name,label\ntrain/0.safetensors,x\ntest/0.safetensors,y\n")
-    assert read(tmp_path) == [("test/0.safetensors", "y", None), ("train/0.safetensors", "x", None)]
-
-
-# column=value
-
-
-@pytest.mark.parametrize("column", ["label", "class", "category_label", "animal"])
-def test_a_folder_may_name_the_column_of_its_value(column: str, tmp_path: Path) -> None:
-    adapters(tmp_path, f"{column}=cat/0.safetensors", f"{column}=wild%20dog/1.safetensors")
-    assert [label for _, label, _ in read(tmp_path)] == ["cat", "wild dog"]
-
-
-def test_partitions_hold_the_split_too(tmp_path: Path) -> None:
-    adapters(tmp_path, "split=train/label=cat/0.safetensors", "split=test/label=dog/1.safetensors")
-    assert [(label, part) for _, label, part in read(tmp_path)] == [("dog", 2), ("cat", 0)]
+@pytest.mark.parametrize(("paths", "texts", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_folders_that_are_neither_are_refused(paths: list[str], texts: Texts, message: str, tmp_path: Path) -> None:
+    refuses(lay(tmp_path, *paths, texts=texts), message)
 
 
 def test_one_of_several_columns_of_partitions_is_taken_by_name(tmp_path: Path) -> None:
-    adapters(tmp_path, "style=ink/animal=cat/0.safetensors", "style=oil/animal=cat/1.safetensors")
-    assert [label for _, label, _ in read(tmp_path, label_column="style")] == ["ink", "oil"]
+    lay(tmp_path, "style=ink/animal=cat/0", "style=oil/animal=cat/1")
+    assert labels(lora_perf.load(tmp_path, label_column="style")) == ["ink", "oil"]
     zoo = lora_perf.load(tmp_path)
-    assert zoo.labels is None
-    assert dict(zoo.metadata) == {"style": ["ink", "oil"], "animal": ["cat", "cat"]}
-    with pytest.raises(LoraPerfError, match=r"a folder of the label \(colour\) .*columns style, animal"):
-        lora_perf.load(tmp_path, label_column="colour")
-
-
-def test_a_partition_without_a_value_has_no_label(tmp_path: Path) -> None:
-    adapters(tmp_path, "label=cat/0.safetensors", "label=__HIVE_DEFAULT_PARTITION__/1.safetensors")
-    with pytest.raises(LoraPerfError, match=r"a label, text or whole number, in column 'label' for label=__HIVE"):
-        lora_perf.load(tmp_path)
+    assert (zoo.labels, dict(zoo.metadata)) == (None, {"style": ["ink", "oil"], "animal": ["cat", "cat"]})
+    refuses(tmp_path, r"a folder of the label \(colour\) .*columns style, animal", label_column="colour")
 
 
 # Names that differ in nothing one sees
-
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
 
 def test_two_spellings_of_an_accent_are_one_class(tmp_path: Path) -> None:
-    adapters(tmp_path, f"{COMPOSED}/0.safetensors", f"{DECOMPOSED}/1.safetensors", "tea/2.safetensors")
-    zoo = lora_perf.load(tmp_path)
+    zoo = lora_perf.load(lay(tmp_path, f"{COMPOSED}/0", f"{DECOMPOSED}/1", "tea/2"))
     assert (zoo.classes, sorted(zoo.labels.tolist())) == ([COMPOSED, "tea"], [0, 0, 1])
 
 
 def test_two_spellings_of_an_accent_in_a_table_are_one_class_and_one_file(tmp_path: Path) -> None:
-    adapters(tmp_path, f"{DECOMPOSED}.safetensors", "b.safetensors")
-    text = f"file_name,label\n{COMPOSED}.safetensors,{COMPOSED}\nb.safetensors,{DECOMPOSED}\n"
-    (tmp_path / "metadata.csv").write_text(text)
-    assert lora_perf.load(tmp_path).classes == [COMPOSED]
+    text = f"{CSV}{COMPOSED}.safetensors,{COMPOSED}\nb.safetensors,{DECOMPOSED}\n"
+    assert lora_perf.load(lay(tmp_path, DECOMPOSED, "b", texts={"metadata.csv": text})).classes == [COMPOSED]
 
 
 def test_names_that_differ_in_case_or_spaces_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    adapters(tmp_path, "Cat/0.safetensors", "cat/1.safetensors", "cat /2.safetensors", "dog/3.safetensors")
-    with caplog.at_level(logging.WARNING):
-        assert lora_perf.load(tmp_path).classes == ["Cat", "cat", "cat ", "dog"]
+    assert lora_perf.load(lay(tmp_path, "Cat/0", "cat/1", "cat /2", "dog/3")).classes == ["Cat", "cat", "cat ", "dog"]
     assert "classes with nearly the same name: 'Cat' and 'cat' and 'cat '" in caplog.text
-    assert [note.text for note in inspection(tmp_path).notes if "same name" in note.text] == [
-        "nearly the same name: 'Cat' and 'cat' and 'cat '"
-    ]
-
-
-def test_a_description_beside_each_adapter_counts_before_parts(tmp_path: Path) -> None:
-    adapters(tmp_path, "train/0/a.safetensors", "test/1/a.safetensors")
-    for path, label in (("train/0", "cat"), ("test/1", "dog")):
-        (tmp_path / path / "metadata.json").write_text(json.dumps({"label": label}))
-    assert [(label, part) for _, label, part in read(tmp_path)] == [("dog", None), ("cat", None)]
+    notes = [note.text for note in inspection(tmp_path).notes if "same name" in note.text]
+    assert notes == ["nearly the same name: 'Cat' and 'cat' and 'cat '"]

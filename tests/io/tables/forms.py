@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
+from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
 from lora_perf.io.tables.arrow import Part, zoo_of_parts
 from lora_perf.io.tables.labels import label_names
@@ -93,6 +95,12 @@ def zoo_of(table: pa.Table, indices: Sequence[int] | None = None) -> Zoo:
     chosen = None if indices is None else np.asarray(indices, np.int64)
     part = Part(table, chosen, class_names=lambda column: label_names(table.schema, column))
     return zoo_of_parts([part], label_column=LABEL, name="table")
+
+
+def refuses_table(table: pa.Table, message: str, indices: Sequence[int] | None = None) -> None:
+    """No zoo is made of the table, and the error holds the message, a regular expression."""
+    with pytest.raises(LoraPerfError, match=message):
+        zoo_of(table, indices)
 
 
 def python_rows(data: Any, columns: Sequence[str] = ()) -> NDArray[np.float32]:

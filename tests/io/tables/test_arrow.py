@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
+from tests.io.checks import refuses
 from tests.io.tables.forms import (
     DOWN,
     GOOD,
@@ -33,6 +34,7 @@ from tests.io.tables.forms import (
     nested,
     normal,
     python_rows,
+    refuses_table,
     table_of,
     zoo_of,
 )
@@ -244,27 +246,24 @@ def test_threads_may_read_at_once_while_the_rows_are_checked() -> None:
 
 
 def test_a_table_without_weight_columns_names_those_it_has() -> None:
-    with pytest.raises(LoraPerfError, match=r"weight columns such as .*; found only text, category_label; .*LoRA adapters"):
-        zoo_of(table_of({"text": ["a", "b"]}))
+    refuses_table(
+        table_of({"text": ["a", "b"]}), r"weight columns such as .*; found only text, category_label; .*LoRA adapters"
+    )
 
 
 def test_a_table_without_columns_says_so() -> None:
-    with pytest.raises(LoraPerfError, match="found only no columns;"):
-        zoo_of(pa.table({}))
+    refuses_table(pa.table({}), "found only no columns;")
 
 
 def test_a_column_that_is_there_twice_is_refused() -> None:
     table = pa.table([lists(GOOD), lists(GOOD), pa.array(["a"])], names=[DOWN, DOWN, LABEL])
-    with pytest.raises(LoraPerfError, match=f"different names; found {DOWN} repeated; remove"):
-        zoo_of(table)
+    refuses_table(table, f"different names; found {DOWN} repeated; remove")
 
 
 def test_a_data_set_without_rows_is_refused() -> None:
     empty = datasets.Dataset(table_of({DOWN: lists(GOOD)}).slice(0, 0))
-    with pytest.raises(LoraPerfError, match="at least one adapter; found a data set without rows"):
-        lora_perf.load(empty)
+    refuses(empty, "at least one adapter; found a data set without rows")
 
 
 def test_a_view_without_rows_is_refused(data: Any) -> None:
-    with pytest.raises(LoraPerfError, match="at least one adapter; found a data set without rows"):
-        lora_perf.load(data.select([]))
+    refuses(data.select([]), "at least one adapter; found a data set without rows")

@@ -14,6 +14,7 @@ import pytest
 
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
+from tests.io.checks import refuses
 from tests.io.tables.forms import LABEL, adapters, assert_rows, python_rows
 
 
@@ -76,8 +77,7 @@ def test_partitions_of_arrows_files_have_their_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"ARROW1", b"FEA1....", b"<html>" * 9, b"\xff\xff\xff\xff\x10\0\0\0" + bytes(16)])
 def test_a_file_that_is_none_of_arrow_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "zoo.arrow").write_bytes(content)
-    with pytest.raises(LoraPerfError, match=r"a whole Arrow file at .*zoo\.arrow; found .*; write or fetch it again"):
-        lora_perf.load(tmp_path / "zoo.arrow")
+    refuses(tmp_path / "zoo.arrow", r"a whole Arrow file at .*zoo\.arrow; found .*; write or fetch it again")
 
 
 @pytest.mark.parametrize("how", ["file", "stream", "uncompressed", "zstd", "parquet"])
@@ -107,5 +107,4 @@ def test_a_damaged_file_is_one_line_or_a_zoo_of_its_shape(how: str, tmp_path: Pa
 def test_names_of_columns_that_are_no_utf_8_are_said(tmp_path: Path) -> None:
     path = write(tmp_path / "zoo.arrow", adapters(2), "stream")
     path.write_bytes(path.read_bytes().replace(LABEL.encode(), LABEL.encode()[:-1] + b"\xe5"))
-    with pytest.raises(LoraPerfError, match=r"a whole Arrow file at .*; found 'utf-8' codec"):
-        lora_perf.load(path)
+    refuses(path, r"a whole Arrow file at .*; found 'utf-8' codec")

@@ -13,8 +13,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import lora_perf
-from lora_perf.core.errors import LoraPerfError
-from tests.io.tables.forms import DOWN, GOOD, LABEL, TEXTS, as_kind, labelled, lists, table_of, zoo_of
+from tests.io.checks import refuses
+from tests.io.tables.forms import DOWN, GOOD, LABEL, TEXTS, as_kind, labelled, lists, refuses_table, table_of, zoo_of
 
 NAMES = ["zebra", "ant", "mole"]
 
@@ -127,30 +127,25 @@ def test_another_column_of_parquet_can_hold_the_labels(tmp_path: Path) -> None:
 
 def test_a_missing_column_names_the_others() -> None:
     data = datasets.Dataset(pa.table({DOWN: lists(GOOD), "category_name": ["x"], "folder": ["y"]}))
-    with pytest.raises(LoraPerfError, match=r"a label column 'kind'; found the columns category_name, folder; .*label_column="):
-        lora_perf.load(data, label_column="kind")
+    refuses(data, r"a label column 'kind'; found the columns category_name, folder; .*label_column=", label_column="kind")
 
 
 def test_a_missing_column_among_weights_alone_says_so() -> None:
-    with pytest.raises(LoraPerfError, match="found weight columns only; name the column of the labels"):
-        lora_perf.load(pa.table({DOWN: lists(GOOD)}), label_column="kind")
+    refuses(pa.table({DOWN: lists(GOOD)}), "found weight columns only; name the column of the labels", label_column="kind")
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int8(), pa.string())], ids=str)
 def test_a_missing_label_is_named(kind: pa.DataType) -> None:
     table = pa.concat_tables([labelled("a", "b", kind=kind), labelled("a", None, None, kind=kind)])
-    with pytest.raises(LoraPerfError, match=f"column '{LABEL}'; found 2 missing, the first in row 3; label these"):
-        zoo_of(table)
+    refuses_table(table, f"column '{LABEL}'; found 2 missing, the first in row 3; label these")
 
 
 def test_a_missing_integer_is_named() -> None:
-    with pytest.raises(LoraPerfError, match="found 1 missing, the first in row 1;"):
-        zoo_of(labelled(1, None, 2))
+    refuses_table(labelled(1, None, 2), "found 1 missing, the first in row 1;")
 
 
 def test_a_missing_label_is_named_by_its_row_in_a_view() -> None:
-    with pytest.raises(LoraPerfError, match="found 1 missing, the first in row 2;"):
-        zoo_of(labelled(None, "a", "b", "c"), [3, 1, 0])
+    refuses_table(labelled(None, "a", "b", "c"), "found 1 missing, the first in row 2;", [3, 1, 0])
 
 
 def test_a_missing_label_that_a_view_leaves_out_is_no_matter() -> None:
@@ -158,13 +153,11 @@ def test_a_missing_label_that_a_view_leaves_out_is_no_matter() -> None:
 
 
 def test_labels_that_are_all_missing_are_refused() -> None:
-    with pytest.raises(LoraPerfError, match="found 2 missing, the first in row 0;"):
-        zoo_of(labelled(None, None))
+    refuses_table(labelled(None, None), "found 2 missing, the first in row 0;")
 
 
 def test_an_empty_label_is_named() -> None:
-    with pytest.raises(LoraPerfError, match="found an empty label in row 2; label these"):
-        zoo_of(labelled("a", "b", "", "c"))
+    refuses_table(labelled("a", "b", "", "c"), "found an empty label in row 2; label these")
 
 
 @pytest.mark.parametrize(
@@ -173,13 +166,11 @@ def test_an_empty_label_is_named() -> None:
     ids=["floats", "lists", "bytes"],
 )
 def test_labels_of_another_type_are_refused(labels: list[Any], kind: pa.DataType) -> None:
-    with pytest.raises(LoraPerfError, match=f"one string, integer or ClassLabel per adapter .*; found type {kind}"):
-        zoo_of(labelled(*labels, kind=kind))
+    refuses_table(labelled(*labels, kind=kind), f"one string, integer or ClassLabel per adapter .*; found type {kind}")
 
 
 def test_an_integer_beyond_int64_is_refused() -> None:
-    with pytest.raises(LoraPerfError, match=f"column '{LABEL}'; found .*{2**63}.* not in range"):
-        zoo_of(labelled(1, 2**63, kind=pa.uint64()))
+    refuses_table(labelled(1, 2**63, kind=pa.uint64()), f"column '{LABEL}'; found .*{2**63}.* not in range")
 
 
 @pytest.mark.parametrize("number", [-1, 3])
@@ -188,22 +179,19 @@ def test_a_class_label_without_a_name_is_named(class_labels: Any, number: int) -
     column = pa.chunked_array([[0, 1], [number, 2]], pa.int64())
     table = class_labels.data.table.drop_columns([LABEL]).append_column(LABEL, column)
     table = table.replace_schema_metadata(class_labels.features.arrow_schema.metadata)
-    with pytest.raises(LoraPerfError, match=f"found {number} in row 2 of 3 classes; label these"):
-        zoo_of(table)
+    refuses_table(table, f"found {number} in row 2 of 3 classes; label these")
 
 
 def test_damaged_strings_are_refused_before_they_are_followed() -> None:
     offsets = np.array([0, 1, 2], np.int32)
     labels = pa.Array.from_buffers(pa.string(), 2, [None, pa.py_buffer(offsets), pa.py_buffer(b"ab")])
     offsets[1] = 1 << 30
-    with pytest.raises(LoraPerfError, match=f"column '{LABEL}'; found damaged values .*; write or fetch"):
-        zoo_of(table_of({DOWN: lists(GOOD, GOOD)}, labels))
+    refuses_table(table_of({DOWN: lists(GOOD, GOOD)}, labels), f"column '{LABEL}'; found damaged values .*; write or fetch")
 
 
 def test_a_null_in_a_dictionary_is_a_missing_label() -> None:
     labels = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0], pa.int8()), pa.array(["a", None]))
-    with pytest.raises(LoraPerfError, match="found 1 missing, the first in row 1;"):
-        zoo_of(table_of({DOWN: lists(*[GOOD] * 3)}, labels))
+    refuses_table(table_of({DOWN: lists(*[GOOD] * 3)}, labels), "found 1 missing, the first in row 1;")
 
 
 def test_labels_in_runs_are_labels() -> None:
@@ -214,8 +202,6 @@ def test_labels_in_runs_are_labels() -> None:
 
 def test_a_label_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     table = labelled("a", "b").append_column(LABEL, pa.array(["c", "d"]))
-    with pytest.raises(LoraPerfError, match="one column 'category_label'; found 2 of this name; rename or remove the others"):
-        zoo_of(table)
+    refuses_table(table, "one column 'category_label'; found 2 of this name; rename or remove the others")
     pq.write_table(table, tmp_path / "zoo.parquet")
-    with pytest.raises(LoraPerfError, match="found 2 of this name"):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, "found 2 of this name")

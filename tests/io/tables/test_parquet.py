@@ -18,6 +18,7 @@ from numpy.testing import assert_array_equal
 
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
+from tests.io.checks import refuses
 from tests.io.tables.forms import (
     DOWN,
     GOOD,
@@ -205,35 +206,30 @@ def test_a_fault_is_named_by_its_row_in_the_zoo(
 
 
 def test_a_fault_in_the_first_row_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LoraPerfError, match=f"column {DOWN}; found a null in row 0;"):
-        lora_perf.load(write(tmp_path, table_of({DOWN: lists(None, GOOD)}), rows=1))
+    refuses(write(tmp_path, table_of({DOWN: lists(None, GOOD)}), rows=1), f"column {DOWN}; found a null in row 0;")
 
 
 def test_shards_of_other_weight_columns_are_refused(tmp_path: Path) -> None:
     pq.write_table(adapters(), tmp_path / "a.parquet")
     pq.write_table(adapters().drop_columns([UP]), tmp_path / "b.parquet")
-    with pytest.raises(LoraPerfError, match=r"the weight columns of a\.parquet in every shard; found others in b\.parquet"):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, r"the weight columns of a\.parquet in every shard; found others in b\.parquet")
 
 
 def test_a_shard_without_weight_columns_names_those_it_has(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
-    with pytest.raises(LoraPerfError, match=r"weight columns such as .*found only text;"):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, r"weight columns such as .*found only text;")
 
 
 def test_a_weight_column_of_another_type_in_a_later_shard_is_named(tmp_path: Path) -> None:
     pq.write_table(table_of({DOWN: lists(GOOD)}), tmp_path / "a.parquet")
     pq.write_table(table_of({DOWN: pa.array(["x"])}), tmp_path / "b.parquet")
-    with pytest.raises(LoraPerfError, match=f"in column {DOWN}; found type string"):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, f"in column {DOWN}; found type string")
 
 
 def test_labels_of_mixed_types_are_refused(tmp_path: Path) -> None:
     pq.write_table(table_of({DOWN: lists(GOOD)}, ["a"]), tmp_path / "a.parquet")
     pq.write_table(table_of({DOWN: lists(GOOD)}, [1]), tmp_path / "b.parquet")
-    with pytest.raises(LoraPerfError, match=r"found mixed labels: names in a\.parquet, numbers without names in b\.parquet"):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, r"found mixed labels: names in a\.parquet, numbers without names in b\.parquet")
 
 
 @pytest.mark.parametrize("shard", ["a", "b"])
@@ -241,19 +237,16 @@ def test_a_label_column_that_one_shard_lacks_is_missing(tmp_path: Path, shard: s
     for name in ("a", "b"):
         table = adapters(2).append_column("note", pa.array(["x", "y"]))
         pq.write_table(table.drop_columns([LABEL]) if name == shard else table, tmp_path / f"{name}.parquet")
-    with pytest.raises(LoraPerfError, match="a label column 'category_label'; found the columns note;"):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, "a label column 'category_label'; found the columns note;")
 
 
 def test_a_missing_label_is_named_by_its_row_in_the_zoo(tmp_path: Path) -> None:
     table = table_of({DOWN: lists(*[GOOD] * 6)}, ["a", "b", "a", "b", None, "a"])
-    with pytest.raises(LoraPerfError, match="found 1 missing, the first in row 4;"):
-        lora_perf.load(write(tmp_path, table, 3))
+    refuses(write(tmp_path, table, 3), "found 1 missing, the first in row 4;")
 
 
 def test_shards_without_rows_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(LoraPerfError, match="at least one adapter; found parquet shards without rows"):
-        lora_perf.load(write(tmp_path, adapters().slice(0, 0), 0))
+    refuses(write(tmp_path, adapters().slice(0, 0), 0), "at least one adapter; found parquet shards without rows")
 
 
 def test_empty_shards_among_others_are_no_matter(tmp_path: Path) -> None:
@@ -266,10 +259,7 @@ def test_a_truncated_shard_is_named(tmp_path: Path, size: int) -> None:
     write(tmp_path, adapters(), 9)
     shard = tmp_path / "part-00001.parquet"
     shard.write_bytes(shard.read_bytes()[:size])
-    with pytest.raises(
-        LoraPerfError, match=r"a whole parquet file at .*part-00001\.parquet; found .+; write or fetch it again"
-    ):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, r"a whole parquet file at .*part-00001\.parquet; found .+; write or fetch it again")
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())

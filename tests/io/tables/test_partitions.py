@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 import lora_perf
-from lora_perf.core.errors import LoraPerfError
+from tests.io.checks import refuses
 from tests.io.tables.forms import LABEL, adapters, assert_rows, python_rows
 
 
@@ -56,8 +55,7 @@ def test_numbers_that_are_written_in_two_ways_stay_texts(tmp_path: Path) -> None
 
 def test_the_missing_label_of_a_partition_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "cat", "__HIVE_DEFAULT_PARTITION__")
-    with pytest.raises(LoraPerfError, match=f"column '{LABEL}' of .*; found 2 missing, the first in row 0; label"):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, f"column '{LABEL}' of .*; found 2 missing, the first in row 0; label")
 
 
 def test_one_of_several_partition_keys_is_the_label(tmp_path: Path) -> None:
@@ -69,8 +67,7 @@ def test_one_of_several_partition_keys_is_the_label(tmp_path: Path) -> None:
 
 def test_another_label_column_lists_the_keys_too(tmp_path: Path) -> None:
     write(tmp_path, "cat", key="style")
-    with pytest.raises(LoraPerfError, match="a label column 'kind'; found the columns style; name"):
-        lora_perf.load(tmp_path, label_column="kind")
+    refuses(tmp_path, "a label column 'kind'; found the columns style; name", label_column="kind")
     assert set(lora_perf.load(tmp_path).metadata["style"]) == {"cat"}
 
 
@@ -84,8 +81,7 @@ def test_a_column_that_says_something_else_than_the_path_is_refused(tmp_path: Pa
     path = tmp_path / f"{LABEL}=cat" / "part-0.parquet"
     path.parent.mkdir()
     pq.write_table(adapters(2), path)
-    with pytest.raises(LoraPerfError, match=r"the value of 'category_label' in the path \(cat\) .* found 'class 0'"):
-        lora_perf.load(tmp_path)
+    refuses(tmp_path, r"the value of 'category_label' in the path \(cat\) .* found 'class 0'")
 
 
 def test_a_split_in_the_path_is_the_split_of_the_zoo(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import lora_perf
-from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
+from tests.io.checks import refuses
 from tests.io.tables.forms import DOWN, GOOD, LABEL, TEXTS, as_kind, labelled
 
 
@@ -37,8 +37,7 @@ def test_numbers_of_two_types_are_labels_of_one_zoo(kind: pa.DataType, tmp_path:
 
 def test_a_shard_whose_labels_are_all_missing_is_named(tmp_path: Path) -> None:
     folder = write(tmp_path, labelled("a", "b"), labelled(None, None))
-    with pytest.raises(LoraPerfError, match=r"column 'category_label' of 1\.parquet; found 2 missing, the first in row 2;"):
-        lora_perf.load(folder)
+    refuses(folder, r"column 'category_label' of 1\.parquet; found 2 missing, the first in row 2;")
 
 
 def test_a_shard_without_rows_says_nothing_of_labels(tmp_path: Path) -> None:
@@ -86,13 +85,11 @@ def test_texts_and_class_labels_are_one_set_of_classes() -> None:
 
 def test_class_labels_and_numbers_without_names_are_refused() -> None:
     data = datasets.DatasetDict(train=datasets.Dataset(labelled(0, 1)), test=numbered(["dog", "cat"], "cat"))
-    with pytest.raises(LoraPerfError, match="found mixed labels: names in test, numbers without names in train; write all"):
-        lora_perf.load(data)
+    refuses(data, "found mixed labels: names in test, numbers without names in train; write all")
 
 
 def test_a_number_without_a_name_is_named_by_its_row_in_the_zoo() -> None:
     damaged = numbered(["cat", "dog"], "cat", "dog")
     table = damaged.data.table.set_column(1, damaged.data.table.schema.field(LABEL), pa.array([1, 2]))
     damaged = datasets.Dataset(table, info=damaged.info)
-    with pytest.raises(LoraPerfError, match="found 2 in row 3 of 2 classes"):
-        lora_perf.load(datasets.DatasetDict(train=numbered(["dog"], "dog", "dog"), test=damaged))
+    refuses(datasets.DatasetDict(train=numbered(["dog"], "dog", "dog"), test=damaged), "found 2 in row 3 of 2 classes")
