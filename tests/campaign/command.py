@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -21,8 +20,7 @@ from tests.campaign.campaign import Trial, Verdict, carry_out
 from tests.campaign.inputs import changed_input
 from tests.campaign.outcomes import Outcome
 from tests.campaign.places import Place
-from tests.campaign.planted import FAULTS, Planted
-from tests.campaign.states import changed_behind_a_cache, changed_cache, changed_state
+from tests.campaign.states import changed_behind_a_cache, changed_state
 from tests.campaign.workbench import Bench, build
 
 
@@ -37,9 +35,7 @@ RUNS: dict[str, Callable[[Bench, Place], Outcome]] = {
     "mutant": _mutant,
     "round": crowds.trial,
     "disk": disks.trial,
-    "cache": changed_cache,  # a kind of mutants, for a planted fault
 }
-_BATCH, _SHORT = 8, 8.0  # trials with a planted fault at a time, and seconds of their steps
 _QUICK = {"kill": 6, "mutant": 16, "round": 2, "disk": 4}
 
 
@@ -76,8 +72,6 @@ class CampaignConfig:
     """Trials at a time."""
     limit: float = 60.0
     """Seconds after which a step counts as one that hangs."""
-    planted: bool = False
-    """Plant faults in the program instead, one after the other: exit status 0 where the campaign finds each of them."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,10 +87,6 @@ def main(arguments: list[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)  # for the trials of another user
     bench = build(_empty(folder / "bench"))
-    if config.planted:
-        missed = [name for name in FAULTS if not _finds(name, bench, config)]
-        shutil.rmtree(folder, ignore_errors=True)
-        return 1 if missed else 0
     verdicts = []
     made = [Trial(part, number, _bound(RUNS[part], bench)) for part, number in trials]
     for verdict in carry_out(made, folder, config.seed, config.jobs, config.keep, config.limit):
@@ -132,40 +122,6 @@ def tell(verdict: Verdict, config: CampaignConfig, done: int, total: int) -> Non
     if verdict.outcome.is_fault:
         print(f"    {verdict.detail}")
         print(f"    again: python -m tests.campaign --seed {config.seed} --trial {verdict.trial} --keep", flush=True)
-
-
-def _finds(name: str, bench: Bench, config: CampaignConfig) -> bool:
-    """Whether a trial finds a planted fault: it shows one with the fault, and another outcome without it."""
-    fault = FAULTS[name]
-    run = _bound(RUNS[fault.part], bench)
-    for start in range(0, fault.count, _BATCH):
-        trials = [Trial(fault.part, number, run) for number in range(start, min(start + _BATCH, fault.count))]
-        showing = _with_fault(fault, trials, bench.folder / name, config)
-        again = [one for one in trials if one.identity in showing]
-        for verdict in carry_out(again, bench.folder / name, config.seed, config.jobs, limit=_SHORT):
-            if verdict.outcome not in fault.outcomes:
-                print(f"{name}: found by {verdict.trial} ({verdict.what})", flush=True)
-                return True
-    print(f"{name}: NOT FOUND in {fault.count} trials", flush=True)
-    return False
-
-
-def _with_fault(fault: Planted, trials: list[Trial], folder: Path, config: CampaignConfig) -> list[str]:
-    """The trials that show a fault which is planted in a fork of this process."""
-    folder.mkdir(exist_ok=True)
-    sys.stdout.flush()
-    pid = os.fork()
-    if not pid:
-        try:
-            fault.plant()
-            verdicts = carry_out(trials, folder, config.seed, config.jobs, limit=_SHORT)
-            showing = [one.trial for one in verdicts if one.outcome in fault.outcomes]
-            (folder / "showing.json").write_text(json.dumps(showing))
-        finally:
-            os._exit(0)
-    os.waitpid(pid, 0)
-    found: list[str] = json.loads((folder / "showing.json").read_text())
-    return found
 
 
 def _bound(run: Callable[[Bench, Place], Outcome], bench: Bench) -> Callable[[Place], Outcome]:

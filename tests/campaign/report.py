@@ -1,4 +1,4 @@
-"""The report of a campaign: a table by part and outcome, every fault, and every trial as JSON."""
+"""The report of a campaign: a table by part and outcome, and every trial as JSON."""
 
 from __future__ import annotations
 
@@ -28,49 +28,11 @@ def table(verdicts: list[Verdict]) -> str:
 
 
 def write(verdicts: list[Verdict], folder: Path, *, seed: int, seconds: float) -> None:
-    """Writes README.md and results.json."""
+    """Writes README.md, with the table and every fault, and results.json."""
     folder.mkdir(parents=True, exist_ok=True)
     facts = {"seed": seed, "seconds": round(seconds), "versions": versions(), "machine": machine(torch.device("cpu"))}
-    record = {**facts, "trials": as_json(verdicts)}
-    (folder / "results.json").write_text(json.dumps(record, indent=1) + "\n")
-    (folder / "README.md").write_text(_page(verdicts, facts, seconds))
-
-
-def _page(verdicts: list[Verdict], facts: dict[str, object], seconds: float) -> str:
-    used, computer = versions(), machine(torch.device("cpu"))
-    faults = [one for one in verdicts if one.outcome.is_fault]
-    skipped = Counter(one.what for one in verdicts if one.outcome is Outcome.SKIPPED)
-    lines = [
-        "# A campaign of kills, damaged files, crowds and full disks",
-        "",
-        f"`python -m tests.campaign --seed {facts['seed']}`: {len(verdicts)} trials in {seconds / 60:.0f} minutes on "
-        f"{computer['cores']} cores ({computer['processor']}), Python {used['python']}, torch {used['torch']}, "
-        f"numpy {used['numpy']}, pyarrow {used['pyarrow']}, datasets {used['datasets']}; code {used['code'][:12]}.",
-        "Outcomes in capitals are faults; a trial has the first that it met.",
-        "",
-        table(verdicts),
-        "",
-        "- **kill**: packing, representing, an experiment and its continuation, ended by SIGKILL, SIGTERM or SIGINT before or "
-        "right after one of their file events (and imports, where started anew), or after a random time; some twice. The next "
-        "run in the folder must leave, file by file, what an undisturbed run leaves: numbers without their times, features and "
-        "packed rows to the byte, and no other file. Ctrl-C ends with 130, SIGTERM with 143, each with one line, or without a "
-        "word while the libraries are still imported.",
-        "- **mutant**: a zoo in one of its forms, or a finished state, or a zoo that was packed into a cache before, with one "
-        "thing changed: bits, lengths, names, places, JSON values, kinds of files, permissions, numbers, shapes. A slow reader "
-        "of our own (safetensors, pyarrow, csv, json) says what the input means; the program gives the same or refuses with "
-        "one line. Changed caches, cells and packed files must be noticed.",
-        "- **round**: four processes at once in one folder: each is right, or refused with one line.",
-        "- **disk**: a full disk, /dev/full, a closed or broken stdout, a folder that another user may not write.",
-        "",
-        "Most processes are forks of one that has imported everything, with one thread; the zoos are small. Files are whole "
-        "after a crash of the process; a crash of the machine is not tried. That a changed bit of raw weights is another "
-        "adapter nobody can know: there the numbers follow the file. `--planted` plants faults and finds them.",
-        "",
-        f"## Faults: {len(faults)}",
-        "",
-        *(f"- {one.trial} ({one.what}): {one.outcome}: {' '.join(one.detail.split())[:400]}" for one in faults),
-        *(["none"] if not faults else []),
-    ]
-    if skipped:
-        lines += ["", "## Skipped", "", *(f"- {count} x {why}" for why, count in skipped.items())]
-    return "\n".join(lines) + "\n"
+    (folder / "results.json").write_text(json.dumps({**facts, "trials": as_json(verdicts)}, indent=1) + "\n")
+    wrong = [f"- {one.trial} ({one.what}): {one.outcome}: {one.detail}" for one in verdicts if one.outcome.is_fault]
+    told = f"`python -m tests.campaign --seed {seed}`: {len(verdicts)} trials in {seconds / 60:.0f} minutes; README says more."
+    page = ["# A campaign of kills, damaged files, crowds and full disks", told, table(verdicts), *(wrong or ["No fault."])]
+    (folder / "README.md").write_text("\n\n".join(page) + "\n")

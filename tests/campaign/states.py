@@ -22,12 +22,7 @@ _TIMES = "experiment.log"
 _RESULTS = ("out/results.json", "out/results.csv")
 
 
-def changed_cache(bench: Bench, place: Place) -> Outcome:
-    """A finished state without its cells in which a cache was changed."""
-    return changed_state(bench, place, only="cache")
-
-
-def changed_state(bench: Bench, place: Place, only: str | None = None) -> Outcome:
+def changed_state(bench: Bench, place: Place) -> Outcome:
     """A finished state in which one file was changed, and mostly without its finished cells, so that caches are read."""
     random = place.random
     command = bench.commands[random.choice(("experiment", "from packed"))]
@@ -37,8 +32,6 @@ def changed_state(bench: Bench, place: Place, only: str | None = None) -> Outcom
     folders = [path for path in sorted(place.folder.rglob("*")) if path.is_dir()]
     kinds = (random.choice(files), place.folder / "out" / _TIMES, random.choice(folders))
     file = random.choices(kinds, (85, 5, 10))[0]
-    if only is not None:
-        file = random.choice([path for path in files if path.parent.name == only])
     if "cells" not in (file.parent.name, file.name) and random.random() < 0.7:
         shutil.rmtree(place.folder / "out" / "cells")
         place.what += " without cells"

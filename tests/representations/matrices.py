@@ -20,85 +20,15 @@ Shape = tuple[int, int]
 Kind = Callable[[np.random.Generator, Shape], NDArray[np.float64]]
 
 REPRESENTATIONS = (
-    "flat_vec",
-    "simple_stats",
-    "stats",
-    "rank_based",
-    "spectral",
-    "matrix_norms",
-    "distribution",
-    "frequency",
-    "info_theoretic",
-    "ensemble",
+    *("flat_vec", "simple_stats", "stats", "rank_based", "spectral", "matrix_norms", "distribution", "frequency"),
+    *("info_theoretic", "ensemble"),
 )
 # Down (r, k) and up (m, r) at ranks 1, 4 and 16, widths with and without small factors, and the smallest ones.
 SHAPES: tuple[Shape, ...] = (
-    (1, 320),
-    (320, 1),
-    (4, 96),
-    (101, 4),
-    (16, 60),
-    (64, 16),
-    (16, 16),
-    (7, 7),
-    (12, 13),
-    (1, 1),
-    (1, 5),
-    (5, 1),
-    (2, 3),
-    (3, 2),
+    *((1, 320), (320, 1), (4, 96), (101, 4), (16, 60), (64, 16), (16, 16)),
+    *((7, 7), (12, 13), (1, 1), (1, 5), (5, 1), (2, 3), (3, 2)),
 )
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-
-
-def zeros(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    return np.zeros(shape)
-
-
-def normal(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    return rng.normal(0.05, 1.0, shape)
-
-
-def heavy_tailed(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    return rng.standard_cauchy(shape)
-
-
-def constant(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    return np.full(shape, -0.75)
-
-
-def constant_not_representable(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    return np.full(shape, 0.1)
-
-
-def near_constant(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    return 1 + 1e-6 * rng.normal(size=shape)
-
-
-def far_from_zero(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    return 100 + rng.normal(size=shape)
-
-
-def tiny(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    return 1e-20 * rng.normal(size=shape)
-
-
-def subnormal(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    return 1e-41 * rng.normal(size=shape)
-
-
-def huge(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    return 1e20 * rng.normal(size=shape)
-
-
-def largest(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    """Sums of these are no float32: features saturate."""
-    return FLOAT32_MAX * rng.choice([-1.0, 0.5, 1.0], shape)
-
-
-def outer_product(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    """Of rank 1, up to the rounding to float32."""
-    return np.outer(rng.normal(size=shape[0]), rng.normal(size=shape[1]))
 
 
 def ill_conditioned(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
@@ -113,15 +43,6 @@ def one_entry(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
     return matrix
 
 
-def balanced_signs(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    """The mean is exactly zero where the number of entries is even."""
-    return (rng.permutation(shape[0] * shape[1]) % 2 * 2.0 - 1).reshape(shape)
-
-
-def small_integers(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
-    return rng.integers(-3, 3, shape, endpoint=True).astype(np.float64)
-
-
 def bin_edges(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
     """Multiples of half a bin from 0 to 25: every second one lies on an edge of the histogram."""
     matrix = rng.integers(0, 100, shape, endpoint=True) * 0.25
@@ -130,30 +51,33 @@ def bin_edges(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
     return matrix
 
 
-KINDS: tuple[Kind, ...] = (
-    normal,
-    zeros,
-    heavy_tailed,
-    constant,
-    constant_not_representable,
-    near_constant,
-    far_from_zero,
-    tiny,
-    subnormal,
-    huge,
-    largest,
-    outer_product,
-    ill_conditioned,
-    one_entry,
-    balanced_signs,
-    small_integers,
-    bin_edges,
-)
+KINDS: dict[str, Kind] = {
+    "normal": lambda rng, shape: rng.normal(0.05, 1.0, shape),
+    "zeros": lambda _, shape: np.zeros(shape),
+    "heavy_tailed": lambda rng, shape: rng.standard_cauchy(shape),
+    "constant": lambda _, shape: np.full(shape, -0.75),
+    "constant_not_representable": lambda _, shape: np.full(shape, 0.1),
+    "near_constant": lambda rng, shape: 1 + 1e-6 * rng.normal(size=shape),
+    "far_from_zero": lambda rng, shape: 100 + rng.normal(size=shape),
+    "tiny": lambda rng, shape: 1e-20 * rng.normal(size=shape),
+    "subnormal": lambda rng, shape: 1e-41 * rng.normal(size=shape),
+    "huge": lambda rng, shape: 1e20 * rng.normal(size=shape),
+    # Sums of these are no float32: features saturate.
+    "largest": lambda rng, shape: FLOAT32_MAX * rng.choice([-1.0, 0.5, 1.0], shape),
+    # Of rank 1, up to the rounding to float32.
+    "outer_product": lambda rng, shape: np.outer(rng.normal(size=shape[0]), rng.normal(size=shape[1])),
+    "ill_conditioned": ill_conditioned,
+    "one_entry": one_entry,
+    # The mean is exactly zero where the number of entries is even.
+    "balanced_signs": lambda rng, shape: (rng.permutation(shape[0] * shape[1]) % 2 * 2.0 - 1).reshape(shape),
+    "small_integers": lambda rng, shape: rng.integers(-3, 3, shape, endpoint=True).astype(np.float64),
+    "bin_edges": bin_edges,
+}
 
 
-def matrix_of(kind: Kind, shape: Shape) -> Entries:
+def matrix_of(kind: str, shape: Shape) -> Entries:
     """The same entries in every run; of a seed that leaves no singular value at the threshold of the condition number."""
-    return kind(np.random.default_rng([2, zlib.crc32(kind.__name__.encode()), *shape]), shape).astype(np.float32)
+    return KINDS[kind](np.random.default_rng([2, zlib.crc32(kind.encode()), *shape]), shape).astype(np.float32)
 
 
 def layout_of(shapes: Sequence[Shape]) -> Layout:

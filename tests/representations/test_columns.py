@@ -30,10 +30,6 @@ def whole(zoo: Zoo) -> dict[str, Features]:
     return lora_perf.represent(zoo, list(REPRESENTATIONS))
 
 
-def test_the_ten_representations_are_registered() -> None:
-    assert set(REPRESENTATIONS) <= set(lora_perf.REPRESENTATIONS)
-
-
 @every_representation
 def test_columns_are_named_by_layer_and_feature_in_order(zoo: Zoo, whole: dict[str, Features], representation: str) -> None:
     features = whole[representation]

@@ -17,7 +17,7 @@ from lora_perf.core.zoo import Zoo
 from lora_perf.representations import count
 from lora_perf.representations.kinds import siblings
 from tests.oracles_dw import ORACLES
-from tests.representations.updates import NAMES, UPDATES, Shape, factors_of, normal, zoo_of
+from tests.representations.updates import NAMES, UPDATES, Shape, factors_of, zoo_of
 
 # blocks.0.attn1: q, k, v, out; blocks.0.attn2: q, k, v, out; blocks.1.attn1: q
 SHAPES: list[Shape] = [(12, 2, 12)] * 4 + [(12, 2, 12), (12, 2, 7), (12, 2, 7), (12, 2, 12), (9, 3, 9)]
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def zoo() -> Zoo:
-    adapters = [[factors_of(normal, shape, 100 * row + place) for place, shape in enumerate(SHAPES)] for row in range(9)]
+    adapters = [[factors_of("normal", shape, 100 * row + place) for place, shape in enumerate(SHAPES)] for row in range(9)]
     return zoo_of(adapters, np.random.default_rng(1).uniform(0.5, 2, (9, len(SHAPES))))
 
 
@@ -150,7 +150,7 @@ def mixed_ranks() -> tuple[Zoo, list[Zoo]]:
     """Adapters of ranks 1, 3 and 2, filled to rank 3, and each of them alone as it was."""
     alone, filled = [], []
     for seed, r in enumerate((1, 3, 2)):
-        pairs = [factors_of(normal, (8, r, 8), seed), factors_of(normal, (8, r, 8), seed + 10)]
+        pairs = [factors_of("normal", (8, r, 8), seed), factors_of("normal", (8, r, 8), seed + 10)]
         alone.append(zoo_of([pairs]))
         filled.append([(np.pad(up, ((0, 0), (0, 3 - r))), np.pad(down, ((0, 3 - r), (0, 0)))) for up, down in pairs])
     return zoo_of(filled, ranks=np.array([[1, 1], [3, 3], [2, 2]])), alone
@@ -173,7 +173,7 @@ def test_adapters_of_different_ranks_have_no_features_of_their_factors(represent
 
 
 def test_a_scale_that_is_not_finite_is_located() -> None:
-    pair = factors_of(normal, (4, 1, 4))
+    pair = factors_of("normal", (4, 1, 4))
     zoo = zoo_of([[pair, pair], [pair, pair]], np.array([[1, 1], [1, np.nan]]))
     with pytest.raises(LoraPerfError, match=rf"finite scales; found nan in adapter 1, module unet.{re.escape(NAMES[1])}"):
         lora_perf.represent(zoo, ["dw_norms"])
@@ -182,7 +182,7 @@ def test_a_scale_that_is_not_finite_is_located() -> None:
 @every_update
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_an_entry_that_is_not_finite_is_located(representation: str, value: float) -> None:
-    up, down = factors_of(normal, (5, 2, 5))
+    up, down = factors_of("normal", (5, 2, 5))
     bad = up.copy()
     bad[3, 1] = value
     with pytest.raises(LoraPerfError, match=r"in adapter 1, layer unet\.blocks\.0\.attn1\.to_q\.lora\.up\.weight"):
@@ -204,4 +204,4 @@ def test_a_part_belongs_to_the_first_of_its_layers() -> None:
 
 def test_a_coupling_of_one_update_that_is_not_square_is_refused() -> None:
     with pytest.raises(LoraPerfError, match="needs an update as wide as it is tall, or two neighbours of one shape"):
-        lora_perf.represent(zoo_of([[factors_of(normal, (6, 2, 5))]]), ["layer_coupling"])
+        lora_perf.represent(zoo_of([[factors_of("normal", (6, 2, 5))]]), ["layer_coupling"])

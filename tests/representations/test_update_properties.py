@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from numpy.typing import NDArray
 
 from tests.oracles_dw import update
-from tests.representations.updates import UPDATES, Factors, Shape, assert_close, expected, factors_of, features_of, normal
+from tests.representations.updates import UPDATES, Factors, Shape, assert_close, expected, factors_of, features_of
 
 every_update = pytest.mark.parametrize("representation", UPDATES)
 few = settings(max_examples=15, deadline=None, derandomize=True)
@@ -29,7 +29,7 @@ def updates(draw: st.DrawFn) -> Factors:
 
     Of each two, one is square: only these have a coupling of their own.
     """
-    factors = factors_of(normal, draw(shapes()), draw(st.integers(0, 1000)))
+    factors = factors_of("normal", draw(shapes()), draw(st.integers(0, 1000)))
     values = np.linalg.svd(update(*factors), compute_uv=False)[: factors[0].shape[1]]
     assume(np.all(values[:-1] > 1.05 * values[1:]) and values[-1] > 0.01 * values[0])
     return factors

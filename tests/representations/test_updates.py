@@ -15,16 +15,12 @@ from tests.representations.updates import (
     NAMES,
     SHAPES,
     UPDATES,
-    Kind,
     Shape,
     assert_close,
     expected,
     factors_of,
     features_of,
     layout_of,
-    normal,
-    trained,
-    zero_up,
     zoo_of,
 )
 
@@ -38,7 +34,7 @@ def shapes_for(representation: str) -> list[Shape]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @every_update
-def test_features_of_an_update_are_those_of_the_definition(representation: str, kind: Kind) -> None:
+def test_features_of_an_update_are_those_of_the_definition(representation: str, kind: str) -> None:
     for shape in shapes_for(representation):
         factors = factors_of(kind, shape)
         wanted = expected(representation, factors)
@@ -55,23 +51,17 @@ def _ambiguous(wanted: dict[str, float], m: int) -> bool:
     return bool(len(kept) > 1 and np.min(kept[:-1] / kept[1:]) < 1.001)
 
 
-def test_most_kinds_have_an_unambiguous_canonical_form() -> None:
-    shapes = [(kind, shape) for kind in KINDS for shape in SHAPES]
-    skipped = [one for one in shapes if _ambiguous(expected("dw_canonical", factors_of(*one)), one[1][0])]
-    assert len(skipped) < len(shapes) // 20
-
-
 @every_update
 def test_wide_updates_are_those_of_the_definition(representation: str) -> None:
     shape = (1280, 16, 1280 if representation == "layer_coupling" else 768)
-    factors = factors_of(trained, shape)
+    factors = factors_of("trained", shape)
     assert_close(features_of(representation, factors), expected(representation, factors), representation)
 
 
 @every_update
 @pytest.mark.parametrize("factor", [0.5, -2.0, 1e-3, 1e30, 0.0])
 def test_the_scale_multiplies_the_update(representation: str, factor: float) -> None:
-    factors = factors_of(normal, (11, 3, 11))
+    factors = factors_of("normal", (11, 3, 11))
     wanted = expected(representation, factors, float(np.float32(factor)))
     assert_close(features_of(representation, factors, factor), wanted, representation)
 
@@ -79,7 +69,7 @@ def test_the_scale_multiplies_the_update(representation: str, factor: float) -> 
 @every_update
 def test_scales_belong_to_their_adapter_and_module(representation: str) -> None:
     rng = np.random.default_rng(4)
-    adapters = [[factors_of(normal, shape, seed) for shape in ((6, 2, 6), (9, 2, 9), (6, 2, 6))] for seed in range(3)]
+    adapters = [[factors_of("normal", shape, seed) for shape in ((6, 2, 6), (9, 2, 9), (6, 2, 6))] for seed in range(3)]
     scales = rng.uniform(0.5, 2, (3, 3)).astype(np.float32)
     found = lora_perf.represent(zoo_of(adapters, scales), [representation])[representation]
     for row, adapter in enumerate(adapters):
@@ -91,14 +81,14 @@ def test_scales_belong_to_their_adapter_and_module(representation: str) -> None:
 
 @every_update
 def test_an_update_of_zero_has_finite_features(representation: str) -> None:
-    found = features_of(representation, factors_of(zero_up, (12, 3, 12)))
+    found = features_of(representation, factors_of("zero_up", (12, 3, 12)))
     assert np.isfinite(list(found.values())).all()
     logs = {name for name in found if name.startswith("log")}
     assert {name for name, value in found.items() if value != 0} == logs
 
 
 def test_rank_one_singular_values_are_products_of_lengths() -> None:
-    up, down = factors_of(normal, (300, 1, 200))
+    up, down = factors_of("normal", (300, 1, 200))
     found = features_of("dw_spectrum", (up, down), -3.0)
     assert found["sv0"] == pytest.approx(3 * np.linalg.norm(up) * np.linalg.norm(down), rel=1e-6)
     assert (found["share0"], found["rank"], found["condition"]) == (1, 1, 1)
@@ -127,7 +117,7 @@ def test_near_equal_singular_values_are_as_good_as_others() -> None:
 
 
 def test_energies_add_up_to_the_squared_norm() -> None:
-    factors = factors_of(normal, (31, 5, 17))
+    factors = factors_of("normal", (31, 5, 17))
     energy, norms = features_of("dw_energy", factors), features_of("dw_norms", factors)
     rows = sum(value for name, value in energy.items() if name.startswith("row"))
     assert rows == pytest.approx(sum(energy.values()) - rows, rel=1e-6)
@@ -136,7 +126,7 @@ def test_energies_add_up_to_the_squared_norm() -> None:
 
 def test_the_canonical_form_makes_the_update_again() -> None:
     m, r, k = 23, 4, 19
-    factors = factors_of(normal, (m, r, k))
+    factors = factors_of("normal", (m, r, k))
     found = np.array(list(features_of("dw_canonical", factors, -1.5).values()))
     left, right = found[: m * r].reshape(r, m), found[m * r :].reshape(r, k)
     np.testing.assert_allclose(left.T @ right, update(*factors, -1.5), atol=1e-5)
@@ -151,7 +141,7 @@ def test_the_canonical_form_of_near_equal_values_still_makes_the_update() -> Non
 
 def test_sketches_are_linear_in_the_update() -> None:
     """The sum of two updates has the factors of both side by side."""
-    one, two = (factors_of(normal, (20, 3, 30), seed) for seed in (1, 2))
+    one, two = (factors_of("normal", (20, 3, 30), seed) for seed in (1, 2))
     both = np.hstack([one[0], -2 * two[0]]), np.vstack([one[1], two[1]])
     first, second, total = (np.array(list(features_of("dw_sketch", each).values())) for each in (one, two, both))
     np.testing.assert_allclose(total, first - 2 * second, atol=2e-5)
@@ -160,7 +150,7 @@ def test_sketches_are_linear_in_the_update() -> None:
 def test_inner_products_of_sketches_are_those_of_the_updates_in_expectation() -> None:
     """Over 400 modules of other names: the mean error shrinks with the root of their number."""
     names = [f"blocks.{i}.to_q" for i in range(400)]
-    one, two = factors_of(normal, (24, 2, 18), 1), factors_of(normal, (24, 2, 18), 2)
+    one, two = factors_of("normal", (24, 2, 18), 1), factors_of("normal", (24, 2, 18), 2)
     zoo = zoo_of([[one] * 400, [(one[0] + two[0], one[1])] * 400], names=names)
     sketches = lora_perf.represent(zoo, ["dw_sketch"])["dw_sketch"].values.double().unflatten(1, (400, 256))
     inner = (sketches[0] * sketches[1]).sum(dim=1)
@@ -197,7 +187,7 @@ def test_wrappers_of_a_name_do_not_change_its_fixed_vectors() -> None:
 
 @pytest.mark.parametrize("shape", [(12, 1, 12), (20, 3, 9), (15, 4, 15)])
 def test_neighbours_are_coupled_as_the_definition_says(shape: Shape) -> None:
-    one, two = factors_of(normal, shape, 1), factors_of(normal, shape, 2)
+    one, two = factors_of("normal", shape, 1), factors_of("normal", shape, 2)
     two = two[0] + one[0], two[1]
     zoo = zoo_of([[one, two]], np.array([[2.0, -0.5]]))
     features = lora_perf.represent(zoo, ["layer_coupling"])["layer_coupling"]
@@ -208,19 +198,19 @@ def test_neighbours_are_coupled_as_the_definition_says(shape: Shape) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_couplings_of_all_kinds_of_neighbours_are_finite_and_bounded(kind: Kind) -> None:
-    pair = [factors_of(kind, (9, 3, 9), 1), factors_of(normal, (9, 3, 9), 2)]
+def test_couplings_of_all_kinds_of_neighbours_are_finite_and_bounded(kind: str) -> None:
+    pair = [factors_of(kind, (9, 3, 9), 1), factors_of("normal", (9, 3, 9), 2)]
     values = lora_perf.represent(zoo_of([pair]), ["layer_coupling"])["layer_coupling"].values
     assert bool((values.abs() <= 1).all())
 
 
 def test_an_update_is_coupled_to_itself_fully() -> None:
-    factors = factors_of(normal, (20, 3, 9))
+    factors = factors_of("normal", (20, 3, 9))
     features = lora_perf.represent(zoo_of([[factors, factors]]), ["layer_coupling"])["layer_coupling"]
     assert features.values[0].tolist() == pytest.approx([1, 1, 1])
 
 
 def test_a_symmetric_update_writes_where_it_reads() -> None:
-    up, _ = factors_of(normal, (20, 3, 20))
+    up, _ = factors_of("normal", (20, 3, 20))
     found = features_of("layer_coupling", (up, up.T))
     assert list(found.values()) == pytest.approx([1, 1, 1])

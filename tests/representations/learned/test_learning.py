@@ -126,14 +126,3 @@ def test_adapters_of_different_ranks_are_refused_where_columns_are_compared(name
     mixed = Zoo.from_rows(zoo.rows, zoo.layout, zoo.labels, zoo.classes, ranks=ranks)
     with pytest.raises(LoraPerfError, match=f"one rank for {name}, .*; found ranks from 1 to 2; choose among .*dw_kernel"):
         learn(mixed, name, train=TRAIN)
-
-
-def test_layers_of_another_zoo_are_refused(random_zoo: MakeZoo) -> None:
-    other = random_zoo(3, (("a.lora.up.weight", (3, 1)),))
-    with pytest.raises(LoraPerfError, match="layers of this zoo, at least one; found 1 of another zoo"):
-        learn(random_zoo(18), "pca", train=TRAIN, layers=other.layout.layers)
-
-
-def test_no_layer_is_refused(random_zoo: MakeZoo) -> None:
-    with pytest.raises(LoraPerfError, match="layers of this zoo, at least one; found none"):
-        learn(random_zoo(18), "pca", train=TRAIN, layers=[])
