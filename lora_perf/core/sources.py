@@ -18,6 +18,7 @@ import xxhash
 _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]*(\([^)]*\)|[^\n]*)|import[ \t]+([^\n]*))", re.MULTILINE)
 _WORD = re.compile(r"[\w.]+")
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_FOLDERS = {"site-packages", "dist-packages"}  # of users and of other environments too, which Python may look into
 _PACKAGE = __name__.partition(".")[0]
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _DEEPEST = 20  # functions that call each other
@@ -60,13 +61,17 @@ def _unwrapped(function: Any) -> Any:
 
 
 def _files(module: ModuleType | None) -> set[Path]:
-    """The files of a module and of all modules that it imports and that are no library."""
+    """The files of a module and of all modules that it imports and that are no library: those of its own package never are."""
     found: set[Path] = set()
     waiting = [module]
+    own = getattr(module, "__name__", "").partition(".")[0]
     while waiting:
-        name = getattr(waiting.pop(), "__file__", None)
+        one = waiting.pop()
+        name = getattr(one, "__file__", None)
         path = Path(name) if name else None
-        if path is None or path in found or path.suffix != ".py" or str(path).startswith(_LIBRARIES) or not path.is_file():
+        if path is None or path in found or path.suffix != ".py" or not path.is_file():
+            continue
+        if _in_library(str(path)) and getattr(one, "__name__", "").partition(".")[0] != own:
             continue
         found.add(path)
         waiting += [sys.modules.get(each) for each in _imported(path.read_text(errors="replace"), path)]
@@ -146,8 +151,14 @@ def _is_users(part: Any) -> bool:
     """Whether a function or class stands in no library and not in this package."""
     if owner_of(part) is None:
         return False
+    if part.__module__ == "__main__":  # of a notebook or a prompt, whatever program shows it
+        return True
     file = getattr(sys.modules.get(part.__module__), "__file__", None)
-    return part.__module__ not in sys.stdlib_module_names and not str(file or "").startswith(_LIBRARIES)
+    return part.__module__ not in sys.stdlib_module_names and not _in_library(str(file or ""))
+
+
+def _in_library(file: str) -> bool:
+    return file.startswith(_LIBRARIES) or not _FOLDERS.isdisjoint(Path(file).parts)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -131,3 +131,19 @@ def test_functions_of_the_package_have_no_version_of_their_own() -> None:
     assert source_version(represent) == ""
     assert owner_of(represent) is None
     assert owner_of(functools.partial(module, 1)) == f"{__name__}.module"
+
+
+def test_libraries_of_other_environments_do_not_count_and_an_installed_package_of_the_users_own_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "site-packages"
+    library.mkdir()
+    monkeypatch.syspath_prepend(str(library))
+    files = {"mine": "import helping\n\ndef f(x):\n    return helping.g(x)\n"}
+    (library / "helping.py").write_text("def g(x):\n    return x\n")
+    before = source_version(module(tmp_path, monkeypatch, **files))
+    (library / "helping.py").write_text("def g(x):\n    return 2 * x\n")
+    assert source_version(module(tmp_path, monkeypatch, **files)) == before
+    installed = source_version(module(library, monkeypatch, **files))
+    files["mine"] += "    # another line\n"
+    assert source_version(module(library, monkeypatch, **files)) != installed
