@@ -1,4 +1,4 @@
-"""The examples in docstrings and pages run, and give what they say."""
+"""The examples in docstrings run, and give what they say."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import importlib
 import re
 from pathlib import Path
 
-import matplotlib
 import pytest
 
 import lora_perf
 
 PACKAGE = Path(lora_perf.__file__).parent
-PAGES = Path(__file__).parent.parent / "docs"
 WITH_EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if re.search(r"^\s*>>> ", path.read_text(), re.MULTILINE))
-_PROGRAM = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -26,14 +23,3 @@ def test_examples_of_docstrings_give_what_they_say(path: Path, tmp_path: Path, m
     done = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert done.attempted > 0
     assert done.failed == 0
-
-
-@pytest.mark.parametrize("page", ["python.md", "results.md"])
-def test_the_programs_of_a_page_run_one_after_the_other(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs = _PROGRAM.findall((PAGES / page).read_text())
-    assert programs
-    matplotlib.use("Agg")
-    monkeypatch.chdir(tmp_path)
-    known: dict[str, object] = {"__name__": page}
-    for program in programs:
-        exec(compile(program, page, "exec"), known)

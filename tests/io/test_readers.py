@@ -70,17 +70,6 @@ def mine(tmp_path: Path) -> tuple[Path, Path]:
     return module, path
 
 
-def test_the_example_of_the_page_reads_its_file(mine: tuple[Path, Path], tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "readers.md").read_text()
-    module, path = mine
-    module.write_text(page.partition("```python\n")[2].partition("```")[0])
-    assert inspect([str(path), "--import", str(module)]) == 0
-    zoo = lora_perf.load(path)
-    with np.load(path) as arrays:
-        assert_close(zoo.module("net.layer")[0].numpy(), arrays["up"], rtol=0, atol=0)
-        assert_close(zoo.required_labels.numpy(), arrays["labels"], rtol=0, atol=0)
-
-
 def reads(path: Path) -> int:
     """How often the reader was called."""
     found = path.parent / "reads.txt"
