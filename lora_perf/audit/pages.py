@@ -118,16 +118,8 @@ def markdown(found: Audit, figure: bool = True) -> str:
 
 
 def _moved(found: Audit) -> Table:
-    numbers = (
-        "features",
-        "constant",
-        "median",
-        "largest",
-        "median, sd",
-        "largest, sd",
-        "feature median, sd",
-        "feature largest, sd",
-    )
+    numbers = ("features", "constant", *(end + of for of in ("", ", sd") for end in ("median", "largest")))
+    numbers += ("feature median, sd", "feature largest, sd")
     rows = [
         ["dW, by rounding", gauge, "", "", short(one.median), short(one.largest), *[""] * 5]
         for gauge, one in found.rounding.items()

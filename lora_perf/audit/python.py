@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from lora_perf.audit.config import AuditConfig
 from lora_perf.audit.files import write
 from lora_perf.audit.study import Audit, audit
-from lora_perf.core.settings import Progress, settings_of
+from lora_perf.core.settings import Progress, settings_of, silent
 from lora_perf.experiment.logs import log
 from lora_perf.io import load
 from lora_perf.io.atomic import check_writable
@@ -55,11 +55,7 @@ def run(
     zoo = load(source, label_column=label_column, skip_bad=skip_bad)
     if output_dir is not None:
         check_writable(config.output_dir)
-    found = audit(zoo, config, lambda line: log.info("%s", line), progress or _silent)
+    found = audit(zoo, config, lambda line: log.info("%s", line), progress or silent)
     if output_dir is not None:
         write(found, config.output_dir)
     return found
-
-
-def _silent(*_: object) -> None:
-    pass

@@ -20,7 +20,7 @@ from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Features
 from lora_perf.core.layout import Layer
 from lora_perf.core.provenance import machine, versions
-from lora_perf.core.settings import Progress
+from lora_perf.core.settings import Progress, silent
 from lora_perf.core.split import Split, make_split, refuse_unlearnable
 from lora_perf.core.tables import page
 from lora_perf.core.text import LONGEST, counted, printable
@@ -125,7 +125,7 @@ class Audit:
         return record
 
 
-def audit(zoo: Zoo, config: AuditConfig, tell: Tell = lambda _: None, progress: Progress = lambda *_: None) -> Audit:
+def audit(zoo: Zoo, config: AuditConfig, tell: Tell = lambda _: None, progress: Progress = silent) -> Audit:
     """Audits the representations of a zoo.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -94,7 +93,3 @@ class Standardiser:
     def select(self, values: Tensor) -> Tensor:
         """The kept columns of values (n, f): the matrix itself where none is dropped, else one copy (n, f_kept)."""
         return values if len(self.dropped) == 0 else values.index_select(1, self.kept.to(values.device))
-
-    def dropped_names(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The names of the constant columns, of all `names` (f)."""
-        return tuple(names[int(column)] for column in self.dropped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from lora_perf.core.text import LONGEST, printable
 
@@ -26,11 +27,20 @@ class LoraPerfError(Exception):
         super().__init__(f"expected {expected}; found {found}; {fix}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (self.expected, self.found, self.fix))
+        return partial(LoraPerfError, expected=self.expected, found=self.found, fix=self.fix), ()
+
+    def but(self, **others: str) -> LoraPerfError:
+        """The same with other parts.
+
+        >>> LoraPerfError(expected="a file", found="none", fix="write it").but(expected="a file in x")
+        LoraPerfError('expected a file in x; found none; write it')
+        """
+        return LoraPerfError(**{"expected": self.expected, "found": self.found, "fix": self.fix, **others})
 
 
-def _rebuild(expected: str, found: str, fix: str) -> LoraPerfError:
-    return LoraPerfError(expected=expected, found=found, fix=fix)
+def first_line(error: BaseException, empty: str | None = None) -> str:
+    """The first line of what an error says; its kind, or `empty`, where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__ if empty is None else empty])[0]
 
 
 def listed(names: Iterable[object], limit: int = 12) -> str:

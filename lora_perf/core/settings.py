@@ -12,6 +12,7 @@ from lora_perf.core.errors import LoraPerfError, listed
 T = TypeVar("T")
 # What a caller may give to be told how far the work is: called with a stage, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], object]
+silent: Progress = lambda *_: None  # noqa: E731 - so that it has the type
 
 
 def settings_of(kind: type[T], given: Mapping[str, Any]) -> T:

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from types import ModuleType
 
-from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.errors import LoraPerfError, first_line
 
 GROUP = "lora_perf"
 _FLAG = "--import"
@@ -103,7 +103,7 @@ def _of_file(path: str) -> ModuleType:
 
 def _told(error: BaseException) -> str:
     """An error in one line, with the file and line of the user's that it came from."""
-    text = (str(error).splitlines() or ["no message"])[0]
+    text = first_line(error, "no message")
     frames = traceback.extract_tb(error.__traceback__)
     where = [(one.filename, one.lineno) for one in frames if not one.filename.startswith(("<", __file__, _IMPORTLIB))]
     if isinstance(error, SyntaxError) and error.filename:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from lora_perf.core.errors import listed
-from lora_perf.core.settings import Progress
+from lora_perf.core.settings import Progress, silent
 from lora_perf.core.split import Split, absent_classes
 from lora_perf.core.text import LONGEST, counted, printable
 from lora_perf.core.zoo import SPLIT_NAMES, Zoo
@@ -16,8 +14,8 @@ from lora_perf.report.cells import CellResult
 from lora_perf.report.wording import TINY_WARNING, class_notes, left_out, settings
 
 
-class Observer(Protocol):
-    """Whoever wants to know."""
+class Observer:
+    """Whoever wants to know; what it does not care for passes by."""
 
     def opened(self, zoo: Zoo, split: Split, plan: Plan, taken: int) -> None:
         """The zoo is open; `taken` cells were finished before."""
@@ -49,7 +47,7 @@ class Teller(Observer):
     """
 
     def __init__(self, progress: Progress | None = None) -> None:
-        self._progress_of: Progress = progress or _silent
+        self._progress_of: Progress = progress or silent
         self._adapters = 0, 0
         self._total = 0
         self._done = 0
@@ -92,12 +90,6 @@ class Teller(Observer):
         self._adapters = done + count, total
         self._progress_of("represent", *self._adapters)
 
-    def started(self, planned: PlannedCell) -> None:
-        pass
-
-    def epoch(self, seed: int, epoch: int, accuracy: float) -> None:
-        pass
-
     def fitting(self, name: str, group: str) -> None:
         self.say(f"fitting {name} to the train adapters on {group}")
 
@@ -110,7 +102,3 @@ class Teller(Observer):
             f"{self._done:3d}/{self._total} {result.cell}: accuracy {mean:.3f} ({', '.join(text for text in about if text)})"
         )
         self._progress_of("train", self._done, self._total)
-
-
-def _silent(*_: object) -> None:
-    pass

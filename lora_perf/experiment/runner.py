@@ -13,7 +13,6 @@ import xxhash
 
 from lora_perf.classifiers import CLASSIFIERS, Examples, Setup, fitted
 from lora_perf.core.errors import LoraPerfError
-from lora_perf.core.layout import Layer
 from lora_perf.core.profiling import StageClock
 from lora_perf.core.provenance import code_version, machine, versions
 from lora_perf.core.split import Split, absent_classes, make_split, refuse_unlearnable
@@ -192,7 +191,7 @@ def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results
         truth=zoo.required_labels[split.test].numpy(),
         cells=[results[one.cell] for one in plan.cells],
         groups=plan.groups,
-        halves={name: _modules_of(layers) for name, layers in plan.halves.items()},
+        halves={name: list({layer.module: 0 for layer in layers}) for name, layers in plan.halves.items()},
         rows=split.test.tolist(),
         adapters=[zoo.names[i] for i in split.test.tolist()],
     )
@@ -244,10 +243,6 @@ class _Trainer:
         seconds = time.perf_counter() - begin
         with clock.stage("score"):
             return scored(one.cell, features.names, learnt, self._truth, n_classes, seconds, milliseconds)
-
-
-def _modules_of(layers: tuple[Layer, ...]) -> list[str]:
-    return list(dict.fromkeys(layer.module for layer in layers))
 
 
 def _plain(config: ExperimentConfig) -> dict[str, Any]:

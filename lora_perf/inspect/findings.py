@@ -12,27 +12,8 @@ from lora_perf.core.text import LONGEST, counted, printable
 if TYPE_CHECKING:
     import pandas
 
-Kind = Literal[
-    "unreadable",
-    "damaged",
-    "unsupported",
-    "unpaired",
-    "incomplete",
-    "unread",
-    "storage",
-    "no adapter",
-    "refused",
-    "stated",
-    "modules",
-    "labels",
-    "non-finite",
-    "zero",
-    "identical",
-    "same dW",
-    "near",
-]
 _TOLD = 3  # findings that the repr tells
-PROBLEMS: dict[Kind, str] = {
+PROBLEMS = {
     "unreadable": "files that cannot be read",
     "damaged": "content that is not what was packed",
     "unsupported": "kinds of adapters that are no product B A",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_perf.core.errors import LoraPerfError, listed
-from lora_perf.core.settings import Progress
+from lora_perf.core.settings import Progress, silent
 from lora_perf.core.zoo import SPLIT_NAMES, DamagedError, Zoo
 from lora_perf.inspect.files import open_files, zoo_of
 from lora_perf.inspect.findings import Finding, Inspection
@@ -60,7 +60,7 @@ def run(
     """
     if not _LOWEST_NEAR <= near < 1:
         raise LoraPerfError(expected=f"--near of at least {_LOWEST_NEAR} and below 1", found=str(near), fix="change --near")
-    tell = progress or _silent
+    tell = progress or silent
     begin = time.perf_counter()
     found = locate(source, split) if isinstance(source, str | Path) else None
     place = None if found is None else _adapter_files(found, split)
@@ -88,10 +88,6 @@ def run(
     for family in files.families:
         gathering.take(zoo_of(folder, family), [one.member.path for one in family])
     return gathering.inspection(files.facts)
-
-
-def _silent(*_: object) -> None:
-    pass
 
 
 def _of_zoo(zoo: Zoo, near: float, tell: Progress, seconds: float) -> Inspection:

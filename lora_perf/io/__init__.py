@@ -133,9 +133,7 @@ def _of_reader(found: Found, own: Reader, label_column: str | None, split: str |
     try:
         zoo = load(made, label_column=label_column, split=split, skip_bad=skip_bad)
     except LoraPerfError as error:
-        raise LoraPerfError(
-            expected=f"{error.expected}, from the reader {own.name!r}", found=error.found, fix=error.fix
-        ) from error
+        raise error.but(expected=f"{error.expected}, from the reader {own.name!r}") from error
     if not isinstance(made, Zoo):
         zoo.name = found.name
     return _finite(zoo) if skip_bad and isinstance(made, Zoo) else zoo

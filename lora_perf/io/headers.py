@@ -242,9 +242,7 @@ def split_metadata(text: bytes) -> tuple[dict[str, str], str]:
         whole = text.decode()
         first = _METADATA_FIRST.match(whole)
         if first is None:
-            return {}, whole.rstrip(
-                " "
-            )  # the metadata stand first or, in the hand of an unusual writer, count as part of the rest
+            return {}, whole.rstrip(" ")  # an unusual writer's metadata, which stand behind, count as part of the rest
         metadata, end = json.JSONDecoder(object_pairs_hook=_once).raw_decode(whole, first.end())
     except HeaderError:
         raise

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.errors import LoraPerfError, first_line, listed
 from lora_perf.core.zoo import Zoo
 from lora_perf.io.refusals import DATA_SET, is_choice, refusal
 from lora_perf.io.splits import EVERY
@@ -74,7 +74,7 @@ def open_hub(name: str, label_column: str | None, split: str | None, title: str)
         if title in ALIASES or not error.expected.startswith(DATA_SET):
             raise
         found = f"no such path here, and as a data set of the Hub: {error.found}"
-        raise LoraPerfError(expected=f"{name!r} as a path or as {error.expected}", found=found, fix=error.fix) from None
+        raise error.but(expected=f"{name!r} as a path or as {error.expected}", found=found) from None
     return zoo_of_data(data, label_column, split if several else None, title)
 
 
@@ -110,12 +110,16 @@ def fetch(target: Target, split: str | None) -> Any:
         if isinstance(trouble, TimeoutError):
             trouble = _asked(target, _PATIENT)
             if trouble is None:
-                return _online(load, target.repository)
+                try:
+                    return load()
+                except Exception as again:  # as above
+                    trouble = again
         raise refusal(target.repository, trouble or error) from None
     if target.revision not in (None, _NEWEST):
         _refuse_other_revision(target, data, trouble)
     if trouble is not None:
-        _log.warning("%s is taken from the local cache, since the Hub cannot be asked: %s", target.repository, _line(trouble))
+        said = first_line(trouble)
+        _log.warning("%s is taken from the local cache, since the Hub cannot be asked: %s", target.repository, said)
     return data
 
 
@@ -140,13 +144,6 @@ def _refuse_other_revision(target: Target, data: Any, trouble: Exception | None)
         )
 
 
-def _online(load: Any, repository: str) -> Any:
-    try:
-        return load()
-    except Exception as error:  # as in `fetch`
-        raise refusal(repository, error) from None
-
-
 def _asked(target: Target, seconds: float) -> Exception | None:
     """What is wrong when the Hub is asked for a data set; None where it knows it. TimeoutError after so many seconds."""
     import datasets
@@ -169,10 +166,6 @@ def _asked(target: Target, seconds: float) -> Exception | None:
     thread.join(1.2 * seconds)
     found = answer[0] if answer else TimeoutError(f"no answer in {seconds:g} s")
     return TimeoutError(f"no answer in {seconds:g} s") if "Timeout" in type(found).__name__ else found
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

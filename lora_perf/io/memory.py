@@ -130,7 +130,7 @@ def _opened(state: StateDict, name: str, known: dict[bytes, Meaning]) -> Opened:
             meaning = known[text]
             return Opened(Member(name), meaning, read_scales(meaning, descriptor, begin), begin, size, 0, (0, 0))
     except LoraPerfError as error:
-        raise LoraPerfError(expected=f"{error.expected} in {name}", found=error.found, fix=error.fix) from None
+        raise error.but(expected=f"{error.expected} in {name}") from None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.errors import LoraPerfError, first_line
 from lora_perf.core.zoo import Zoo
 from lora_perf.io import store
 from lora_perf.io.dialects.names import parse_part
@@ -99,9 +99,8 @@ def _saved(path: Path) -> Any:
         splits = json.loads((path / "dataset_dict.json").read_text("utf-8"))["splits"]
         return datasets.DatasetDict({split: _saved_part(path / split) for split in splits})
     except Exception as error:  # datasets and pyarrow raise many kinds for a damaged folder
-        raise no_zoo(
-            path, f"a damaged save_to_disk folder ({type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]})"
-        ) from None
+        said = f"{type(error).__name__}: {first_line(error, 'no message')}"
+        raise no_zoo(path, f"a damaged save_to_disk folder ({said})") from None
 
 
 def _saved_part(path: Path) -> Any:

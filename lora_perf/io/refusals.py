@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.errors import LoraPerfError, first_line
 
 # How the expectation of a data set that cannot be had begins.
 DATA_SET = "the data set"
@@ -43,54 +43,36 @@ def refusal(repository: str, error: Exception) -> LoraPerfError:
                 fix=f"choose one behind a colon, as {repository}:{_names(match).split(', ')[0]}",
             )
     causes = list(_causes(error))
-    if any(isinstance(cause, errors.GatedRepoError) for cause in causes) or "gated dataset" in text:
-        return LoraPerfError(
-            expected=expected,
-            found="a gated data set, and no access to it",
-            fix=f"ask for access at https://huggingface.co/datasets/{repository}, then log in with `hf auth login`",
-        )
-    if any(isinstance(cause, errors.RevisionNotFoundError) for cause in causes) or re.search(
-        r"Revision .* doesn't exist", text
-    ):
-        return LoraPerfError(
-            expected=expected,
-            found="no such revision of it",
-            fix="name a branch, a tag or a commit behind the @, or leave it out",
-        )
     status = next((code for cause in causes if (code := _status(cause)) is not None), None)
-    missing = any(isinstance(cause, errors.RepositoryNotFoundError) for cause in causes)
-    if missing or status == 404 or "doesn't exist on the Hub" in text:
-        return LoraPerfError(
-            expected=expected,
-            found="no data set of this name that can be seen from here",
-            fix="check the spelling of the id or of the path; for a private data set log in with `hf auth login`",
-        )
-    if status in (401, 403):
-        return LoraPerfError(
-            expected=expected,
-            found=f"no permission (status {status})",
-            fix="log in again with `hf auth login`, with a token that may read this data set",
-        )
-    if "scripts are no longer supported" in text:
-        return LoraPerfError(
-            expected=expected,
-            found="a data set that is made by a script, which is never run",
-            fix="ask for its parquet files (the branch refs/convert/parquet, "
-            f"as {repository}@refs/convert/parquet), or load a folder of the files themselves",
-        )
-    if "data files" in text.lower() or type(error).__name__ in ("EmptyDatasetError", "DataFilesNotFoundError"):
-        return LoraPerfError(
-            expected=expected,
-            found=f"no table in it ({_line(error)})",
-            fix=f"fetch its files with `hf download {repository} --repo-type dataset --local-dir FOLDER` and load FOLDER",
-        )
-    reason = f"status {status}" if status is not None else f"{type(error).__name__}: {_line(error)}"
-    return LoraPerfError(
-        expected=expected,
-        found=f"no way to get it here ({reason}), and nothing of it in the local cache nor a path of this name",
-        fix=f"on a machine with a network run `hf download {repository} --repo-type dataset --local-dir FOLDER`, "
-        "bring FOLDER here and load it by its path",
-    )
+
+    def is_one(kind: type[Exception]) -> bool:
+        return any(isinstance(cause, kind) for cause in causes)
+
+    if is_one(errors.GatedRepoError) or "gated dataset" in text:
+        found = "a gated data set, and no access to it"
+        fix = f"ask for access at https://huggingface.co/datasets/{repository}, then log in with `hf auth login`"
+    elif is_one(errors.RevisionNotFoundError) or re.search(r"Revision .* doesn't exist", text):
+        found = "no such revision of it"
+        fix = "name a branch, a tag or a commit behind the @, or leave it out"
+    elif is_one(errors.RepositoryNotFoundError) or status == 404 or "doesn't exist on the Hub" in text:
+        found = "no data set of this name that can be seen from here"
+        fix = "check the spelling of the id or of the path; for a private data set log in with `hf auth login`"
+    elif status in (401, 403):
+        found = f"no permission (status {status})"
+        fix = "log in again with `hf auth login`, with a token that may read this data set"
+    elif "scripts are no longer supported" in text:
+        found = "a data set that is made by a script, which is never run"
+        fix = "ask for its parquet files (the branch refs/convert/parquet, "
+        fix += f"as {repository}@refs/convert/parquet), or load a folder of the files themselves"
+    elif "data files" in text.lower() or type(error).__name__ in ("EmptyDatasetError", "DataFilesNotFoundError"):
+        found = f"no table in it ({first_line(error, 'no message')})"
+        fix = f"fetch its files with `hf download {repository} --repo-type dataset --local-dir FOLDER` and load FOLDER"
+    else:
+        reason = f"status {status}" if status is not None else f"{type(error).__name__}: {first_line(error, 'no message')}"
+        found = f"no way to get it here ({reason}), and nothing of it in the local cache nor a path of this name"
+        fix = f"on a machine with a network run `hf download {repository} --repo-type dataset --local-dir FOLDER`, "
+        fix += "bring FOLDER here and load it by its path"
+    return LoraPerfError(expected=expected, found=found, fix=fix)
 
 
 def _names(match: re.Match[str]) -> str:
@@ -109,7 +91,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _status(error: BaseException) -> int | None:
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status if isinstance(status, int) else None
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or ["no message"])[0]

@@ -9,26 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from lora_perf.classifiers.metrics import Estimate
 from lora_perf.core.text import printable
 from lora_perf.io import store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-class Interval(Protocol):
-    """A mean and its interval."""
-
-    @property
-    def mean(self) -> float: ...
-    @property
-    def low(self) -> float: ...
-    @property
-    def high(self) -> float: ...
-
 
 _log = logging.getLogger(__name__)
 
@@ -39,33 +28,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _FONT = "DejaVu Sans"  # comes with matplotlib
 # What people have for the scripts that it lacks; those that are installed are asked for a glyph in this order.
 _OTHERS = (
-    *(
-        "Noto Sans CJK SC",
-        "Noto Sans CJK JP",
-        "Noto Sans CJK KR",
-        "Source Han Sans SC",
-        "WenQuanYi Zen Hei",
-        "WenQuanYi Micro Hei",
-    ),
-    *(
-        "Droid Sans Fallback",
-        "IPAexGothic",
-        "IPAGothic",
-        "Microsoft YaHei",
-        "SimHei",
-        "Yu Gothic",
-        "Malgun Gothic",
-        "PingFang SC",
-    ),
-    *(
-        "Hiragino Sans",
-        "Arial Unicode MS",
-        "Unifont",
-        "Noto Sans Devanagari",
-        "Noto Sans Thai",
-        "Noto Sans Symbols2",
-        "Noto Emoji",
-    ),
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans SC", "WenQuanYi Zen Hei"),
+    *("WenQuanYi Micro Hei", "Droid Sans Fallback", "IPAexGothic", "IPAGothic", "Microsoft YaHei", "SimHei", "Yu Gothic"),
+    *("Malgun Gothic", "PingFang SC", "Hiragino Sans", "Arial Unicode MS", "Unifont", "Noto Sans Devanagari"),
+    *("Noto Sans Thai", "Noto Sans Symbols2", "Noto Emoji"),
 )
 
 
@@ -99,7 +65,7 @@ def canvas(width: float, height: float, panels: int, *, sharex: bool) -> tuple[F
     return figure, list(figure.subplots(1, panels, sharex=sharex, sharey=True, squeeze=False)[0])
 
 
-def intervals(axes: Axes, points: Iterable[tuple[float, Interval]], turn: int, label: str | None = None) -> None:
+def intervals(axes: Axes, points: Iterable[tuple[float, Estimate]], turn: int, label: str | None = None) -> None:
     """Draws means with their intervals, each at its height; `turn` chooses colour and marker."""
     points = list(points)
     axes.errorbar(

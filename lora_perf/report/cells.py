@@ -144,29 +144,29 @@ def cell_from_json(
     """
     runs = [RunResult(**{one.name: run[one.name] for one in fields(RunResult)}) for run in record["runs"]]
     result = CellResult(**{one.name: record[one.name] for one in fields(CellResult) if one.name != "runs"}, runs=runs)
-    _require(result.cell == cell and type(result.shuffled) is bool, "another cell")
-    _require([run.seed for run in runs] == list(seeds), "runs of other seeds")
-    _require(_is_count(result.features) and all(isinstance(name, str) for name in result.constant), "no features")
-    _require(_is_number(result.seconds) and isinstance(result.note, str), "no seconds or no note")
-    _require(result.milliseconds is None or _is_number(result.milliseconds), "no milliseconds")
+    require(result.cell == cell and type(result.shuffled) is bool, "another cell")
+    require([run.seed for run in runs] == list(seeds), "runs of other seeds")
+    require(_is_count(result.features) and all(isinstance(name, str) for name in result.constant), "no features")
+    require(_is_number(result.seconds) and isinstance(result.note, str), "no seconds or no note")
+    require(result.milliseconds is None or _is_number(result.milliseconds), "no milliseconds")
     for run in runs:
         scores = (run.accuracy, run.macro_f1, run.macro_precision, run.macro_recall, run.validation_accuracy)
-        _require(all(_is_number(value, 1) for value in scores), "a score that is no number from 0 to 1")
-        _require(all(map(_is_count, (run.best_epoch, run.epochs))) and _is_number(run.seconds), "no epochs or no seconds")
-        _require(isinstance(run.setting, dict), "no setting")
+        require(all(_is_number(value, 1) for value in scores), "a score that is no number from 0 to 1")
+        require(all(map(_is_count, (run.best_epoch, run.epochs))) and _is_number(run.seconds), "no epochs or no seconds")
+        require(isinstance(run.setting, dict), "no setting")
         for curve in run.curves.values():
-            _require(set(map(type, curve)) <= {float}, "a curve of something else than numbers")
-        _require(len(run.predictions) == len(truth), "predictions of other adapters")
-        _require(set(map(type, run.predictions)) == {int}, "predictions of no class")
-        _require(min(run.predictions) >= 0 and max(run.predictions) < n_classes, "predictions of no class")
+            require(set(map(type, curve)) <= {float}, "a curve of something else than numbers")
+        require(len(run.predictions) == len(truth), "predictions of other adapters")
+        require(set(map(type, run.predictions)) == {int}, "predictions of no class")
+        require(min(run.predictions) >= 0 and max(run.predictions) < n_classes, "predictions of no class")
         confusion = np.zeros((n_classes, n_classes), np.int64)
         np.add.at(confusion, (truth, np.asarray(run.predictions)), 1)
-        _require(run.confusion == confusion.tolist(), "a confusion matrix of other predictions")
-        _require(abs(run.accuracy - np.trace(confusion) / len(truth)) < 1e-6, "the accuracy of other predictions")
+        require(run.confusion == confusion.tolist(), "a confusion matrix of other predictions")
+        require(abs(run.accuracy - np.trace(confusion) / len(truth)) < 1e-6, "the accuracy of other predictions")
     return result
 
 
-def _require(good: bool, otherwise: str) -> None:
+def require(good: bool, otherwise: str) -> None:
     if not good:
         raise ValueError(otherwise)
 

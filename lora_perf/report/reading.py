@@ -12,7 +12,7 @@ import numpy as np
 from lora_perf.classifiers import DEFAULT
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.headers import HeaderError, open_file
-from lora_perf.report.cells import Cell, CellResult, cell_from_json
+from lora_perf.report.cells import Cell, CellResult, cell_from_json, require
 from lora_perf.report.results import Results
 
 # What records of before do not say, since it could not be otherwise then.
@@ -63,16 +63,16 @@ def _results(found: dict[str, Any]) -> Results:
     data = _DATASET | found["dataset"]
     classes = [*map(str, data["classes"])]
     truth = np.array(found["test_labels"])
-    _require(truth.ndim == 1 and len(truth) == data["test"] and truth.dtype == np.int64, "labels of other test adapters")
-    _require(truth.min() >= 0 and truth.max() < len(classes), "labels of no class")
-    _require(all(type(data[name]) is int for name in _NUMBERS), "no sizes of the data set")
-    _require({type(data[name]) for name in ("name", "fingerprint", "split")} == {str}, "no name of the data set")
-    _require(type(data["resubstitution"]) is bool, "no word on the split")
+    require(truth.ndim == 1 and len(truth) == data["test"] and truth.dtype == np.int64, "labels of other test adapters")
+    require(truth.min() >= 0 and truth.max() < len(classes), "labels of no class")
+    require(all(type(data[name]) is int for name in _NUMBERS), "no sizes of the data set")
+    require({type(data[name]) for name in ("name", "fingerprint", "split")} == {str}, "no name of the data set")
+    require(type(data["resubstitution"]) is bool, "no word on the split")
     rows, adapters = found.get("test_rows", []), found.get("test_adapters", [])
-    _require(len(rows) == len(adapters) and len(rows) in (0, len(truth)), "names of other test adapters")
+    require(len(rows) == len(adapters) and len(rows) in (0, len(truth)), "names of other test adapters")
     halves = found.get("halves", {})
     cells = [_cell(record, truth, len(classes)) for record in found["cells"]]
-    _require(bool(cells), "no cells")
+    require(bool(cells), "no cells")
     return Results(
         config=dict(found["config"]),
         dataset=data,
@@ -91,11 +91,6 @@ def _results(found: dict[str, Any]) -> Results:
 def _cell(record: dict[str, Any], truth: Any, n_classes: int) -> CellResult:
     record = {**_CELL, **record, "runs": [_RUN | run for run in record["runs"]]}
     cell = Cell(*(record[name] for name in ("representation", "group", "classifier", "shuffled")))
-    _require(all(type(name) is str for name in (cell.representation, cell.group, cell.classifier)), "a cell without a name")
-    _require(bool(record["runs"]), "a cell without runs")
+    require(all(type(name) is str for name in (cell.representation, cell.group, cell.classifier)), "a cell without a name")
+    require(bool(record["runs"]), "a cell without runs")
     return cell_from_json(record, cell, [run["seed"] for run in record["runs"]], truth, n_classes)
-
-
-def _require(good: bool, otherwise: str) -> None:
-    if not good:
-        raise ValueError(otherwise)

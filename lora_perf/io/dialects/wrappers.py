@@ -8,19 +8,8 @@ from lora_perf.io.dialects.kohya import dotted
 
 # What wraps a whole model: it says which program saved it, not which module it is. Longer ones stand first.
 _WRAPPERS = (
-    "base_model.model.",
-    "model.diffusion_model.",
-    "diffusion_model.",
-    "pipe.",
-    "transformer.",
-    "_orig_mod.",
-    "module.",
-    "model.",
-    "unet.",
-    "dit.",
-    "lora_transformer_",
-    "lora_unet_",
-    "lycoris_",
+    *("base_model.model.", "model.diffusion_model.", "diffusion_model.", "pipe.", "transformer.", "_orig_mod.", "module."),
+    *("model.", "unet.", "dit.", "lora_transformer_", "lora_unet_", "lycoris_"),
 )
 # A text encoder is a component of its own, which keeps a name.
 _ENCODERS = {

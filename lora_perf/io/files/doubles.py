@@ -15,16 +15,7 @@ from lora_perf.io.files.metadata import OWN_FOLDER
 from lora_perf.io.files.tree import parent
 
 # What file managers, browsers and people call a copy of NAME: "NAME (1)", "NAME - Copy", "NAME (another copy)", "Copy of NAME".
-_WORDS = (
-    "copy",
-    "kopie",
-    "copie",
-    "copia",
-    "c\u00f3pia",
-    "\u043a\u043e\u043f\u0438\u044f",
-    "\u526f\u672c",
-    "\u30b3\u30d4\u30fc",
-)
+_WORDS = ("copy", "kopie", "copie", "copia", "cópia", "копия", "副本", "コピー")
 _OTHERS = ("bak", "backup", "duplicate")
 _WORD = f"(?:{'|'.join(_WORDS)})"
 _COPIES = (

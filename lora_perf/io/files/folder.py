@@ -55,8 +55,7 @@ def open_folder(folder: str, tree: Tree, *, label_column: str | None, name: str,
 
     def refuse(path: str, error: LoraPerfError) -> None:
         if not skip_bad:
-            fix = f"{error.fix}, or leave such files out with skip_bad=True (--skip-bad)"
-            raise LoraPerfError(expected=error.expected, found=error.found, fix=fix)
+            raise error.but(fix=f"{error.fix}, or leave such files out with skip_bad=True (--skip-bad)")
         _log.warning("left out: %s", error)
         skipped.append(Skipped(path, str(error)))
 

@@ -93,7 +93,7 @@ class Reader:
         except EOFError:
             raise bad_file(path, "the end of the file") from None
         except LoraPerfError as error:
-            raise LoraPerfError(expected=f"{error.expected} in {path}", found=error.found, fix=error.fix) from None
+            raise error.but(expected=f"{error.expected} in {path}") from None
         node = status.st_dev, status.st_ino
         return Opened(member, meaning, scales, begin, status.st_size, status.st_mtime_ns, node, problems)
 

@@ -226,10 +226,22 @@ def zoo_of_parts(parts: Sequence[Part], *, label_column: str | None, name: str, 
     }
     meaning = meaning_of(columns, shapes, name)
     shards = [part.shard() for part in parts]
+    return zoo_of_rows(ArrowRows(parts, weights, meaning, shapes), meaning, shards, shards, label_column, name, split)
+
+
+def zoo_of_rows(
+    rows: RowSource,
+    meaning: Meaning,
+    shards: Sequence[Shard],
+    later: Sequence[Shard],
+    label_column: str | None,
+    name: str,
+    split: Tensor | None,
+) -> Zoo:
+    """The zoo of rows with what small columns say of them; metadata are read from `later`, the same shards, on use."""
     labels, classes = read_labels(shards, label_column, name)
     split = split_of_column(shards, label_column, name) if split is None else split
-    rows = ArrowRows(parts, weights, meaning, shapes)
-    metadata = metadata_of(shards, meaning, label_column, name)
+    metadata = metadata_of(later, meaning, label_column, name)
     return Zoo(
         rows,
         meaning.layout,

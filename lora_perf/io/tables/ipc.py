@@ -8,13 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.ipc
 
-from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
 from lora_perf.io.identity import Opened
 from lora_perf.io.splits import split_of_parts
 from lora_perf.io.tables.arrow import Part, zoo_of_parts
 from lora_perf.io.tables.partitions import in_path
-from lora_perf.io.tables.shards import called
+from lora_perf.io.tables.shards import called, whole
 
 _MAGIC, _OLD = b"ARROW1", b"FEA1"
 
@@ -38,16 +37,10 @@ def open_ipc(
     """
     found = []
     for path, where in zip(paths, called(paths), strict=True):
-        try:
+        with whole(path, "Arrow", MemoryError):  # sizes in damaged files may be any
             opened = Opened([path])  # before it is mapped
             table = _table(path)
             columns = table.schema.names
-        except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:  # sizes in damaged files may be any
-            raise LoraPerfError(
-                expected=f"a whole Arrow file at {path}",
-                found=(str(error).splitlines() or [type(error).__name__])[0],
-                fix="write or fetch it again",
-            ) from None
         above = in_path(path, root, label_column, columns)
         found.append(Part(table, where=where if len(paths) > 1 else "", partitions=above, opened=opened))
     split = None if parts is None else split_of_parts([part.rows for part in found], parts, name)

@@ -75,9 +75,7 @@ def meaning_of(columns: Columns, shapes: Mapping[str, Shape], where: str) -> Mea
     try:
         return _meaning(columns, {name: _as_declared(name, shapes[name], columns) for name in columns.weights}, where)
     except LoraPerfError as error:
-        raise LoraPerfError(
-            expected=f"{error.expected}, among the columns of {where}", found=error.found, fix=error.fix
-        ) from None
+        raise error.but(expected=f"{error.expected}, among the columns of {where}") from None
 
 
 def _meaning(columns: Columns, shapes: dict[str, Shape], where: str) -> Meaning:

@@ -17,17 +17,8 @@ from lora_perf.io.tables.shards import Shard
 
 # Of columns that tell adapters apart, the first that a table has.
 NAME_COLUMNS = (
-    "id",
-    "name",
-    "file_name",
-    "filename",
-    "file",
-    "path",
-    "adapter_id",
-    "adapter_name",
-    "lora_id",
-    "model_id",
-    "uid",
+    *("id", "name", "file_name", "filename", "file", "path"),
+    *("adapter_id", "adapter_name", "lora_id", "model_id", "uid"),
 )
 _log = logging.getLogger(__name__)
 

@@ -17,16 +17,12 @@ from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import FloatRows, RowSource, Zoo
 from lora_perf.io.identity import State, rewritten, state_of
 from lora_perf.io.splits import split_of_parts
-from lora_perf.io.tables.arrow import Indices, nested_chunks
+from lora_perf.io.tables.arrow import Indices, nested_chunks, zoo_of_rows
 from lora_perf.io.tables.columns import Columns, joined, read_columns
-from lora_perf.io.tables.labels import label_names, read_labels, split_of_column
+from lora_perf.io.tables.labels import label_names
 from lora_perf.io.tables.meaning import Meaning, Shape, meaning_of
-from lora_perf.io.tables.others import metadata_of, names_of
 from lora_perf.io.tables.partitions import in_path
-from lora_perf.io.tables.scales import scales_of
-from lora_perf.io.tables.shards import Shard, called
-
-_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)  # what pyarrow raises for damaged files
+from lora_perf.io.tables.shards import Shard, called, whole
 
 
 class ParquetRows(RowSource):
@@ -92,29 +88,16 @@ class ParquetRows(RowSource):
         index, inner = self._groups[group]
         numbers = range(int(self._bounds[group]), int(self._bounds[group + 1]))
         path = self._paths[index]
-        try:
+        with whole(path, "parquet"), np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite
             if state_of(path) != self._states[index]:
                 raise rewritten(path)
-            with (
-                np.errstate(over="ignore"),  # a float64 beyond float32's range becomes infinite
-                pq.ParquetFile(path, metadata=self._metadata[index], memory_map=True) as file,
-            ):
+            with pq.ParquetFile(path, metadata=self._metadata[index], memory_map=True) as file:
                 for layer, column, shape in self._layers:
                     table = file.read_row_group(inner, columns=[column], use_threads=False)
                     done = 0
                     for chunk in nested_chunks(column, table.column(column), numbers, shape):
                         out[done : done + chunk.rows, layer.columns] = chunk.matrix()[:]
                         done += chunk.rows
-        except _DAMAGE as error:
-            raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> LoraPerfError:
-    return LoraPerfError(
-        expected=f"a whole parquet file at {path}",
-        found=(str(error).splitlines() or [type(error).__name__])[0],
-        fix="write or fetch it again",
-    )
 
 
 def open_parquet(
@@ -137,12 +120,10 @@ def open_parquet(
     """
     files, states, schemas = [], [], []
     for path in paths:
-        try:
+        with whole(path, "parquet"):
             states.append(state_of(path))
             files.append(pq.ParquetFile(path, memory_map=True))
             schemas.append(files[-1].schema_arrow)
-        except _DAMAGE as error:
-            raise _unreadable(path, error) from None
     counts = [file.metadata.num_rows for file in files]
     if not any(counts):
         raise LoraPerfError(
@@ -169,60 +150,39 @@ def open_parquet(
         for schema, rows, file, path, where in zip(schemas, counts, files, paths, wheres, strict=True)
         if rows
     ]
-    labels, classes = read_labels(shards, label_column, name)
-    split = split_of_column(shards, label_column, name) if split is None else split
     shapes = _shapes(files, paths, list(columns.weights))
     meaning = meaning_of(columns, shapes, name)
     rows = ParquetRows(files, paths, states, meaning, [shapes[column] for column in meaning.columns])
     # Files are closed once the zoo is open: those that hold metadata are opened again when these are used.
     filled = [(path, state) for path, state, rows in zip(paths, states, counts, strict=True) if rows]
     later = [replace(shard, read=partial(_read_again, *place)) for shard, place in zip(shards, filled, strict=True)]
-    metadata = metadata_of(later, meaning, label_column, name)
-    return Zoo(
-        rows,
-        meaning.layout,
-        labels,
-        classes,
-        split=split,
-        name=name,
-        scales=scales_of(meaning, shards, name),
-        names=names_of(metadata),
-        metadata=metadata,
-    )
+    return zoo_of_rows(rows, meaning, shards, later, label_column, name, split)
 
 
 def _columns(schema: pa.Schema, where: str) -> Columns:
     try:
         return read_columns(schema)
     except LoraPerfError as error:
-        raise LoraPerfError(
-            expected=error.expected, found=f"{error.found}{f' ({where})' * bool(where)}", fix=error.fix
-        ) from None
+        raise error.but(found=f"{error.found}{f' ({where})' * bool(where)}") from None
 
 
 def _read_again(path: Path, state: State, column: str) -> pa.ChunkedArray:
-    try:
+    with whole(path, "parquet"):
         if state_of(path) != state:
             raise rewritten(path)
         with pq.ParquetFile(path, memory_map=True) as file:
             return _small(file, path, column)
-    except _DAMAGE as error:
-        raise _unreadable(path, error) from None
 
 
 def _small(file: pq.ParquetFile, path: Path, column: str) -> pa.ChunkedArray:
-    try:
+    with whole(path, "parquet"):
         return file.read(columns=[column]).column(column)
-    except _DAMAGE as error:
-        raise _unreadable(path, error) from None
 
 
 def _shapes(files: Sequence[pq.ParquetFile], paths: Sequence[Path], columns: list[str]) -> dict[str, Shape]:
     """The shape of the first adapter's value of each column."""
     place = next(place for place, file in enumerate(files) if file.metadata.num_rows)
-    try:
+    with whole(paths[place], "parquet"):
         first = next(files[place].iter_batches(batch_size=1, columns=columns))
-    except _DAMAGE as error:
-        raise _unreadable(paths[place], error) from None
     arrays = {column: pa.chunked_array([first.column(column)]) for column in columns}
     return {column: nested_chunks(column, array, [0])[0].row_shape() for column, array in arrays.items()}

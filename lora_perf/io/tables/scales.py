@@ -68,7 +68,7 @@ def _read(meaning: Meaning, metadata: Mapping[str, str], rows: NDArray[np.int64]
         return meaning.read(metadata)
     except LoraPerfError as error:
         place = f"row {rows[0]} of {where}, where the columns {listed(metadata)} count as its metadata" if metadata else where
-        raise LoraPerfError(expected=f"{error.expected}, in {place}", found=error.found, fix=error.fix) from None
+        raise error.but(expected=f"{error.expected}, in {place}") from None
 
 
 def _alphas(name: str, shards: Sequence[Shard]) -> Numbers:

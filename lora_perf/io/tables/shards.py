@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.errors import LoraPerfError, first_line
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Shard:
         except pa.ArrowException as error:
             raise LoraPerfError(
                 expected=f"one value per adapter{self.place} in column {name!r}",
-                found=f"damaged values ({(str(error).splitlines() or [type(error).__name__])[0]})",
+                found=f"damaged values ({first_line(error)})",
                 fix="write or fetch the data set again",
             ) from None
         if name in self.partitions:
@@ -104,6 +105,17 @@ class Shard:
         except pa.ArrowException:
             raise _no_numbers(name, self, f"type {kind}") from None
         return numbers
+
+
+@contextmanager
+def whole(path: Path, kind: str, *more: type[Exception]) -> Iterator[None]:
+    """Refuses a file that pyarrow finds damaged while it is read, which it says by many kinds of errors; some by `more`."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError, *more) as error:
+        raise LoraPerfError(
+            expected=f"a whole {kind} file at {path}", found=first_line(error), fix="write or fetch it again"
+        ) from None
 
 
 def _no_numbers(name: str, shard: Shard, found: str) -> LoraPerfError:

@@ -8,19 +8,10 @@ from torch import Tensor
 from lora_perf.representations.factors.matrices import Matrices, columns, ratio
 from lora_perf.representations.kinds import of_matrices
 
+_NORMS = ("frobenius", "nuclear", "spectral", "max_column_sum", "max_row_sum")
 
-@of_matrices(
-    "matrix_norms",
-    (
-        "frobenius",
-        "nuclear",
-        "spectral",
-        "max_column_sum",
-        "max_row_sum",
-        "nuclear_over_frobenius",
-        "spectral_over_frobenius",
-    ),
-)
+
+@of_matrices("matrix_norms", (*_NORMS, "nuclear_over_frobenius", "spectral_over_frobenius"))
 def matrix_norms(x: Matrices) -> Tensor:
     """Frobenius, nuclear, spectral, 1- and infinity-norm, and the first two ratios to Frobenius."""
     frobenius = x.unit_frobenius * x.scale

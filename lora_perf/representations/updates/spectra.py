@@ -26,11 +26,7 @@ def _spectrum_names(module: Module) -> tuple[str, ...]:
         *(f"share{i}" for i in range(c)),
         *(f"gap{i}" for i in range(c - 1)),
         *(f"log{i}" for i in range(c)),
-        "entropy",
-        "effective_rank",
-        "stable_rank",
-        "condition",
-        "rank",
+        *("entropy", "effective_rank", "stable_rank", "condition", "rank"),
     )
 
 
@@ -68,18 +64,8 @@ def dw_spectrum(x: Modules) -> Tensor:
 
 
 def _norm_names(_: Module) -> tuple[str, ...]:
-    return (
-        "frobenius",
-        "nuclear",
-        "spectral",
-        "max_row",
-        "max_column",
-        "mean",
-        "nuclear_over_frobenius",
-        "spectral_over_frobenius",
-        "max_row_over_frobenius",
-        "max_column_over_frobenius",
-    )
+    names = ("frobenius", "nuclear", "spectral", "max_row", "max_column", "mean")
+    return (*names, *(f"{names[i]}_over_frobenius" for i in (1, 2, 3, 4)))
 
 
 @of_modules("dw_norms", _norm_names)
