@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,10 @@ class Promise:
 
 class DamagedError(LoraPerfError):
     """A file that is not what was written."""
+
+
+def damaged(path: str | Path, found: str) -> DamagedError:
+    return DamagedError(expected=f"an undamaged packed zoo at {path}", found=found, fix="pack the zoo again")
 
 
 class RowDigest:
@@ -65,9 +70,6 @@ def hashed(zoo: Zoo) -> tuple[str, NDArray[np.uint64]]:
         hashes += map(xxhash.xxh3_128_digest, rows)
     fingerprint = digest.finish(zoo)
     if zoo.promise is not None and fingerprint != zoo.promise.fingerprint:
-        raise DamagedError(
-            expected=f"an undamaged packed zoo at {zoo.promise.path}",
-            found=f"content of fingerprint {fingerprint} where {zoo.promise.fingerprint} was packed",
-            fix="pack the zoo again",
-        )
+        promised = zoo.promise.fingerprint
+        raise damaged(zoo.promise.path, f"content of fingerprint {fingerprint} where {promised} was packed")
     return fingerprint, np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, 2)

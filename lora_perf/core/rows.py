@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -39,12 +40,8 @@ class RowSource(ABC):
     def matrix(self) -> FloatRows:
         """All rows as one (n, p) array: here a copy into fresh memory; a mapping where the source is one."""
         rows = np.empty((self.n, self.p), np.float32)
-        threads = torch.get_num_threads() if self.divisible else 1
-        if threads == 1:
-            self.read(0, self.n, rows)
-        else:
-            with ThreadPoolExecutor(threads, "rows") as pool:
-                read_together(pool, threads, self, 0, self.n, rows)
+        with reading(self) as read:
+            read(0, self.n, rows)
         return rows
 
 
@@ -160,22 +157,28 @@ def row_numbers(rows: Chosen, n: int) -> Indices:
 def blocks_of(source: RowSource, step: int) -> Iterator[tuple[slice, FloatRows]]:
     """Yields (slice, array (b, p)) over all rows, `step` of them at most at once, in a reused buffer."""
     buffer = np.empty((step, source.p), np.float32)
-    threads = torch.get_num_threads() if source.divisible else 1
-    with ThreadPoolExecutor(threads, "read") as pool:
+    with reading(source) as read:
         for start in range(0, source.n, step):
             stop = min(start + step, source.n)
             view = buffer[: stop - start]
-            if threads == 1:
-                source.read(start, stop, view)
-            else:
-                read_together(pool, threads, source, start, stop, view)
+            read(start, stop, view)
             yield slice(start, stop), view
 
 
-def read_together(pool: ThreadPoolExecutor, threads: int, source: RowSource, start: int, stop: int, out: FloatRows) -> None:
-    """Reads rows start..stop in as many parts as there are threads."""
-    span = -(-(stop - start) // threads)
-    cuts = [(begin, min(begin + span, stop)) for begin in range(start, stop, span)]
-    parts = [pool.submit(source.read, begin, end, out[begin - start : end - start]) for begin, end in cuts]
-    for part in parts:
-        part.result()
+@contextmanager
+def reading(source: RowSource) -> Iterator[Callable[[int, int, FloatRows], None]]:
+    """`read` of a source, by as many threads as torch has where they are faster together."""
+    threads = torch.get_num_threads() if source.divisible else 1
+    if threads == 1:
+        yield source.read
+        return
+    with ThreadPoolExecutor(threads, "rows") as pool:
+
+        def together(start: int, stop: int, out: FloatRows) -> None:
+            span = -(-(stop - start) // threads)
+            cuts = [(begin, min(begin + span, stop)) for begin in range(start, stop, span)]
+            parts = [pool.submit(source.read, begin, end, out[begin - start : end - start]) for begin, end in cuts]
+            for part in parts:
+                part.result()
+
+        yield together

@@ -93,21 +93,13 @@ def make_split(
 
 
 def refuse_seeds(seed: int, runs: int) -> None:
-    """Refuses seeds that NumPy, PyTorch or scikit-learn do not take.
-
-    Raises:
-        LoraPerfError: one of them is below 0 or beyond 32 bits.
-    """
+    """Refuses seeds that NumPy, PyTorch or scikit-learn do not take: below 0 or beyond 32 bits."""
     if not 0 <= seed <= _MOST_SEED - runs:
         raise LoraPerfError(expected=f"--seed from 0 to {_MOST_SEED - runs}", found=str(seed), fix="change --seed")
 
 
 def refuse_unlearnable(labels: Tensor, classes: Sequence[str], split: Split) -> None:
-    """Refuses to train and test where that would say nothing; what needs no classes (rows, features) works without.
-
-    Raises:
-        LoraPerfError: a single class, of all adapters or of those to train on, or a single test adapter.
-    """
+    """Refuses a single class, of all adapters or of those to train on, and a single test adapter: they would say nothing."""
     for rows, of_whom, fix in (
         (torch.arange(len(labels)), "adapters", "put each class into a folder of its own, or name the column of the labels"),
         (split.train, "train adapters", "use a larger zoo or another split"),

@@ -20,7 +20,7 @@ from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.logs import LOG, log, log_file
 from lora_perf.experiment.observer import Observer
 from lora_perf.io.atomic import cannot_write, claim, sweep
-from lora_perf.io.headers import HeaderError, open_file
+from lora_perf.io.headers import HeaderError, read_whole
 from lora_perf.report.results import Results
 from lora_perf.report.wording import stages
 
@@ -136,9 +136,7 @@ class _Report:
     def read(cls, folder: Path) -> _Report | None:
         content = b""
         try:
-            descriptor, _ = open_file(folder / "results.json")
-            with os.fdopen(descriptor, "rb") as file:
-                content = file.read()
+            content = read_whole(folder / "results.json")
             found = json.loads(content)
             config, dataset = found["config"], found["dataset"]
             name = re.sub(r"[^\w.+-]", "_", str(dataset["name"]), flags=re.ASCII)[:50]

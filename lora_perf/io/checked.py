@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lora_perf.io.atomic import replacing
-from lora_perf.io.headers import HeaderError, open_file, parse_header, read_text
+from lora_perf.io.headers import HeaderError, open_file, parse_header, read_text, read_whole
 
 FORMAT = "lora_perf features 1"  # by which readers of adapters know that a file is none
 _log = logging.getLogger(__name__)
@@ -85,9 +85,7 @@ def write_record(path: Path, key: str, record: Any) -> None:
 def read_record(path: Path, key: str) -> Any | None:
     """The record that was written under a key; None where there is none. One that is not what was written is a warning."""
     try:
-        descriptor, _ = open_file(path)
-        with os.fdopen(descriptor, "rb") as file:
-            content = json.loads(file.read())
+        content = json.loads(read_whole(path))
         if not isinstance(content, dict) or content.keys() != {"key", "checksum", "record"}:
             raise HeaderError("no record")
         if content["key"] != key:

@@ -138,6 +138,13 @@ def open_file(path: str | Path) -> tuple[int, os.stat_result]:
     return descriptor, status
 
 
+def read_whole(path: str | Path) -> bytes:
+    """All bytes of a regular file; raises as `open_file`."""
+    descriptor, _ = open_file(path)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
+
+
 def read_text(descriptor: int, size: int, guess: int = 1 << 15) -> bytes:
     """The text of the header of a file of `size` bytes, by one call to the system where `guess` bytes hold it.
 
@@ -162,20 +169,14 @@ def read_text(descriptor: int, size: int, guess: int = 1 << 15) -> bytes:
 
 
 def refuse_page(data: bytes) -> None:
-    """
-    Raises:
-        HeaderError: a text that is meant as a table or a configuration is what stands in the place of a file that is elsewhere.
-    """
+    """Raises HeaderError where what stands in the place of a file is taken for a table or a configuration."""
     begin = data[:512].lstrip()
     if begin.startswith(_LFS) or re.match(rb"<(!doctype html|html|head|body|\?xml)", begin, re.IGNORECASE):
         _refuse_other_kind(begin)
 
 
 def _refuse_other_kind(start: bytes) -> None:
-    """
-    Raises:
-        HeaderError: a file begins like one of another kind.
-    """
+    """Raises HeaderError where a file begins like one of another kind."""
     for beginning, kind in _BEGINNINGS.items():
         if start.startswith(beginning):
             raise HeaderError(kind, _CURES.get(beginning, _FIX))
@@ -224,10 +225,7 @@ def parse_header(text: bytes, size: int) -> Header:
 
 
 def check_size(size: int, promised: int) -> None:
-    """
-    Raises:
-        HeaderError: a file has another size than its header promises.
-    """
+    """Raises HeaderError where a file has another size than its header promises."""
     if size != promised:
         raise HeaderError(f"{size:,} bytes where the header promises {promised:,} (truncated or damaged)")
 

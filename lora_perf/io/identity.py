@@ -44,10 +44,7 @@ class Opened:
         self._states = {os.path.abspath(path): state_of(path) for path in paths}
 
     def check(self) -> None:
-        """
-        Raises:
-            LoraPerfError: a file is another one now. One that was removed is still mapped, and as it was.
-        """
+        """Refuses a file that is another one now. One that was removed is still mapped, and as it was."""
         for path, state in self._states.items():
             try:
                 now = state_of(path)

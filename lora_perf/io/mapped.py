@@ -7,17 +7,17 @@ import mmap
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import xxhash
 
-from lora_perf.core.digest import DamagedError
+from lora_perf.core.digest import DamagedError, damaged
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.rows import FloatRows, RowSource
 from lora_perf.io.headers import HeaderError, open_file, reason
+from lora_perf.io.identity import State
 
-State: TypeAlias = tuple[int, int]  # size and time of the last change
 # Linux refuses a private mapping larger than memory unless told not to reserve for it; Python names the flag from 3.13 on.
 _MAP_NORESERVE = 0x4000
 
@@ -30,10 +30,8 @@ class OpenFile:
         self.path = path
         self.state = status.st_size, status.st_mtime_ns
 
-    @property
-    def identity(self) -> tuple[str, State]:
-        """What another process finds the same file by."""
-        return os.path.abspath(self.path), self.state
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_again, (os.path.abspath(self.path), self.state)
 
     def check(self) -> None:
         """Raises DamagedError where the file itself was written to; one that took its name is another one."""
@@ -69,9 +67,6 @@ class MappedRows(RowSource):
         self._file = file
         self.where = f"in the packed file {file.path}"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rows_again, (*self._file.identity, self._offset, self.n, self.p)
-
     def read(self, start: int, stop: int, out: FloatRows) -> None:
         self._file.check()
         place = self._offset + 4 * self.p * start
@@ -103,9 +98,6 @@ class StoredColumn:
         self._file = file
         self._place = what, offset, nbytes, n, digest
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _column_again, (*self._file.identity, *self._place)
-
     def __len__(self) -> int:
         return self._place[3]
 
@@ -121,20 +113,8 @@ class StoredColumn:
         self._file.read_into(memoryview(text), offset, what)
         values = json.loads(text) if xxhash.xxh3_128_hexdigest(text) == digest else None
         if not isinstance(values, list) or len(values) != n:
-            raise DamagedError(
-                expected=f"an undamaged packed zoo at {self._file.path}",
-                found=f"{what} that differ from those that were packed",
-                fix="pack the zoo again",
-            )
+            raise damaged(self._file.path, f"{what} that differ from those that were packed")
         return values
-
-
-def _rows_again(path: str, state: State, offset: int, n: int, p: int) -> MappedRows:
-    return MappedRows(_open_again(path, state), offset, n, p)
-
-
-def _column_again(path: str, state: State, what: str, offset: int, nbytes: int, n: int, digest: str) -> StoredColumn:
-    return StoredColumn(_open_again(path, state), what, offset, nbytes, n, digest)
 
 
 def _open_again(path: str, state: State) -> OpenFile:

@@ -80,8 +80,8 @@ def find(path: Path, split: str | None) -> Found:
         raise no_zoo(path, f"a folder that cannot be read ({error.strerror}: {error.filename})") from None
     folder = str(path)
     if _is_saved(tree, folder):
-        found = tuple(one for one in (*tree.saved, *tree.arrow))
-        _refuse_two(path, tree, f"a saved data set ({_first(tree.saved)})", tree.parquet)
+        found = (*tree.saved, *tree.arrow)
+        _refuse_two(path, tree, f"a saved data set ({min(tree.saved, key=len)})")
         refuse_irregular(path, found, "a file of a saved data set")
         return Found(path, "saved", folder, found, tree)
     refuse_logs(tree, folder)
@@ -93,7 +93,8 @@ def find(path: Path, split: str | None) -> Found:
     if tree.parquet:
         return _shards(path, tree, split, "parquet", tree.parquet)
     if tree.adapters:
-        return Found(path, "adapters", folder, tuple(_of_adapters(tree)), tree)
+        told = (*tree.configs.values(), *tree.described.values(), *tree.tables)  # of their scales and classes
+        return Found(path, "adapters", folder, (*tree.adapters, *told), tree)
     if tables := _of_arrow(tree):
         return _shards(path, tree, split, "arrow", tables)
     raise nothing_in(path, tree)
@@ -149,11 +150,6 @@ def _file(path: Path) -> Found:
     return Found(path, kind, str(path.parent), (path.name,))
 
 
-def _of_adapters(tree: Tree) -> list[str]:
-    """The files that adapters are read from, with those that say their scales and classes."""
-    return [*tree.adapters, *tree.configs.values(), *tree.described.values(), *tree.tables]
-
-
 def _is_saved(tree: Tree, folder: str) -> bool:
     """Whether a folder was written by `save_to_disk`; other programs write files of these names too."""
     names = {path.lower() for path in tree.saved if not parent(path)}
@@ -173,9 +169,9 @@ def _is_saved(tree: Tree, folder: str) -> bool:
         return True  # whose reader says what is wrong
 
 
-def _refuse_two(path: Path, tree: Tree, other: str, parquet: list[str]) -> None:
+def _refuse_two(path: Path, tree: Tree, other: str) -> None:
     _without_own(path, tree)
-    beside = [*tree.adapters, *parquet]
+    beside = [*tree.adapters, *tree.parquet]
     if beside:
         raise LoraPerfError(
             expected=f"data of one kind in {path}",
@@ -233,7 +229,3 @@ def nothing_in(path: Path, tree: Tree) -> LoraPerfError:
     return no_zoo(
         path, f"a folder without state.json, dataset_dict.json, *.parquet or *.safetensors{f' ({told})' * bool(told)}"
     )
-
-
-def _first(paths: list[str]) -> str:
-    return min(paths, key=len)

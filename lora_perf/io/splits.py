@@ -81,11 +81,7 @@ def no_split(where: str, split: str, known: Iterable[str]) -> LoraPerfError:
 
 
 def refuse_slice(split: str, where: str) -> None:
-    """Raises where a split is a slice such as `train[:5]`, which only the Hub's library reads.
-
-    Raises:
-        LoraPerfError: it is one.
-    """
+    """Refuses a slice such as `train[:5]`, which only the Hub's library reads."""
     if "[" in split:
         raise LoraPerfError(
             expected=f"whole splits of {where}",
@@ -95,11 +91,7 @@ def refuse_slice(split: str, where: str) -> None:
 
 
 def refuse_split(split: str | None, what: str) -> None:
-    """Raises where a part is asked of a source that is taken whole.
-
-    Raises:
-        LoraPerfError: `split` is given, and is not "all".
-    """
+    """Refuses a part, other than "all", of a source that is taken whole."""
     if split not in (None, EVERY):
         raise LoraPerfError(
             expected=f"no split=... for {what}, which is taken whole with its own Zoo.split",
@@ -109,22 +101,14 @@ def refuse_split(split: str | None, what: str) -> None:
 
 
 def refuse_part(split: str | None, where: str) -> None:
-    """Raises where a part is asked of a table that names none; "train", the part of a single one, is the whole of it.
-
-    Raises:
-        LoraPerfError: another part, or a slice.
-    """
+    """Refuses a part of a table that names none; "train", the part of a single one, is the whole of it."""
     if split not in (None, EVERY, "train"):
         refuse_slice(str(split), where)
         raise no_split(where, str(split), ["train: a single table is taken whole, with its column split as Zoo.split"])
 
 
 def refuse_choices(label_column: str | None, split: str | None, what: str) -> None:
-    """Raises where a column or a part is asked of a zoo that has its labels and is taken whole.
-
-    Raises:
-        LoraPerfError: `label_column` is not the default, or what `refuse_split` refuses.
-    """
+    """Refuses a column of labels, other than the default, or a part of a zoo that has its labels and is taken whole."""
     refuse_split(split, what)
     if label_column != DEFAULT_COLUMN:
         raise LoraPerfError(

@@ -22,7 +22,7 @@ import torch
 import xxhash
 from numpy.typing import NDArray
 
-from lora_perf.core.digest import DamagedError, Promise, RowDigest
+from lora_perf.core.digest import Promise, RowDigest, damaged
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layout, parse_name
 from lora_perf.core.metadata import Column
@@ -141,12 +141,12 @@ def _zoo_of(file: OpenFile, header: Header, path: Path) -> Zoo:
     except (KeyError, ValueError, TypeError, RecursionError):
         classes = []
     if bool(classes) != ("labels" in small):
-        raise _damaged(path, "no labels or no class names")
+        raise damaged(path, "no labels or no class names")
     ranks = small.get("ranks")
     if ranks is not None:
         largest = np.array([module.rank for module in layout.modules])
         if bool(((ranks < 1) | (ranks > largest)).any()):
-            raise _damaged(path, f"ranks from {ranks.min()} to {ranks.max()}, beyond those of the layout")
+            raise damaged(path, f"ranks from {ranks.min()} to {ranks.max()}, beyond those of the layout")
     promised = metadata.get("fingerprint")
     tables = {name: torch.from_numpy(array) for name, array in small.items()}
     columns = _stored(file, header, n, path)
@@ -166,9 +166,9 @@ def _zoo_of(file: OpenFile, header: Header, path: Path) -> Zoo:
     )
     entries = {name: (entry.dtype, list(entry.shape)) for name, entry in header.entries.items()}
     if "checksum" in metadata and metadata["checksum"] != _checksum(metadata, entries, small):
-        raise _damaged(path, "a header or labels that differ from those that were packed (their checksum differs)")
+        raise damaged(path, "a header or labels that differ from those that were packed (their checksum differs)")
     if "checksum" not in metadata and metadata.keys() - _METADATA:
-        raise _damaged(path, f"metadata of unknown names ({listed(sorted(metadata.keys() - _METADATA), 3)})")
+        raise damaged(path, f"metadata of unknown names ({listed(sorted(metadata.keys() - _METADATA), 3)})")
     return zoo
 
 
@@ -180,7 +180,7 @@ def verify(path: Path) -> str:
     """
     zoo = open_packed(path)
     if zoo.promise is None:
-        raise _damaged(path, "no fingerprint")
+        raise damaged(path, "no fingerprint")
     for column in _columns(zoo).values():
         column.values()
     return zoo.fingerprint
@@ -206,7 +206,7 @@ def _stored(file: OpenFile, header: Header, n: int, path: Path) -> dict[str, Sto
                 raise ValueError(name)
             stored[name] = StoredColumn(file, name, header.begin + entry.begin, entry.shape[0], n, str(digest))
     except (KeyError, ValueError, AttributeError, RecursionError):
-        raise _damaged(path, "other columns than its metadata names") from None
+        raise damaged(path, "other columns than its metadata names") from None
     return stored
 
 
@@ -220,17 +220,13 @@ def _checksum(metadata: Mapping[str, str], entries: Mapping[str, Any], small: Ma
     return digest.hexdigest()
 
 
-def _damaged(path: Path, found: str) -> DamagedError:
-    return DamagedError(expected=f"an undamaged packed zoo at {path}", found=found, fix="pack the zoo again")
-
-
 def _rows_of(header: Header, layout: Layout, path: Path) -> int:
     """n, once the entry of the rows was seen to fit the layout."""
     entry = header.entries.get("rows")
     if entry is None or len(entry.shape) != 2:
-        raise _damaged(path, "no rows (n, p)")
+        raise damaged(path, "no rows (n, p)")
     if entry.dtype != "F32" or entry.shape[1] != layout.p:
-        raise _damaged(path, f"rows of dtype {entry.dtype} and shape {entry.shape} for {layout!r}")
+        raise damaged(path, f"rows of dtype {entry.dtype} and shape {entry.shape} for {layout!r}")
     return entry.shape[0]
 
 
@@ -238,7 +234,7 @@ def _small(file: OpenFile, header: Header, name: str, shape: tuple[int, ...], pa
     entry = header.entries[name]
     dtype, _ = _DTYPES[name]
     if entry.dtype != dtype or entry.shape != shape:
-        raise _damaged(path, f"{name} of dtype {entry.dtype} and shape {entry.shape} where {dtype} and {shape} are due")
+        raise damaged(path, f"{name} of dtype {entry.dtype} and shape {entry.shape} where {dtype} and {shape} are due")
     array = np.empty(shape, np.int64 if dtype == "I64" else np.float32)
     file.read_into(array.reshape(-1).view(np.uint8).data, header.begin + entry.begin, name)
     return array

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from lora_perf.classifiers import DEFAULT
 from lora_perf.core.errors import LoraPerfError
-from lora_perf.io.headers import HeaderError, open_file
+from lora_perf.io.headers import HeaderError, read_whole
 from lora_perf.report.cells import Cell, CellResult, cell_from_json, require
 from lora_perf.report.results import Results
 
@@ -30,9 +29,7 @@ def read_results(path: Path) -> Results:
     """
     file = path / "results.json" if path.is_dir() else path
     try:
-        descriptor, _ = open_file(file)
-        with os.fdopen(descriptor, "rb") as opened:
-            content = opened.read()
+        content = read_whole(file)
     except (OSError, HeaderError) as error:
         raise _no_results(file, getattr(error, "strerror", None) or str(error)) from None
     try:
@@ -55,11 +52,7 @@ def _no_results(file: Path, found: str) -> LoraPerfError:
 
 
 def _results(found: dict[str, Any]) -> Results:
-    """Results of what JSON holds.
-
-    Raises:
-        KeyError, TypeError, ValueError, AttributeError, IndexError: a field is missing, or of another kind.
-    """
+    """Results of what JSON holds; where a field is missing, or of another kind, an error of Python."""
     data = _DATASET | found["dataset"]
     classes = [*map(str, data["classes"])]
     truth = np.array(found["test_labels"])

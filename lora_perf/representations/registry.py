@@ -122,11 +122,7 @@ def count(name: str, layout: Layout, layers: Sequence[Layer]) -> int | None:
 
 
 def refuse_ranks(zoo: Zoo, names: Iterable[str]) -> None:
-    """Refuses representations that look at entries of factors where adapters have different ranks.
-
-    Raises:
-        LoraPerfError: one of them does; those that do not are listed.
-    """
+    """Refuses representations that look at entries of factors where adapters have different ranks; others are listed."""
     wrong = [name for name in names if not REPRESENTATIONS[name].any_rank]
     if zoo.ranks is not None and wrong:
         others = (name for name, one in REPRESENTATIONS.items() if one.any_rank and one.family != CONTROLS)

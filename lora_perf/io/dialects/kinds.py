@@ -64,11 +64,7 @@ def mlx_kinds(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def refuse(found: tuple[str, ...], where: str) -> None:
-    """Raises where there is a kind that is no product B A.
-
-    Raises:
-        LoraPerfError: `found` is not empty; the kinds are named.
-    """
+    """Refuses kinds that are no product B A, by their names; none of them is well."""
     if found:
         raise LoraPerfError(
             expected="a LoRA, of which each update is the product s B A of two factors",

@@ -58,11 +58,7 @@ def flat_shapes(
 
 
 def check_alpha(name: str, entry: TensorEntry) -> None:
-    """Raises where an alpha is no single number.
-
-    Raises:
-        LoraPerfError: the tensor has not exactly one element.
-    """
+    """Refuses an alpha that is no single number."""
     if prod(entry.shape) != 1:
         raise LoraPerfError(
             expected=f"one number in {name}",

@@ -136,10 +136,7 @@ class Statements:
 
 
 def check_ranks(ranks: Iterable[tuple[str, int]], place: Place) -> None:
-    """
-    Raises:
-        LoraPerfError: a rank is stated that the factors of the module do not have.
-    """
+    """Refuses a rank that is stated and that the factors of the module do not have."""
     for where, rank in ranks:
         if rank != place.rank:
             raise LoraPerfError(

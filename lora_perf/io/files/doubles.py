@@ -90,11 +90,7 @@ def same_copies(folder: str, paths: Sequence[str]) -> dict[str, str]:
 
 
 def refuse_checkpoints(paths: Sequence[str], folder: str) -> None:
-    """Refuses several states of one training run, which are near copies: they would stand in train and test rows alike.
-
-    Raises:
-        LoraPerfError: folders checkpoint-500, checkpoint-1000, ... of one run.
-    """
+    """Refuses several states of one training run (checkpoint-500, checkpoint-1000, ...), which are near copies."""
     runs: dict[str, set[str]] = {}
     states = [match for path in paths if (match := _CHECKPOINT.match(path))]
     # A state is one adapter: a folder of several is a class that has such a name.

@@ -17,7 +17,7 @@ from typing import Any
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.text import counted
 from lora_perf.io.files.tree import ADAPTER, parent
-from lora_perf.io.headers import HeaderError, open_file, reason, refuse_page
+from lora_perf.io.headers import HeaderError, read_whole, reason, refuse_page
 
 FILE_COLUMNS = ("file_name", "file", "path")
 PEFT_WEIGHTS = "adapter_model.safetensors"
@@ -162,22 +162,6 @@ def _plain(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold().strip()
 
 
-def read_text_file(path: str) -> str:
-    """The text of a regular file; a pipe makes nobody wait.
-
-    Raises:
-        OSError: it cannot be read.
-        HeaderError: it is no regular file, or a pointer or a page of the web in its place.
-        UnicodeDecodeError: it is no text.
-    """
-    descriptor, _ = open_file(path)
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read()
-    refuse_page(data)
-    # Spreadsheets begin a file with a byte order mark.
-    return data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
-
-
 def read_object(path: str) -> dict[str, Any]:
     """The JSON object in a file.
 
@@ -185,11 +169,7 @@ def read_object(path: str) -> dict[str, Any]:
         LoraPerfError: it cannot be read, or holds something else.
     """
     try:
-        entries = json.loads(read_text_file(path))
-    except OSError as error:
-        raise damaged(path, reason(error, path)) from None
-    except HeaderError as error:
-        raise damaged(path, str(error), error.fix) from None
+        entries = json.loads(_text(path))
     except (ValueError, RecursionError) as error:
         raise damaged(path, str(error)) from None
     if not isinstance(entries, dict):
@@ -242,8 +222,12 @@ def _jsonl(path: str) -> list[dict[str, Any]]:
 
 
 def _text(path: str) -> str:
+    """The text of a file; no pointer or page of the web in its place."""
     try:
-        return read_text_file(path)
+        data = read_whole(path)
+        refuse_page(data)
+        # Spreadsheets begin a file with a byte order mark.
+        return data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except OSError as error:
         raise damaged(path, reason(error, path)) from None
     except HeaderError as error:
