@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.errors import listed
 from lora_perf.core.rows import Chosen, gathered, row_numbers
 from lora_perf.core.showing import Facts, card
 from lora_perf.core.tables import Table
@@ -137,21 +137,3 @@ class AdapterDataset(Dataset[Any]):
         at = torch.from_numpy(wanted)
         rows = self.zoo.rows[at] if self.zoo.in_memory else torch.from_numpy(gathered(self.zoo.source, wanted))
         return list(rows) if self.zoo.labels is None else list(zip(rows, self.zoo.labels[at], strict=True))
-
-
-def stacked(layers: dict[str, Tensor]) -> tuple[list[tuple[str, tuple[int, int]]], Tensor]:
-    """The shapes of a layout and the rows (n, p) of layers (n, *shape) by their names.
-
-    Raises:
-        LoraPerfError: no layer, layers that are no n matrices, or of different n.
-    """
-    shapes = [(name, tuple(layer.shape)) for name, layer in layers.items()]
-    wrong = [f"{name} of shape {shape}" for name, shape in shapes if len(shape) != 3 or shape[0] != shapes[0][1][0]]
-    if wrong or not shapes:
-        raise LoraPerfError(
-            expected="layers as tensors (n, rows, columns), one matrix an adapter, of the same n adapters",
-            found=listed(wrong, 3) or "none",
-            fix="stack the matrices of each layer: torch.stack([...])",
-        )
-    flat = [layer.detach().to("cpu", torch.float32).flatten(1) for layer in layers.values()]
-    return [(name, (shape[1], shape[2])) for name, shape in shapes], torch.cat(flat, dim=1)

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layer, Layout
-from lora_perf.core.metadata import Column, RowNames
+from lora_perf.core.metadata import Column, named
 from lora_perf.core.rows import Chosen, row_numbers
-from lora_perf.core.showing import card_of_features
+from lora_perf.core.showing import card
+from lora_perf.core.tables import Table
+from lora_perf.core.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,13 +90,22 @@ class Features:
     @cached_property
     def adapters(self) -> list[str]:
         """(n) the names of the adapters, as `Zoo.names` gives them."""
-        return [str(name) for name in (self.called or Column(RowNames(np.arange(len(self))))).values()]
+        return [str(name) for name in named(self.called, len(self)).values()]
+
+    def _card(self) -> Table:
+        layers = {layer for part in self.parts for layer in part.layers}
+        told = {
+            "values": f"{str(self.values.dtype).removeprefix('torch.')} on {self.values.device}",
+            "layers": f"{len(layers)} of {len(self.layout)}",
+            "columns": listed(self.names, 3),
+        }
+        return card(f"Features: {counted(len(self), 'adapter')}, {counted(self.shape[1], 'feature')}", told)
 
     def __repr__(self) -> str:
-        return repr(card_of_features(self))
+        return repr(self._card())
 
     def _repr_html_(self) -> str:
-        return card_of_features(self).html()
+        return self._card().html()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """The values as an array of NumPy, of a GPU's too: they share memory where they can."""
@@ -126,7 +137,7 @@ class Features:
             return self.values[int(row_numbers([index(rows)], len(self))[0])]
         wanted = row_numbers(rows, len(self))
         values = self.values[torch.from_numpy(wanted).to(self.values.device)]
-        return replace(self, values=values, called=(self.called or Column(RowNames(np.arange(len(self))))).select(wanted))
+        return replace(self, values=values, called=named(self.called, len(self)).select(wanted))
 
     def to_frame(self) -> pd.DataFrame:
         """A DataFrame of pandas: one row an adapter, by its name, and one column a feature."""

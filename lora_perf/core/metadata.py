@@ -70,6 +70,11 @@ class RowNames:
         return [f"row {row}" for row in self._rows.tolist()]
 
 
+def named(given: Column | None, n: int) -> Column:
+    """The names of n adapters: those given, or their rows."""
+    return Column(RowNames(np.arange(n))) if given is None else given
+
+
 def _plain(raw: Any) -> list[Any]:
     for name in ("to_pylist", "tolist"):
         if hasattr(raw, name):

@@ -12,8 +12,6 @@ from lora_perf.core.tables import Table
 from lora_perf.core.text import counted
 
 if TYPE_CHECKING:
-    from lora_perf.core.features import Features
-    from lora_perf.core.layout import Layout
     from lora_perf.core.zoo import Zoo
 
 Facts: TypeAlias = Mapping[str, str]
@@ -44,12 +42,6 @@ def size(nbytes: int) -> str:
     return f"{amount:.3g} {_UNITS[unit]}"
 
 
-def _layers_of(layout: Layout) -> str:
-    ranks = sorted({module.rank for module in layout.modules})
-    modules = f", {counted(len(layout.modules), 'module')} of rank {listed(ranks, 6)}" if ranks else ""
-    return f"{len(layout)}{modules}, {counted(layout.p, 'parameter')}"
-
-
 def card_of_zoo(zoo: Zoo, parts: Sequence[str]) -> Table:
     if zoo.labels is None:
         classes = "no labels"
@@ -60,7 +52,9 @@ def card_of_zoo(zoo: Zoo, parts: Sequence[str]) -> Table:
         present = [name for name, count in zip(zoo.classes, counts.tolist(), strict=True) if count]
         of_all = f" of {len(zoo.classes)}" if len(present) < len(zoo.classes) else ""
         classes = f"{len(present)}{of_all} ({listed(present, 6)}), {each} of each"
-    layers = _layers_of(zoo.layout)
+    ranks = sorted({module.rank for module in zoo.layout.modules})
+    modules = f", {counted(len(zoo.layout.modules), 'module')} of rank {listed(ranks, 6)}" if ranks else ""
+    layers = f"{len(zoo.layout)}{modules}, {counted(zoo.layout.p, 'parameter')}"
     if zoo.ranks is not None:
         layers += f"; ranks of adapters from {int(zoo.ranks.min())} to {int(zoo.ranks.max())}"
     told = {"classes": classes, "layers": layers, "weights": f"{size(zoo.nbytes)}, {zoo.source.where}"}
@@ -74,13 +68,3 @@ def card_of_zoo(zoo: Zoo, parts: Sequence[str]) -> Table:
     if zoo.skipped:
         told["left out"] = listed((one.path for one in zoo.skipped), 3)
     return card(f"Zoo {zoo.name!r}: {counted(len(zoo), 'adapter')}", told)
-
-
-def card_of_features(features: Features) -> Table:
-    layers = sorted({layer for part in features.parts for layer in part.layers})
-    told = {
-        "values": f"{str(features.values.dtype).removeprefix('torch.')} on {features.values.device}",
-        "layers": f"{len(layers)} of {len(features.layout)}",
-        "columns": listed(features.names, 3),
-    }
-    return card(f"Features: {counted(len(features), 'adapter')}, {counted(features.shape[1], 'feature')}", told)

@@ -13,17 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lora_perf.core.adapter import Adapter, AdapterDataset, stacked
-from lora_perf.core.agreement import check
+from lora_perf.core.adapter import Adapter, AdapterDataset
 from lora_perf.core.digest import DamagedError as DamagedError
 from lora_perf.core.digest import Promise as Promise
 from lora_perf.core.digest import RowDigest as RowDigest
 from lora_perf.core.digest import hashed
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layout
+from lora_perf.core.making import check, encode, stacked
 from lora_perf.core.matrix import BLOCK_NBYTES as BLOCK_NBYTES
 from lora_perf.core.matrix import Matrix
-from lora_perf.core.metadata import Column, Metadata, RowNames
+from lora_perf.core.metadata import Column, Metadata, RowNames, named
 from lora_perf.core.metadata import Skipped as Skipped
 from lora_perf.core.rows import ArrayRows as ArrayRows
 from lora_perf.core.rows import Chosen, chosen, row_numbers
@@ -31,7 +31,6 @@ from lora_perf.core.rows import FloatRows as FloatRows
 from lora_perf.core.rows import RowSource as RowSource
 from lora_perf.core.showing import card_of_zoo
 from lora_perf.core.split import SPLIT_NAMES as SPLIT_NAMES
-from lora_perf.core.targets import encode
 
 
 class Zoo(Matrix):
@@ -177,9 +176,7 @@ class Zoo(Matrix):
     @cached_property
     def names(self) -> list[str]:
         """(n) what each adapter is called: its path or id in the source, else "row 17"."""
-        if self.given_names is None:
-            return RowNames(np.arange(len(self))).tolist()
-        return [str(name) for name in self.given_names.values()]
+        return [str(name) for name in named(self.given_names, len(self)).values()]
 
     @property
     def required_labels(self) -> Tensor:
@@ -263,7 +260,6 @@ class Zoo(Matrix):
         """
         wanted = row_numbers(rows, len(self))
         at = torch.from_numpy(wanted)
-        names = Column(RowNames(wanted)) if self.given_names is None else self.given_names.select(wanted)
         return Zoo(
             chosen(self.source, wanted),
             self.layout,
@@ -273,7 +269,7 @@ class Zoo(Matrix):
             name=self.name,
             scales=None if self.scales is None else self.scales[at],
             ranks=None if self.ranks is None else self.ranks[at],
-            names=names,
+            names=Column(RowNames(wanted)) if self.given_names is None else self.given_names.select(wanted),
             metadata=self.metadata.select(wanted),
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lora_perf.core.errors import LoraPerfError, listed
-from lora_perf.core.targets import encode
+from lora_perf.core.making import encode
 from lora_perf.core.text import counted
 from lora_perf.core.zoo import SPLIT_NAMES, Zoo
 from lora_perf.inspect.findings import FileFacts, Finding

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
-from lora_perf.io.parts import part_of
 
 DEFAULT_COLUMN = "category_label"
 SPLIT_COLUMN = "split"
 _OTHER_COLUMNS = ("label", "class")
+# The names that parts of a split have in folders, files and tables.
+_NAMES = (
+    ("train", "training"),
+    ("validation", "validate", "valid", "val", "dev", "eval", "evaluation"),
+    ("test", "testing", "holdout", "heldout", "hold out", "held out"),
+)
+_PARTS = {name: part for part, names in enumerate(_NAMES) for name in names}
+# What people put behind: train_set, testset, val-data.
+_BEHIND = re.compile(r" ?(?:split|(?:data ?)?sets?|data)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,17 @@ class Member:
     split: int | None = None
     error: LoraPerfError | None = None
     entries: Mapping[str, Any] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=4096)
+def part_of(name: str) -> int | None:
+    """0 train, 1 validation, 2 test, in whatever case it is written; None for every other name.
+
+    >>> part_of("train"), part_of("Val"), part_of("test_set"), part_of("cat")
+    (0, 1, 2, None)
+    """
+    plain = re.sub("[-_ ]+", " ", name.casefold())
+    return _PARTS.get(plain, _PARTS.get(_BEHIND.sub("", plain)))
 
 
 def label_columns(label_column: str | None) -> tuple[str, ...]:

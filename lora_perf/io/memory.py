@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.making import encode
 from lora_perf.core.names import parse_factor
-from lora_perf.core.targets import encode
 from lora_perf.core.zoo import ArrayRows, Zoo
 from lora_perf.io.dialects.names import parse_alpha
 from lora_perf.io.files.adapter import Meaning, layout_of, meaning_of, read_scales

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
-from lora_perf.io.members import DEFAULT_COLUMN
-from lora_perf.io.parts import part_of
+from lora_perf.io.members import DEFAULT_COLUMN, part_of
 
 EVERY = "all"
 _USES = ("training", "validation", "testing")

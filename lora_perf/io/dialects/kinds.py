@@ -1,4 +1,4 @@
-"""Kinds of adapters whose update is no product s B A, told by the names of their tensors or by their configuration."""
+"""What is no product s B A: kinds of adapters, by the names of their tensors or by their configuration, and single tensors."""
 
 from __future__ import annotations
 
@@ -41,11 +41,31 @@ _SWITCHES = {
     "target_parameters": f"{EXPERTS} (target_parameters)",
 }
 
+# Tensors that change the model too, but by no product B A: noted and left out.
+EXTRAS = {
+    ".bias": "a bias",
+    ".bias_indices": "a sparse bias",
+    ".bias_values": "a sparse bias",
+    ".bias_size": "a sparse bias",
+    ".diff": "a full difference",
+    ".diff_b": "a difference of a bias",
+    ".w_norm": "a norm",
+    ".b_norm": "the bias of a norm",
+}
+# Whole modules that were trained beside the LoRA, and the embeddings of words.
+_BESIDE = re.compile(r"(^|\.)(modules_to_save|original_module|bundle_emb)(\.|$)")
+_PART = re.compile(r"lora|alpha", re.IGNORECASE)
+
 
 def kinds(names: Iterable[str]) -> tuple[str, ...]:
     """The kinds of adapters among some names of tensors that this package does not read; none of them for a plain LoRA."""
     found = {kind for name in names for kind, mark in _MARKS.items() if mark.search(name)}
     return tuple(kind for kind in _MARKS if kind in found)
+
+
+def is_part(name: str) -> bool:
+    """Whether the name of a tensor that is no factor and no known alpha says that it belongs to the update of a LoRA."""
+    return bool(_PART.search(name)) and not name.endswith(tuple(EXTRAS)) and not _BESIDE.search(name)
 
 
 def config_kinds(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,8 +10,7 @@ from typing import Any
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.names import MLX, Side
-from lora_perf.io.dialects.kinds import EXPERTS, kinds, refuse
-from lora_perf.io.dialects.leftovers import EXTRAS, is_part
+from lora_perf.io.dialects.kinds import EXPERTS, EXTRAS, is_part, kinds, refuse
 from lora_perf.io.dialects.names import Part, parse_alpha, parse_part, settle
 from lora_perf.io.dialects.scaling import Scaling
 from lora_perf.io.dialects.schema import Claim, Pair, Reading, TensorEntry

@@ -14,8 +14,7 @@ from lora_perf.io.files.metadata import FILE_COLUMNS, read_object, rows_of
 from lora_perf.io.files.subfolders import of_folders, own_folders
 from lora_perf.io.files.tree import DESCRIPTION, Tree, by_parts, parent
 from lora_perf.io.headers import bad_file, reason
-from lora_perf.io.members import DEFAULT_COLUMN, Member, column_of, label_columns, member_of
-from lora_perf.io.parts import part_of
+from lora_perf.io.members import DEFAULT_COLUMN, Member, column_of, label_columns, member_of, part_of
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.text import counted
 from lora_perf.io.files.doubles import copies_of, same_copies
 from lora_perf.io.files.tree import Tree, by_parts, parent
-from lora_perf.io.parts import part_of
+from lora_perf.io.members import part_of
 from lora_perf.io.splits import chosen, refuse_part
 
 _DECLARED = re.compile(

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layout
+from lora_perf.core.making import encode
 from lora_perf.core.metadata import Metadata
-from lora_perf.core.targets import encode
 from lora_perf.core.zoo import FloatRows, RowSource, Skipped, Zoo
 from lora_perf.io.files.adapter import layout_of
 from lora_perf.io.files.agreeing import agreeing

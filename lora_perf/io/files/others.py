@@ -9,8 +9,7 @@ from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.files.metadata import FILE_COLUMNS, entries_of, read_object
 from lora_perf.io.files.tree import ADAPTER, DESCRIPTION, Tree, parent
 from lora_perf.io.headers import HeaderError, open_file
-from lora_perf.io.members import label_columns
-from lora_perf.io.parts import part_of
+from lora_perf.io.members import label_columns, part_of
 
 
 def leave_others(folder: str, tree: Tree, label_column: str | None) -> None:

@@ -10,8 +10,7 @@ from collections.abc import Sequence, Set
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.io.files.metadata import OWN_FOLDER
 from lora_perf.io.files.tree import DESCRIPTION, TABLES, Tree, parent
-from lora_perf.io.members import DEFAULT_COLUMN, SPLIT_COLUMN, Member, column_of, label_columns, member_of, text_of
-from lora_perf.io.parts import part_of
+from lora_perf.io.members import DEFAULT_COLUMN, SPLIT_COLUMN, Member, column_of, label_columns, member_of, part_of, text_of
 
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 

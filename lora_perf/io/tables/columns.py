@@ -12,8 +12,7 @@ import pyarrow as pa
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.names import MLX
 from lora_perf.io.dialects import kinds
-from lora_perf.io.dialects.kinds import refuse
-from lora_perf.io.dialects.leftovers import is_part
+from lora_perf.io.dialects.kinds import is_part, refuse
 from lora_perf.io.dialects.names import Part, parse_alpha, parse_part
 from lora_perf.io.dialects.statements import scale_entries
 from lora_perf.io.tables.nested import is_nested_float

@@ -12,8 +12,7 @@ from lora_perf.core.zoo import Zoo
 from lora_perf.io.identity import Opened
 from lora_perf.io.splits import split_of_parts
 from lora_perf.io.tables.arrow import Part, zoo_of_parts
-from lora_perf.io.tables.partitions import in_path
-from lora_perf.io.tables.shards import called, whole
+from lora_perf.io.tables.shards import called, in_path, whole
 
 _MAGIC, _OLD = b"ARROW1", b"FEA1"
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
-from lora_perf.io.members import DEFAULT_COLUMN, SPLIT_COLUMN
-from lora_perf.io.parts import part_of
+from lora_perf.io.members import DEFAULT_COLUMN, SPLIT_COLUMN, part_of
 from lora_perf.io.splits import split_of_parts
 from lora_perf.io.tables.columns import is_weight
 from lora_perf.io.tables.shards import Shard

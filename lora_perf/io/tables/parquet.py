@@ -21,8 +21,7 @@ from lora_perf.io.tables.arrow import Indices, nested_chunks, zoo_of_rows
 from lora_perf.io.tables.columns import Columns, joined, read_columns
 from lora_perf.io.tables.labels import label_names
 from lora_perf.io.tables.meaning import Meaning, Shape, meaning_of
-from lora_perf.io.tables.partitions import in_path
-from lora_perf.io.tables.shards import Shard, called, whole
+from lora_perf.io.tables.shards import Shard, called, in_path, whole
 
 
 class ParquetRows(RowSource):

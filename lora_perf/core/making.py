@@ -1,9 +1,11 @@
-"""Whether the parts that a zoo is made of agree in their sizes."""
+"""What a zoo is made of: parts that agree in their sizes, labels as numbers, layers side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
@@ -27,7 +29,7 @@ def check(
         LoraPerfError: sizes that differ, no row, labels outside the classes, a split of other parts than three.
     """
     _check_sizes(source, layout, labels, classes)
-    if split is not None and (tuple(split.shape) != (source.n,) or not 0 <= _least(split) <= _most(split) < len(SPLIT_NAMES)):
+    if split is not None and (tuple(split.shape) != (source.n,) or not _within(split, len(SPLIT_NAMES))):
         raise LoraPerfError(
             expected="0, 1 or 2 (train, validation, test) for each row as split",
             found=f"shape {tuple(split.shape)}",
@@ -61,18 +63,57 @@ def _check_sizes(source: RowSource, layout: Layout, labels: Tensor | None, class
             raise LoraPerfError(
                 expected="labels with the classes, or neither", found=f"{len(classes)} classes alone", fix="give both or none"
             )
-    elif not 0 <= _least(labels) <= _most(labels) < len(classes):
+    elif not _within(labels, len(classes)):
         raise LoraPerfError(
             expected=f"labels from 0 to {len(classes) - 1} ({listed(classes)})",
-            found=f"labels from {_least(labels)} to {_most(labels)}",
+            found=f"labels from {int(labels.min())} to {int(labels.max())}",
             fix="give every label a class name",
         )
 
 
-# By NumPy: torch shares even so little among its threads, which takes 50 ms where the cores are busy.
-def _least(values: Tensor) -> int:
-    return int(values.cpu().numpy().min())
+def _within(values: Tensor, stop: int) -> bool:
+    array = values.cpu().numpy()  # torch shares even so little among its threads, which takes 50 ms where the cores are busy
+    return bool(0 <= array.min() <= array.max() < stop)
 
 
-def _most(values: Tensor) -> int:
-    return int(values.cpu().numpy().max())
+def encode(values: Sequence[str | int]) -> tuple[Tensor, list[str]]:
+    """Class indices (n,) and class names: in numerical order where all are numbers, if only as text, else alphabetical.
+
+    Raises:
+        LoraPerfError: both numbers and texts.
+
+    >>> encode(["dog", "cat", "dog"])
+    (tensor([1, 0, 1]), ['cat', 'dog'])
+    """
+    kinds = {type(value) for value in values}
+    if len(kinds) > 1:
+        examples = [next(value for value in values if type(value) is kind) for kind in (str, int)]
+        raise LoraPerfError(
+            expected="labels that are all texts or all whole numbers",
+            found=f"both, such as {examples[0]!r} and {examples[1]!r}",
+            fix="write all labels as texts",
+        )
+    distinct = sorted(set(values))
+    if all(isinstance(value, str) and value.isdecimal() for value in distinct):
+        distinct.sort(key=lambda value: (int(value), value))
+    places = {value: place for place, value in enumerate(distinct)}
+    labels = np.fromiter((places[value] for value in values), np.int64, len(values))
+    return torch.from_numpy(labels), [str(value) for value in distinct]
+
+
+def stacked(layers: dict[str, Tensor]) -> tuple[list[tuple[str, tuple[int, int]]], Tensor]:
+    """The shapes of a layout and the rows (n, p) of layers (n, *shape) by their names.
+
+    Raises:
+        LoraPerfError: no layer, layers that are no n matrices, or of different n.
+    """
+    shapes = [(name, tuple(layer.shape)) for name, layer in layers.items()]
+    wrong = [f"{name} of shape {shape}" for name, shape in shapes if len(shape) != 3 or shape[0] != shapes[0][1][0]]
+    if wrong or not shapes:
+        raise LoraPerfError(
+            expected="layers as tensors (n, rows, columns), one matrix an adapter, of the same n adapters",
+            found=listed(wrong, 3) or "none",
+            fix="stack the matrices of each layer: torch.stack([...])",
+        )
+    flat = [layer.detach().to("cpu", torch.float32).flatten(1) for layer in layers.values()]
+    return [(name, (shape[1], shape[2])) for name, shape in shapes], torch.cat(flat, dim=1)
