@@ -8,6 +8,7 @@ from typing import Literal
 
 from lora_perf.classifiers import CLASSIFIERS
 from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.settings import refuse_nameless
 from lora_perf.core.split import refuse_seeds
 
 
@@ -41,9 +42,7 @@ class AuditConfig:
     """Folder of the report."""
 
     def __post_init__(self) -> None:
-        for name in ("representations", "classifiers"):
-            if not getattr(self, name):
-                raise LoraPerfError(expected=f"at least one name after --{name}", found="none", fix="name one")
+        refuse_nameless(self, ("representations", "classifiers"))
         if self.num_runs < 1:
             raise LoraPerfError(expected="--num-runs of at least 1", found=str(self.num_runs), fix="change --num-runs")
         CLASSIFIERS.resolve(self.classifiers)

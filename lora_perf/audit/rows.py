@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lora_perf.audit.gauges import GAUGES, Gauge, regauged
 from lora_perf.core.layout import Layer
+from lora_perf.core.rows import gathered
 from lora_perf.core.zoo import FloatRows, RowSource, Zoo
 
 _BATCH = 256  # adapters: modules of so many, in float64, are some megabytes
@@ -25,9 +26,8 @@ class GaugedRows(RowSource):
         zoo = self._zoo
         for begin in range(start, stop, _BATCH):
             adapters = self._adapters[begin : min(begin + _BATCH, stop)]
-            into = out[begin - start :][: len(adapters)]
-            _read(zoo, adapters, into)
-            rows = torch.from_numpy(into)
+            rows = torch.from_numpy(out[begin - start :][: len(adapters)])
+            rows[:] = torch.from_numpy(gathered(zoo.source, adapters.numpy()))
             for pair in regauged(rows, zoo.layout, self._gauge, adapters, self._seed, _chosen(zoo.ranks, adapters)):
                 rows[:, pair.module.up.columns] = pair.up.flatten(1).float()
                 rows[:, pair.module.down.columns] = pair.down.flatten(1).float()
@@ -77,8 +77,7 @@ def rounding(zoo: Zoo, gauge: Gauge, adapters: Tensor, seed: int, layers: Sequen
     wanted = set(layers)
     found = []
     for batch in adapters.split(_BATCH):
-        rows = torch.empty((len(batch), zoo.layout.p))
-        _read(zoo, batch, rows.numpy())
+        rows = torch.from_numpy(gathered(zoo.source, batch.numpy()))
         moved, whole = torch.zeros((2, len(batch)), dtype=torch.float64)
         scales = _chosen(zoo.scales, batch)
         for pair in regauged(rows, zoo.layout, gauge, batch, seed, _chosen(zoo.ranks, batch)):
@@ -96,11 +95,6 @@ def rounding(zoo: Zoo, gauge: Gauge, adapters: Tensor, seed: int, layers: Sequen
 def _squared(up: Tensor, down: Tensor) -> Tensor:
     """(b,) squared Frobenius norms of products of (b, m, r) and (b, r, k)."""
     return ((up.mT @ up) * (down @ down.mT)).sum(dim=(1, 2)).clamp_(min=0)
-
-
-def _read(zoo: Zoo, adapters: Tensor, out: FloatRows) -> None:
-    for place, adapter in enumerate(adapters.tolist()):
-        zoo.source.read(adapter, adapter + 1, out[place : place + 1])
 
 
 def _chosen(table: Tensor | None, rows: Tensor) -> Tensor | None:

@@ -20,7 +20,7 @@ from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Features
 from lora_perf.core.layout import Layer
 from lora_perf.core.provenance import machine, versions
-from lora_perf.core.settings import Progress, silent
+from lora_perf.core.settings import Progress, counting, silent
 from lora_perf.core.split import Split, make_split, refuse_unlearnable
 from lora_perf.core.tables import page
 from lora_perf.core.text import LONGEST, counted, printable
@@ -216,15 +216,8 @@ def _features(
     """The features of all rows: computed in one pass, then learned ones, which are fitted on the train rows as they are."""
     computed = [name for name in names if REPRESENTATIONS[name].streamed]
     if computed:
-        done = 0
-
-        def passed(adapters: int) -> None:
-            nonlocal done
-            done += adapters
-            progress("represent", done, len(both))
-
         tell(f"one pass for {', '.join(computed)}")
-        found = represent(both, computed, layers=layers, progress=passed)
+        found = represent(both, computed, layers=layers, progress=counting(progress, "represent", len(both)))
         for name in computed:
             yield name, found.pop(name)
     for name in names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -13,6 +13,18 @@ T = TypeVar("T")
 # What a caller may give to be told how far the work is: called with a stage, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], object]
 silent: Progress = lambda *_: None  # noqa: E731 - so that it has the type
+
+
+def counting(progress: Progress, stage: str, total: int) -> Callable[[int], None]:
+    """What tells a progress how far a stage is, called with how many more are done."""
+    done = 0
+
+    def more(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(stage, done, total)
+
+    return more
 
 
 def settings_of(kind: type[T], given: Mapping[str, Any]) -> T:
@@ -34,6 +46,14 @@ def settings_of(kind: type[T], given: Mapping[str, Any]) -> T:
         else:
             kept[name] = _checked(name, value, hint)
     return kind(**kept)
+
+
+def refuse_nameless(settings: object, names: Iterable[str]) -> None:
+    """Refuses settings without a name where they list some."""
+    for name in names:
+        if not getattr(settings, name):
+            flag = name.replace("_", "-")
+            raise LoraPerfError(expected=f"at least one name after --{flag}", found="none", fix="name one")
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:

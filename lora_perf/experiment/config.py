@@ -11,6 +11,7 @@ import torch
 from lora_perf.classifiers import CLASSIFIERS, DEFAULT
 from lora_perf.classifiers.perceptron.recipe import TrainingConfig
 from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.settings import refuse_nameless
 from lora_perf.core.split import SplitMethod, refuse_seeds
 from lora_perf.representations import members
 
@@ -92,11 +93,7 @@ class ExperimentConfig:
             if value is not None and value < lowest:
                 flag = name.replace("_", "-")
                 raise LoraPerfError(expected=f"--{flag} of at least {lowest}", found=str(value), fix=f"change --{flag}")
-        for name in ("representations", "layer_groups", "classifiers"):
-            if not getattr(self, name):
-                raise LoraPerfError(
-                    expected=f"at least one name after --{name.replace('_', '-')}", found="none", fix="name one"
-                )
+        refuse_nameless(self, ("representations", "layer_groups", "classifiers"))
         CLASSIFIERS.resolve(self.classifiers)
         refuse_seeds(self.seed, self.num_runs)
         _ = self.training  # checks its numbers

@@ -7,9 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.making import encode
 from lora_perf.core.text import counted
@@ -20,7 +17,7 @@ from lora_perf.io.dialects.names import parse_part
 from lora_perf.io.dialects.reading import UNREAD, kinds_of
 from lora_perf.io.dialects.scales import is_mlx
 from lora_perf.io.files.adapter import SIZES, layout_of
-from lora_perf.io.files.agreeing import align
+from lora_perf.io.files.agreeing import align, tables_of
 from lora_perf.io.files.classes import alike, declared, members
 from lora_perf.io.files.doubles import refuse_checkpoints
 from lora_perf.io.files.folder import FolderRows, read_all
@@ -100,15 +97,7 @@ def open_files(
 def zoo_of(folder: str, family: tuple[Opened, ...]) -> Zoo:
     """The adapters of one set of modules as a zoo without classes."""
     layout = layout_of(list({id(one.meaning): one.meaning for one in family}.values()))
-    ranks = [one.meaning.ranks for one in family]
-    return Zoo(
-        FolderRows(folder, list(family), layout),
-        layout,
-        None,
-        [],
-        scales=torch.from_numpy(np.stack([one.scales for one in family]).astype(np.float32)),
-        ranks=torch.tensor(ranks) if len(set(ranks)) > 1 else None,
-    )
+    return Zoo(FolderRows(folder, list(family), layout), layout, **tables_of(family))
 
 
 def _members(

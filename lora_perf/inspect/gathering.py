@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor
 
 from lora_perf.core.errors import listed
 from lora_perf.core.layout import Module
-from lora_perf.core.settings import Progress
+from lora_perf.core.settings import Progress, counting
 from lora_perf.core.text import counted
 from lora_perf.core.zoo import SPLIT_NAMES, Zoo
 from lora_perf.inspect.content import Content, content_of
@@ -58,14 +57,7 @@ class Gathering:
     def take(self, zoo: Zoo, names: Sequence[str]) -> None:
         """Looks at the weights of the adapters of a zoo; `names` are theirs."""
         begin = time.perf_counter()
-        done = 0
-
-        def count(number: int) -> None:
-            nonlocal done
-            done += number
-            self._progress("read", done, len(zoo))
-
-        content = content_of(zoo, count)
+        content = content_of(zoo, counting(self._progress, "read", len(zoo)))
         read = time.perf_counter()
         repeats = repeats_of(zoo, content, self._near)
         for stage, spent in (("read", read - begin), ("compare", time.perf_counter() - read)):
@@ -139,12 +131,6 @@ def kind_of(module: Module) -> str:
     return ".".join(path[-3:] if path[-1].isdecimal() else path[-2:])
 
 
-def _row(zoo: Zoo, i: int) -> Tensor:
-    out = torch.empty(1, zoo.layout.p)
-    zoo.source.read(i, i + 1, out.numpy())
-    return out[0]
-
-
 def _without_number(zoo: Zoo, content: Content, names: Sequence[str]) -> Iterable[Finding]:
     """The adapters with NaN or infinite weights, and those that could not be read."""
     for i in torch.nonzero(~content.finite)[:, 0].tolist():
@@ -152,7 +138,7 @@ def _without_number(zoo: Zoo, content: Content, names: Sequence[str]) -> Iterabl
             yield Finding("unreadable", f"{names[i]}: {content.unread[i].found}", (names[i],))
             continue
         found = []
-        row = _row(zoo, i)
+        row = zoo[i].row
         for layer in zoo.layout:
             bad = row[layer.columns][~torch.isfinite(row[layer.columns])]
             if len(bad):
@@ -169,7 +155,7 @@ def _without_update(zoo: Zoo, content: Content, names: Sequence[str]) -> Iterabl
         return
     causes: dict[str, list[str]] = {}
     for i in torch.nonzero(content.finite & (content.norms == 0).all(dim=1))[:, 0].tolist():
-        row = _row(zoo, i)
+        row = zoo[i].row
         if not any(bool(row[module.up.columns].any()) for module in modules):
             cause = "every up (B) is 0, as before training"
         elif zoo.scales is not None and not bool(zoo.scales[i].any()):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lora_perf.core.rows import gathered
 from lora_perf.core.zoo import Zoo
 from lora_perf.inspect.content import Content
 from lora_perf.representations.stacks import module_stacks
@@ -113,9 +114,7 @@ def _batches(zoo: Zoo, waiting: list[tuple[int, list[int]]]) -> Iterator[list[tu
 def _compare(zoo: Zoo, pairs: list[tuple[int, int]]) -> list[tuple[int, int, float, float]]:
     """The pairs, each with the cosine and the relative distance of its dW."""
     places = [*(first for first, _ in pairs), *(second for _, second in pairs)]
-    rows = np.empty((len(places), zoo.layout.p), np.float32)
-    for place, row in zip(places, rows, strict=True):
-        zoo.source.read(place, place + 1, row[None])
+    rows = gathered(zoo.source, np.array(places))
     scales = None if zoo.scales is None else zoo.scales[places]
     inner, squares = torch.zeros(len(pairs), dtype=torch.float64), torch.zeros(len(places), dtype=torch.float64)
     for stack in module_stacks(zoo.layout, zoo.layout, torch.device("cpu")):

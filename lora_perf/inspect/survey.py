@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_perf.core.errors import LoraPerfError, listed
-from lora_perf.core.settings import Progress, silent
+from lora_perf.core.settings import Progress, counting, silent
 from lora_perf.core.zoo import SPLIT_NAMES, DamagedError, Zoo
 from lora_perf.inspect.files import open_files, zoo_of
 from lora_perf.inspect.findings import Finding, Inspection
@@ -71,14 +71,7 @@ def run(
             zoo = open_located(found, label_column=label_column, split=split)
         return _of_zoo(zoo, near, tell, time.perf_counter() - begin)
     folder, tree, single = place
-    opened = 0
-
-    def count(number: int) -> None:
-        nonlocal opened
-        opened += number
-        tell("open", opened, len(tree.adapters))
-
-    files = open_files(folder, tree, label_column, single=single, progress=count)
+    files = open_files(folder, tree, label_column, single=single, progress=counting(tell, "open", len(tree.adapters)))
     gathering = Gathering(
         os.path.basename(str(source)) if single else os.path.basename(folder), near, files.classes, files.split, tell
     )

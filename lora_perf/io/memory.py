@@ -23,7 +23,7 @@ from lora_perf.core.names import parse_factor
 from lora_perf.core.zoo import ArrayRows, Zoo
 from lora_perf.io.dialects.names import parse_alpha
 from lora_perf.io.files.adapter import Meaning, layout_of, meaning_of, read_scales
-from lora_perf.io.files.agreeing import agreeing
+from lora_perf.io.files.agreeing import agreeing, tables_of
 from lora_perf.io.files.plan import Plan
 from lora_perf.io.files.reader import Opened
 from lora_perf.io.headers import parse_header
@@ -105,8 +105,6 @@ def zoo_of_state_dicts(
             plan.fill(row, descriptor, begin, np.empty(plan.buffer_nbytes, np.uint8))
     members, columns = _beside(called, dicts, label_column)
     labels, classes = (None, []) if members is None else encode([one.label for one in members])
-    scales = np.stack([one.scales for one in opened]).astype(np.float32)
-    ranks = [one.meaning.ranks for one in opened]
     return Zoo(
         ArrayRows(rows),
         layout,
@@ -114,10 +112,9 @@ def zoo_of_state_dicts(
         classes,
         split=None if members is None else split_of(members),
         name=name,
-        scales=None if bool((scales == 1).all()) else torch.from_numpy(scales),
-        ranks=torch.tensor(ranks) if len(set(ranks)) > 1 else None,
         names=names,
         metadata=columns,
+        **tables_of(opened),
     )
 
 

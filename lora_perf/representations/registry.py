@@ -121,6 +121,16 @@ def count(name: str, layout: Layout, layers: Sequence[Layer]) -> int | None:
     return sum(len(part.names) for part in parts)
 
 
+def refuse_non_finite(zoo: Zoo, row: int) -> None:
+    """Refuses an adapter that holds a NaN or infinity."""
+    if fault := zoo.non_finite(row):
+        raise LoraPerfError(
+            expected="finite weights",
+            found=f"{fault[0]} in {zoo.called(row)}, {fault[1]}",
+            fix="leave the adapter out (--skip-bad) or train it again",
+        )
+
+
 def refuse_ranks(zoo: Zoo, names: Iterable[str]) -> None:
     """Refuses representations that look at entries of factors where adapters have different ranks; others are listed."""
     wrong = [name for name in names if not REPRESENTATIONS[name].any_rank]

@@ -19,7 +19,7 @@ from lora_perf.representations.controls import Numbers
 from lora_perf.representations.door import called
 from lora_perf.representations.kinds import Concatenation, Entries, PerMatrix, PerModule, places_of
 from lora_perf.representations.learned.fitting import Fitted
-from lora_perf.representations.registry import USERS
+from lora_perf.representations.registry import USERS, refuse_non_finite
 from lora_perf.representations.stacks import LayerStack, ModuleStack, layer_stacks, module_stacks
 
 # Of one thread: small enough that a block's matrices and their temporaries stay in the caches of its core, large enough
@@ -276,9 +276,4 @@ def _cuda_blocks(zoo: Zoo, device: torch.device, nbytes: int) -> Iterator[tuple[
 def _refuse_non_finite(zoo: Zoo, suspect: Tensor, rows: slice) -> None:
     """Looks closer at rows whose sum is not finite (a sum of large entries may overflow where no entry is at fault)."""
     for row in (suspect[rows].nonzero()[:, 0] + rows.start).tolist():
-        if fault := zoo.non_finite(row):
-            raise LoraPerfError(
-                expected="finite weights",
-                found=f"{fault[0]} in {zoo.called(row)}, {fault[1]}",
-                fix="leave the adapter out (--skip-bad) or train it again",
-            )
+        refuse_non_finite(zoo, row)

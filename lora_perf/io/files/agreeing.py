@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lora_perf.core.errors import LoraPerfError, listed
@@ -103,6 +105,16 @@ def agreeing(opened: list[Opened], folder: str, refuse: Callable[[str, LoraPerfE
             ),
         )
     return agreeing
+
+
+def tables_of(opened: Sequence[Opened]) -> dict[str, Any]:
+    """Scales and ranks (n, modules) of agreeing adapters, None where all scales are 1 and all have the same ranks."""
+    ranks = [one.meaning.ranks for one in opened]
+    plain = all((scales == 1).all() for scales in {id(one.scales): one.scales for one in opened}.values())
+    return {
+        "scales": None if plain else torch.from_numpy(np.stack([one.scales for one in opened]).astype(np.float32)),
+        "ranks": torch.tensor(ranks) if len(set(ranks)) > 1 else None,
+    }
 
 
 def _difference(found: Modules, usual: Modules) -> str:

@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layout
@@ -21,7 +19,7 @@ from lora_perf.core.making import encode
 from lora_perf.core.metadata import Metadata
 from lora_perf.core.zoo import FloatRows, RowSource, Skipped, Zoo
 from lora_perf.io.files.adapter import layout_of
-from lora_perf.io.files.agreeing import agreeing
+from lora_perf.io.files.agreeing import agreeing, tables_of
 from lora_perf.io.files.classes import alike, declared, members
 from lora_perf.io.files.declared import refuse_snapshots
 from lora_perf.io.files.doubles import refuse_checkpoints, same_copies
@@ -96,11 +94,10 @@ def open_folder(folder: str, tree: Tree, *, label_column: str | None, name: str,
         classes,
         split=split_of([one.member for one in opened]),
         name=name,
-        scales=_scales(opened),
-        ranks=torch.tensor([one.meaning.ranks for one in opened]) if len({one.ranks for one in meanings}) > 1 else None,
         skipped=skipped,
         names=[path if path.isascii() else text_of(path) for path in paths],
         metadata=Metadata(columns_of(folder, tree, paths, [one.member.entries for one in opened]), len(paths)),
+        **tables_of(opened),
     )
 
 
@@ -189,13 +186,6 @@ def _tell(folder: str, opened: list[Opened]) -> None:
     others = Counter(one.meaning.reading.other for one in opened if one.meaning.reading.other)
     for names, count in others.items():
         _log.warning("%s: %d adapters hold tensors that are no LoRA and are left out: %s", folder, count, listed(names, 3))
-
-
-def _scales(opened: list[Opened]) -> Tensor | None:
-    distinct = {id(one.scales): one.scales for one in opened}
-    if all((scales == 1).all() for scales in distinct.values()):
-        return None
-    return torch.from_numpy(np.stack([one.scales for one in opened]).astype(np.float32))
 
 
 class FolderRows(RowSource):

@@ -9,9 +9,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.layout import Layer, Module
 from lora_perf.core.zoo import Zoo
+from lora_perf.representations.registry import refuse_non_finite
 
 # Eigenvectors of the inner products of more adapters than this take hours and tens of gigabytes: 10,000 of them are a table
 # of 0.8 GB. A random subset of so many leaves the leading components as they are, up to its sampling error.
@@ -70,7 +70,8 @@ class Task:
         """
         found = self._matrix[:, columns].index_select(0, rows).to(dtype)
         if not torch.isfinite(found.sum(dtype=torch.float64)):
-            self._refuse_non_finite(found, rows, columns)
+            for row in rows[~torch.isfinite(found).all(dim=1)].tolist():
+                refuse_non_finite(self.zoo, row)
         return found.to(self.device)
 
     def whole(self, rows: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -92,18 +93,6 @@ class Task:
     def _matrix(self) -> Tensor:
         """All rows: mapped, or in memory. `Zoo.rows` refuses mixed ranks, whose padded rows only whole modules may use."""
         return self.zoo.rows if self.zoo.ranks is None else torch.from_numpy(self.zoo.source.matrix())
-
-    def _refuse_non_finite(self, found: Tensor, rows: Tensor, columns: slice) -> None:
-        bad = (~torch.isfinite(found)).nonzero()
-        place, column = (int(x) for x in bad[0])
-        row = int(rows[place])
-        layer = next(one for one in self.layers if one.start <= columns.start + column < one.stop)
-        kind = "NaN" if bool(found[place, column].isnan()) else "infinity"
-        raise LoraPerfError(
-            expected="finite weights",
-            found=f"{kind} in {self.zoo.called(row)}, layer {layer.name}",
-            fix="leave the adapter out (--skip-bad) or train it again",
-        )
 
 
 def _joined(layers: tuple[Layer, ...]) -> list[tuple[int, int]]:
