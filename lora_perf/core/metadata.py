@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,22 +58,29 @@ class Column:
         return Column(self.raw, rows if self._rows is None else self._rows[rows])
 
 
-class RowNames:
-    """What adapters without names are called: by their rows."""
+class Later:
+    """The n values of a column, which a function gives when they are used; one of a module, so that they can be pickled."""
 
-    def __init__(self, rows: Indices) -> None:
-        self._rows = rows
+    def __init__(self, n: int, values: Callable[[], list[Any]]) -> None:
+        self._n = n
+        self.tolist = values
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._n
 
-    def tolist(self) -> list[str]:
-        return [f"row {row}" for row in self._rows.tolist()]
+
+def row_names(rows: Indices) -> Column:
+    """What adapters without names are called: by their rows."""
+    return Column(Later(len(rows), partial(_row_names, rows)))
+
+
+def _row_names(rows: Indices) -> list[Any]:
+    return [f"row {row}" for row in rows.tolist()]
 
 
 def named(given: Column | None, n: int) -> Column:
     """The names of n adapters: those given, or their rows."""
-    return Column(RowNames(np.arange(n))) if given is None else given
+    return row_names(np.arange(n)) if given is None else given
 
 
 def _plain(raw: Any) -> list[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,12 +12,11 @@ from pathlib import Path
 import torch
 import xxhash
 
+from lora_perf.core.sources import imported_names
+
 _PACKAGE = Path(__file__).parents[1]
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "datasets", "pyarrow", "safetensors", "xxhash")
 _COMPUTING = ("numpy", "scipy", "scikit-learn")  # beside torch, whose own version tells its build too
-# A tenth of the time of parsing; what looks like an import in a text counts too, which does no harm.
-_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]*(\([^)]*\)|[^\n]*)|import[ \t]+([^\n]*))", re.MULTILINE)
-_WORD = re.compile(r"\w+")
 # The parts of the package that only show results: an edit there makes no number of another origin.
 _PRESENTATION = (
     *("inspect/", "audit/", "zoos/", "command/", "io/__main__.py", "__main__.py"),
@@ -65,16 +63,12 @@ def _closure(part: str) -> list[Path]:
 
 def _imported(path: Path) -> Iterator[Path]:
     """The files of the package that a file imports, with the `__init__` of the folders that they stand in."""
-    for module, lifted, modules in _IMPORT.findall(path.read_text()):
-        names = (
-            [module, *(f"{module}.{name}" for name in _WORD.findall(lifted))] if module else modules.replace(",", " ").split()
-        )
-        for name in names:
-            package, *inner = name.split(".")
-            if package == _PACKAGE.name and inner:
-                places = [_PACKAGE.joinpath(*inner[:depth]) for depth in range(1, len(inner) + 1)]
-                candidates = [place / "__init__.py" for place in places] + [places[-1].with_suffix(".py")]
-                yield from (candidate for candidate in candidates if candidate.is_file())
+    for name in imported_names(path.read_text()):
+        package, *inner = name.split(".")
+        if package == _PACKAGE.name and inner:
+            places = [_PACKAGE.joinpath(*inner[:depth]) for depth in range(1, len(inner) + 1)]
+            candidates = [place / "__init__.py" for place in places] + [places[-1].with_suffix(".py")]
+            yield from (candidate for candidate in candidates if candidate.is_file())
 
 
 def versions() -> dict[str, str]:

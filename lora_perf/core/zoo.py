@@ -23,7 +23,7 @@ from lora_perf.core.layout import Layout
 from lora_perf.core.making import check, encode, stacked
 from lora_perf.core.matrix import BLOCK_NBYTES as BLOCK_NBYTES
 from lora_perf.core.matrix import Matrix
-from lora_perf.core.metadata import Column, Metadata, RowNames, named
+from lora_perf.core.metadata import Column, Metadata, named, row_names
 from lora_perf.core.metadata import Skipped as Skipped
 from lora_perf.core.rows import ArrayRows as ArrayRows
 from lora_perf.core.rows import Chosen, chosen, row_numbers
@@ -269,7 +269,7 @@ class Zoo(Matrix):
             name=self.name,
             scales=None if self.scales is None else self.scales[at],
             ranks=None if self.ranks is None else self.ranks[at],
-            names=Column(RowNames(wanted)) if self.given_names is None else self.given_names.select(wanted),
+            names=row_names(wanted) if self.given_names is None else self.given_names.select(wanted),
             metadata=self.metadata.select(wanted),
         )
 

@@ -44,9 +44,7 @@ def _cell_rows(results: Results) -> Iterator[dict[str, Any]]:
     for cell in results.cells:
         row = {name: getattr(cell, name) for name in _CELL}
         row |= {"constant": len(cell.constant), "runs": len(cell.runs), "note": cell.note}
-        estimate = results.accuracy(cell.representation, cell.group, cell.classifier, shuffled=cell.shuffled)
-        compared = cell.group != results.groups[0] and not cell.shuffled
-        drop = results.drop(cell.representation, cell.group, cell.classifier) if compared else None
+        estimate, drop, _ = results.told(cell)
         row |= {f"accuracy{end}": getattr(estimate, of, None) for end, of in (("", "mean"), ("_low", "low"), ("_high", "high"))}
         row |= {
             f"drop{end}": getattr(drop, of, None) for end, of in (("", "mean"), ("_low", "low"), ("_high", "high"), ("_p", "p"))

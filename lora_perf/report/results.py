@@ -221,18 +221,22 @@ class Results:
         means = [drop.mean for drop in drops if drop]
         return HalfDrops(float(np.mean(means)), min(means), max(means)) if means else None
 
+    def told(self, one: CellResult) -> tuple[Estimate, PairedDifference | None, HalfDrops | None]:
+        """The accuracy of a cell, what it drops from the first group, where labels are true, and what that drops to halves."""
+        compared = one.group != self.groups[0] and not one.shuffled
+        drop = self.drop(one.representation, one.group, one.classifier) if compared else None
+        beside = compared and one.group in self.groups[1:2]
+        halves = self.drop_to_halves(one.representation, one.classifier) if beside else None
+        return accuracy(one.correct(self.truth)), drop, halves
+
     def to_json(self) -> dict[str, Any]:
         cells = []
-        first, second = self.groups[0], self.groups[1:2]
         for one in self.cells:
-            estimate = self.accuracy(one.representation, one.group, one.classifier, shuffled=one.shuffled)
-            compared = one.group != first and not one.shuffled
-            drop = self.drop(one.representation, one.group, one.classifier) if compared else None
-            halves = self.drop_to_halves(one.representation, one.classifier) if compared and one.group in second else None
+            estimate, drop, halves = self.told(one)
             summary = {
-                "accuracy": asdict(estimate) if estimate else None,
+                "accuracy": asdict(estimate),
                 "interval_over": "seeds and test adapters" if len(one.runs) > 1 else "test adapters",
-                f"drop_from_{first}": asdict(drop) if drop else None,
+                f"drop_from_{self.groups[0]}": asdict(drop) if drop else None,
                 "drop_to_halves": asdict(halves) if halves else None,
             }
             cells.append({**asdict(one), **summary})

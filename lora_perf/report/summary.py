@@ -94,9 +94,8 @@ def _notes(results: Results) -> list[str]:
 
 
 def _table(results: Results) -> str:
-    first, second = results.groups[0], results.groups[1:2]
     titles = ["representation", "group", "classifier", "features", "constant", "ms", "accuracy", "95 % interval", "macro F1"]
-    titles += [f"drop from {first}", "95 % interval", "p"]
+    titles += [f"drop from {results.groups[0]}", "95 % interval", "p"]
     titles += ["drop to halves"] * bool(results.halves) + ["shuffled"] * results.shuffled
     titles += ["runs", "epochs or setting", "seconds"]
     rows = []
@@ -104,13 +103,11 @@ def _table(results: Results) -> str:
         if cell.shuffled or cell.group not in results.groups:
             continue
         name, group, classifier = cell.representation, cell.group, cell.classifier
-        estimate = results.accuracy(name, group, classifier)
-        drop = results.drop(name, group, classifier) if group != first else None
-        halves = results.drop_to_halves(name, classifier) if group in second else None
+        estimate, drop, halves = results.told(cell)
         control = results.accuracy(name, group, classifier, shuffled=True)
         count = len(cell.runs)
         row = [name, group, classifier, f"{cell.features:,}", f"{len(cell.constant):,}", milliseconds(cell.milliseconds)]
-        row += [f"{estimate.mean:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}"] if estimate else ["", ""]
+        row += [f"{estimate.mean:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}"]
         row += [f"{sum(run.macro_f1 for run in cell.runs) / count:.3f}"]
         row += [f"{drop.mean:+.3f}", f"{drop.low:+.3f} to {drop.high:+.3f}", format_p(drop.p)] if drop else ["", "", ""]
         if results.halves:

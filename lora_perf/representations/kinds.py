@@ -120,9 +120,6 @@ def _numbers(size: int) -> tuple[str, ...]:
     return tuple(map(str, range(size)))
 
 
-Streamed = PerMatrix | PerModule | Concatenation | Entries
-
-
 def of_matrices(name: str, features: Iterable[str]) -> Callable[[Callable[[Matrices], Tensor]], PerMatrix]:
     """Makes a representation of a function of q matrices -> (q, f), the same features of every layer."""
     names = tuple(features)

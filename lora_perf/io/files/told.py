@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from lora_perf.core.errors import listed
+from lora_perf.core.metadata import Later
 from lora_perf.core.text import counted
 from lora_perf.io.files.reader import Reader
 from lora_perf.io.files.tree import Tree
@@ -28,29 +30,22 @@ def columns_of(folder: str, tree: Tree, paths: Sequence[str], entries: Sequence[
     for one in entries:
         if not one.keys() <= first.keys():
             first = {**one, **first}
-    headers = _Headers(folder, tree, paths)
-    columns: dict[str, Any] = {name: _Entries(entries, name) for name, value in first.items() if is_plain(value)}
+    headers, n = _Headers(folder, tree, paths), len(paths)
+    columns: dict[str, Any] = {
+        name: Later(n, partial(_of_entries, entries, name)) for name, value in first.items() if is_plain(value)
+    }
     if left := [name for name in first if name not in columns]:
         _log.warning(
             "%s: %s of metadata left out, since they are nested: %s", folder, counted(len(left), "column"), listed(left, 3)
         )
     for name, value in tree.headers.items():
         if name not in first and name not in _UNTOLD and is_plain(value):
-            columns[name] = _Header(headers, name)
+            columns[name] = Later(n, partial(headers.column, name))
     return columns
 
 
-class _Entries:
-    """A column of the rows of a table or of descriptions."""
-
-    def __init__(self, entries: Sequence[Mapping[str, Any]], name: str) -> None:
-        self._entries, self._name = entries, name
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def to_pylist(self) -> list[Any]:
-        return as_meant([one.get(self._name) for one in self._entries])
+def _of_entries(entries: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    return as_meant([one.get(name) for one in entries])
 
 
 class _Headers:
@@ -68,17 +63,4 @@ class _Headers:
             reader = Reader(self._folder, self._tree)
             found = [reader.entries(path) for path in self.paths]
             self._read = {known: [one.get(known) for one in found] for known in self._tree.headers}
-        return self._read[name]
-
-
-class _Header:
-    """A column of the headers."""
-
-    def __init__(self, headers: _Headers, name: str) -> None:
-        self._headers, self._name = headers, name
-
-    def __len__(self) -> int:
-        return len(self._headers.paths)
-
-    def to_pylist(self) -> list[Any]:
-        return as_meant(self._headers.column(self._name))
+        return as_meant(self._read[name])

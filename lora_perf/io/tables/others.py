@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from lora_perf.core.errors import listed
-from lora_perf.core.metadata import Column, Metadata
+from lora_perf.core.metadata import Column, Later, Metadata
 from lora_perf.core.text import counted
 from lora_perf.io.members import SPLIT_COLUMN
 from lora_perf.io.tables.meaning import Meaning
@@ -50,7 +51,14 @@ def names_of(metadata: Metadata) -> Column | None:
     """The names of adapters by the first column that is called as such; None where there is none."""
     by_lower = {name.lower(): name for name in reversed(list(metadata))}
     found = next((by_lower[name] for name in NAME_COLUMNS if name in by_lower), None)
-    return None if found is None else Column(_Names(metadata.columns[found]))
+    return None if found is None else Column(Later(metadata.n, partial(_names, metadata.columns[found])))
+
+
+def _names(column: Column) -> list[Any]:
+    """The names that a column gives; numbers of rows where it gives two adapters one name."""
+    names = column.values()
+    distinct = len(set(names)) == len(names)
+    return [str(name) if distinct and name is not None else f"row {i}" for i, name in enumerate(names)]
 
 
 def _is_plain(shard: Shard, name: str) -> bool:
@@ -98,18 +106,3 @@ def _values(shard: Shard, name: str) -> list[Any]:
     if names := shard.class_names(name):
         values = [names[value] if isinstance(value, int) and 0 <= value < len(names) else value for value in values]
     return values
-
-
-class _Names:
-    """The names that a column gives, read when they are used; numbers of rows where it gives two adapters one name."""
-
-    def __init__(self, column: Column) -> None:
-        self._column = column
-
-    def __len__(self) -> int:
-        return len(self._column)
-
-    def to_pylist(self) -> list[str]:
-        names = self._column.values()
-        distinct = len(set(names)) == len(names)
-        return [str(name) if distinct and name is not None else f"row {i}" for i, name in enumerate(names)]
