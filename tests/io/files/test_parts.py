@@ -8,7 +8,7 @@ import pytest
 
 import lora_perf
 from lora_perf.inspect import inspection
-from lora_perf.io.parts import part_of
+from lora_perf.io.members import part_of
 from tests.io.adapters import lay
 from tests.io.checks import labels, parts, refuses
 
