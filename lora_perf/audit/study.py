@@ -134,8 +134,6 @@ def audit(zoo: Zoo, config: AuditConfig, tell: Tell = lambda _: None, progress: 
 
     Cost: one pass over the zoo and over its adapters to be moved in each gauge; one fit a learned representation and one a
         classifier. Learned representations and `flat_vec` hold all these rows in memory.
-    Raises:
-        LoraPerfError: settings that do not fit the zoo, weights that cannot be used.
     """
     layers = zoo.layout.group(config.layers)
     if zoo.labels is None:  # a single class is divided as all others would be, and nothing is learned of it
@@ -167,11 +165,7 @@ def audit(zoo: Zoo, config: AuditConfig, tell: Tell = lambda _: None, progress: 
 
 
 def _possible(zoo: Zoo, layers: tuple[Layer, ...], split: Split, config: AuditConfig) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The representations to audit, and those of named sets that cannot be, with the reason.
-
-    Raises:
-        LoraPerfError: what was asked for by its own name cannot be audited, or nothing of a set can; no weight is read.
-    """
+    """The representations to audit, and those of named sets that cannot be, with the reason."""
     if not any({module.up, module.down} & set(layers) for module in zoo.layout.modules):
         raise LoraPerfError(
             expected="layers of modules with both an up and a down, which a gauge changes together",

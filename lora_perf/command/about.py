@@ -35,11 +35,7 @@ def needs_command(words: Sequence[str]) -> bool:
 
 
 def answer(words: Sequence[str]) -> int:
-    """Answers a command line that needs no command; returns the exit status.
-
-    Raises:
-        LoraPerfError: its first word is no command.
-    """
+    """Answers a command line that needs no command; returns the exit status."""
     if "--version" in words[:2]:
         print(version_line())
     elif not words or words[0] in ("--help", "-h"):

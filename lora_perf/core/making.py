@@ -102,11 +102,7 @@ def encode(values: Sequence[str | int]) -> tuple[Tensor, list[str]]:
 
 
 def stacked(layers: dict[str, Tensor]) -> tuple[list[tuple[str, tuple[int, int]]], Tensor]:
-    """The shapes of a layout and the rows (n, p) of layers (n, *shape) by their names.
-
-    Raises:
-        LoraPerfError: no layer, layers that are no n matrices, or of different n.
-    """
+    """The shapes of a layout and the rows (n, p) of layers (n, *shape) by their names."""
     shapes = [(name, tuple(layer.shape)) for name, layer in layers.items()]
     wrong = [f"{name} of shape {shape}" for name, shape in shapes if len(shape) != 3 or shape[0] != shapes[0][1][0]]
     if wrong or not shapes:

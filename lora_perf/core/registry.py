@@ -50,11 +50,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._owners[name] = owner
 
     def resolve(self, names: Iterable[str]) -> list[T]:
-        """The parts of some names, in their order.
-
-        Raises:
-            LoraPerfError: a name is unknown; the known ones are listed.
-        """
+        """The parts of some names, in their order."""
         if isinstance(names, str):
             raise LoraPerfError(
                 expected=f"a list of names, each of a {self.kind}", found=f"the text {names!r}", fix=f"write [{names!r}]"

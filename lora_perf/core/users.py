@@ -52,11 +52,7 @@ def import_named(name: str) -> ModuleType:
 
 
 def imported(arguments: Iterable[str]) -> None:
-    """Imports what a command line names after `--import`, and what entry points name, before anything else is parsed.
-
-    Raises:
-        LoraPerfError: as `import_named`.
-    """
+    """Imports what a command line names after `--import`, and what entry points name, before anything else is parsed."""
     load_entry_points()
     for word, following in pairwise([*arguments, ""]):
         if word == _FLAG and following:

@@ -127,11 +127,7 @@ class ExperimentConfig:
         return self.cache_dir if self.cache_dir is not None else self.output_dir / "cache"
 
     def torch_device(self) -> torch.device:
-        """The device of the run.
-
-        Raises:
-            LoraPerfError: a GPU was asked for and there is none.
-        """
+        """The device of the run."""
         available = torch.cuda.is_available()
         if self.device == "cuda" and not available:
             raise LoraPerfError(expected="a CUDA GPU for --device cuda", found="none", fix="use --device auto or cpu")

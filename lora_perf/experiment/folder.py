@@ -74,11 +74,7 @@ def run_in_folder(prepared: runner.Prepared, observer: Observer, command: str) -
 
 @contextmanager
 def working_in(config: ExperimentConfig) -> Iterator[None]:
-    """Claims the output folder for this run, and removes what dead processes left of files there and in the cache.
-
-    Raises:
-        LoraPerfError: another run writes there, or it cannot be written.
-    """
+    """Claims the output folder for this run, and removes what dead processes left of files there and in the cache."""
     with claim(config.output_dir):
         for name in REPORT:
             path = config.output_dir / name
@@ -102,9 +98,6 @@ def place_report(results: Results, folder: Path) -> Place:
 
     The same settings and data replace their own report. A report of others moves to `earlier/<data set>-<8 digits>` in its
     folder. A short look (--quick) leaves the report of a full run where it is and goes to `quick`.
-
-    Raises:
-        LoraPerfError: a file cannot be moved.
     """
     standing = _Report.read(folder)
     if standing is not None and results.config["quick"] and not standing.quick:

@@ -77,11 +77,7 @@ def open_zoo(config: ExperimentConfig, *, anew: bool = False) -> Zoo:
 
 
 def preprocess(config: ExperimentConfig) -> Path:
-    """Packs the data set into the cache folder; returns the packed file, which is there already for packed sources.
-
-    Raises:
-        LoraPerfError: the data set cannot be opened, or changed while it was packed.
-    """
+    """Packs the data set into the cache folder; returns the packed file, which is there already for packed sources."""
     packed = packed_path(config)
     if packed is None:
         return EMBEDDED.get(config.dataset, Path(config.dataset))
@@ -127,9 +123,6 @@ def prepare(config: ExperimentConfig, zoo: Zoo | None = None, *, anew: bool = Fa
     Args:
         zoo: one that is open already, instead of `config.dataset`, which is empty then.
         anew: open the data set itself, whether or not its packed form is in the cache.
-
-    Raises:
-        LoraPerfError: settings or data that cannot be used.
     """
     config = config.effective
     device = config.torch_device()

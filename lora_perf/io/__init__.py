@@ -90,11 +90,7 @@ def locate(source: str | Path, split: str | None = None) -> Found | None:
 def open_located(
     found: Found, *, label_column: str | None = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False
 ) -> Zoo:
-    """The zoo of what `locate` found, as `load` opens it.
-
-    Raises:
-        LoraPerfError: as `load`.
-    """
+    """The zoo of what `locate` found, as `load` opens it."""
     from lora_perf.io.opening import open_found
 
     if found.reader is not None:

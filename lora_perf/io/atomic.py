@@ -31,11 +31,7 @@ _swept: set[str] = set()  # folders in which this process looked for leftovers
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of `path` only when it was written to its end.
-
-    Raises:
-        LoraPerfError: the folder cannot be written.
-    """
+    """A binary file that takes the place of `path` only when it was written to its end."""
     part: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,11 +55,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_together(files: Mapping[Path, bytes]) -> None:
-    """Writes several files, all of them or none.
-
-    Raises:
-        LoraPerfError: one of them cannot be written.
-    """
+    """Writes several files, all of them or none."""
     with ExitStack() as stack:
         for path, content in files.items():
             stack.enter_context(replacing(path)).write(content)
@@ -109,11 +101,7 @@ def cannot_write(path: Path, error: OSError) -> LoraPerfError:
 
 
 def check_writable(folder: Path) -> None:
-    """Makes a folder where it is missing, and makes sure that files can be made in it; any number of processes may ask.
-
-    Raises:
-        LoraPerfError: it cannot be written.
-    """
+    """Makes a folder where it is missing, and makes sure that files can be made in it; any number of processes may ask."""
     path = folder / "probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -27,9 +27,6 @@ def write_values(path: Path, key: str, values: Tensor) -> None:
 
     Args:
         key: what the values depend on, hashed; the file is read under this key only.
-
-    Raises:
-        LoraPerfError: the folder cannot be written.
     """
     array = np.ascontiguousarray(values.detach().cpu().numpy())
     header = {
@@ -72,11 +69,7 @@ def read_values(path: Path, key: str) -> Tensor | None:
 
 
 def write_record(path: Path, key: str, record: Any) -> None:
-    """Writes what JSON can hold, whole or not at all.
-
-    Raises:
-        LoraPerfError: the folder cannot be written.
-    """
+    """Writes what JSON can hold, whole or not at all."""
     content = {"key": key, "checksum": _sum_of_record(key, record), "record": record}
     with replacing(path) as file:
         file.write(json.dumps(content, separators=(",", ":")).encode())

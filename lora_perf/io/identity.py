@@ -14,11 +14,7 @@ State = tuple[int, int]  # size and time of the last change, in nanoseconds
 
 
 def state_of(path: str | Path) -> State:
-    """What a table on disk is known by as long as it is open.
-
-    Raises:
-        OSError: it is away.
-    """
+    """What a table on disk is known by as long as it is open."""
     status = os.stat(path)
     return status.st_size, status.st_mtime_ns
 

@@ -102,11 +102,7 @@ class StoredColumn:
         return self._place[3]
 
     def tolist(self) -> list[Any]:
-        """The values.
-
-        Raises:
-            DamagedError: the text is not what was packed.
-        """
+        """The values."""
         what, offset, nbytes, n, digest = self._place
         self._file.check()
         text = bytearray(nbytes)
@@ -118,11 +114,7 @@ class StoredColumn:
 
 
 def _open_again(path: str, state: State) -> OpenFile:
-    """A packed file that was open in another process, or of whose rows a copy is made.
-
-    Raises:
-        LoraPerfError: another file stands there.
-    """
+    """A packed file that was open in another process, or of whose rows a copy is made."""
     try:
         descriptor, status = open_file(path)
         file = OpenFile(descriptor, path, status)

@@ -67,11 +67,7 @@ def label_columns(label_column: str | None) -> tuple[str, ...]:
 
 
 def column_of(row: Mapping[str, Any], columns: Iterable[str], what: str, where: str, fix: str) -> str:
-    """The first of some columns that a row has.
-
-    Raises:
-        LoraPerfError: it has none; `what`, `where` and `fix` are for the message.
-    """
+    """The first of some columns that a row has."""
     for column in columns:
         if column in row:
             return column
@@ -103,11 +99,7 @@ def member_of(path: str, row: Mapping[str, Any], column: str | None, place: str,
 
 
 def split_of(found: Sequence[Member]) -> Tensor | None:
-    """(n,) 0 train, 1 validation, 2 test, or None where nothing says it.
-
-    Raises:
-        LoraPerfError: some adapters have a part and some have none.
-    """
+    """(n,) 0 train, 1 validation, 2 test, or None where nothing says it."""
     with_part = [member.split for member in found if member.split is not None]
     if not with_part:
         return None

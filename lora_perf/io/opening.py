@@ -21,11 +21,7 @@ from lora_perf.io.splits import refuse_choices, refuse_part, refuse_split
 
 
 def open_found(found: Found, label_column: str | None, split: str | None, skip_bad: bool) -> Zoo:
-    """The zoo at a path.
-
-    Raises:
-        LoraPerfError: what the reader of this kind refuses.
-    """
+    """The zoo at a path."""
     return _WAYS[found.kind](found, label_column, split, skip_bad)
 
 

@@ -65,11 +65,7 @@ class Found:
 
 
 def find(path: Path, split: str | None) -> Found:
-    """What stands at a path, by one walk; nothing is read yet but what tells the kinds apart.
-
-    Raises:
-        LoraPerfError: nothing that can be read, or several things.
-    """
+    """What stands at a path, by one walk; nothing is read yet but what tells the kinds apart."""
     if path.is_file():
         return _file(path)
     if not path.is_dir():

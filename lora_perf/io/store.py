@@ -42,11 +42,7 @@ _METADATA = {"format", "layout", "classes", "name", "fingerprint"}  # beside the
 
 
 def write(zoo: Zoo, path: Path) -> None:
-    """Writes a zoo as a packed file, streaming its rows: memory does not grow with the zoo.
-
-    Raises:
-        LoraPerfError: the path cannot be written.
-    """
+    """Writes a zoo as a packed file, streaming its rows: memory does not grow with the zoo."""
     n, p = len(zoo), zoo.layout.p
     before: dict[str, NDArray[Any]] = {} if zoo.labels is None else {"labels": zoo.labels.numpy()}
     if zoo.split is not None:

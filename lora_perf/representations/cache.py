@@ -49,11 +49,7 @@ class FeatureCache:
         return Features(values.to(device), zoo.layout, parts, zoo.given_names)
 
     def save(self, zoo: Zoo, name: str, layers: Sequence[Layer], features: Features) -> None:
-        """Stores features, whole or not at all.
-
-        Raises:
-            LoraPerfError: the folder cannot be written.
-        """
+        """Stores features, whole or not at all."""
         one = REPRESENTATIONS.named(name)
         if one.stored:
             write_values(*self.place(zoo, one, layers, features.values.device), features.values)

@@ -118,9 +118,6 @@ def called(one: PerMatrix | PerModule, batch: Any, width: int, where: Callable[[
 
     Args:
         where: tells which adapter and layer a row of the result is about.
-
-    Raises:
-        LoraPerfError: another type or shape, or a value that is not finite.
     """
     count = len(batch.entries if isinstance(one, PerMatrix) else batch.up)
     return checked(one.name, _run(one.name, one.function, batch), count, width, where)

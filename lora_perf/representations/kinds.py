@@ -143,11 +143,7 @@ def complete_modules(layout: Layout, layers: Iterable[Layer]) -> tuple[Module, .
 
 
 def modules_within(layout: Layout, layers: Iterable[Layer], wanted_by: str) -> tuple[Module, ...]:
-    """The modules with both sides among some layers, in layout order.
-
-    Raises:
-        LoraPerfError: there is none; `wanted_by` names what needs them.
-    """
+    """The modules with both sides among some layers, in layout order."""
     chosen = tuple(layers)
     modules = complete_modules(layout, chosen)
     if not modules:

@@ -45,11 +45,7 @@ def _one_thread() -> Iterator[None]:
 
 @_one_thread()
 def make(config: Config, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """Trains base model and adapters, writes zoo and card, and returns the card.
-
-    Raises:
-        LoraPerfError: the configuration cannot work; nothing was trained then.
-    """
+    """Trains base model and adapters, writes zoo and card, and returns the card."""
     config.check()
     digits = read_digits(config.seed)
     plan = draw_plan(config, digits)

@@ -37,9 +37,6 @@ def write_dataset(zoo: Zoo, folder: Path, storage: FolderStorage, *, columns: Co
         shards: how many files, at most n; by default at least three, of at most 500 MB.
 
     Cost: each weight is read once and copied once into a record batch of 32 MB; parquet encodes them again.
-
-    Raises:
-        OSError: the folder cannot be written.
     """
     import datasets
     import pyarrow as pa
@@ -89,9 +86,6 @@ def write_adapters(zoo: Zoo, folder: Path) -> None:
     The names of the files count the adapters: each class is in the order of the zoo. Layers have the names of the layout.
 
     Cost: each weight is read once and written as it is.
-
-    Raises:
-        OSError: the folder cannot be written.
     """
     header = {
         layer.name: {"dtype": "F32", "shape": list(layer.shape), "data_offsets": [4 * layer.start, 4 * layer.stop]}

@@ -113,21 +113,13 @@ def write(config: SyntheticConfig) -> None:
 
 
 def generate(config: SyntheticConfig) -> Zoo:
-    """The zoo that `write` writes, in memory; `config.out` and `config.storage` play no part.
-
-    Raises:
-        LoraPerfError: arguments that contradict each other.
-    """
+    """The zoo that `write` writes, in memory; `config.out` and `config.storage` play no part."""
     zoo = stream(config)
     return Zoo.from_rows(zoo.rows, zoo.layout, zoo.labels, zoo.classes, name=zoo.name)
 
 
 def stream(config: SyntheticConfig) -> Zoo:
-    """The same zoo, its rows made block by block as they are read.
-
-    Raises:
-        LoraPerfError: arguments that contradict each other.
-    """
+    """The same zoo, its rows made block by block as they are read."""
     config = resolved(config)
     layout = layout_of(config)
     # Readers of data sets number the classes in sorted order.
@@ -138,11 +130,7 @@ def stream(config: SyntheticConfig) -> Zoo:
 
 
 def resolved(config: SyntheticConfig) -> SyntheticConfig:
-    """The config with its preset spelled out, once every value was seen to be possible.
-
-    Raises:
-        LoraPerfError: a value that is not possible, or one that contradicts the preset.
-    """
+    """The config with its preset spelled out, once every value was seen to be possible."""
     if config.preset is not None:
         preset = _PRESETS[config.preset]
         for field in fields(config):

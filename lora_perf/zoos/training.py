@@ -83,11 +83,7 @@ class Config:
         return self.out.with_suffix(".json")
 
     def check(self) -> None:
-        """Refuses what cannot work, before any time is spent.
-
-        Raises:
-            LoraPerfError: a number is out of range, or `out` is no file that can be written.
-        """
+        """Refuses what cannot work, before any time is spent."""
         counts = ("images", "steps", "draws", "rank", "base_steps", "base_batch")
         wrong = {name: getattr(self, name) for name in counts if getattr(self, name) < 1}
         rates = ("rate", "base_rate", "neutral_share")
@@ -160,11 +156,7 @@ def parts(count: int) -> NDArray[np.int64]:
 
 
 def draw_plan(config: Config, digits: Digits) -> Plan:
-    """Which adapter learns what. The digits take turns, so that any run of rows is balanced.
-
-    Raises:
-        LoraPerfError: a pool holds fewer images of a digit than one adapter needs.
-    """
+    """Which adapter learns what. The digits take turns, so that any run of rows is balanced."""
     n, classes = config.adapters, len(DIGITS)
     rng = np.random.default_rng([config.seed, _PLAN])
     labels = np.arange(n) % classes

@@ -136,11 +136,7 @@ def _alphas(beside: Mapping[str, str], downs: Mapping[str, str], complete: Calla
 
 
 def _factor_scale(name: str, entries: Mapping[str, TensorEntry]) -> str | None:
-    """The tensor that the values of a quantised factor are multiplied with, None where there is none.
-
-    Raises:
-        LoraPerfError: int8 without one; one that holds neither one number nor one a row.
-    """
+    """The tensor that the values of a quantised factor are multiplied with, None where there is none."""
     entry = entries[name]
     if entry.dtype not in QUANTISED:
         return None

@@ -54,11 +54,7 @@ class Recipe:
     notes: tuple[str, ...]
 
     def scale(self, place: Place) -> float:
-        """s of a module: alpha / r, or alpha / sqrt(r).
-
-        Raises:
-            LoraPerfError: the configuration gives the module another rank.
-        """
+        """s of a module: alpha / r, or alpha / sqrt(r)."""
         rank = _first(self.ranks, place.path, None)
         configured = self.rank if rank is None else rank
         if configured != place.rank:
@@ -85,11 +81,7 @@ class MlxRecipe:
     notes: tuple[str, ...] = ()
 
     def scale(self, place: Place) -> float:
-        """s of a module.
-
-        Raises:
-            LoraPerfError: the configuration has another rank.
-        """
+        """s of a module."""
         if self.rank not in (None, place.rank):
             raise LoraPerfError(
                 expected=f"factors of rank {self.rank} for {place.path}, by lora_parameters of {self.where}",
@@ -105,11 +97,7 @@ def is_mlx(config: object) -> bool:
 
 
 def read_config(config: object, where: str) -> Recipe | MlxRecipe:
-    """The recipe of an `adapter_config.json`, of PEFT or of mlx-lm.
-
-    Raises:
-        LoraPerfError: a kind of adapter that is no product s B A, or a value of a wrong type; the key is named.
-    """
+    """The recipe of an `adapter_config.json`, of PEFT or of mlx-lm."""
     if not isinstance(config, Mapping) or not is_mlx(config):
         return read_recipe(config, where)
     refuse(mlx_kinds(config), where)
@@ -159,11 +147,7 @@ def read_recipe(config: object, where: str) -> Recipe:
 
 
 def read_metadata(metadata: Mapping[str, str]) -> dict[str, Recipe]:
-    """The recipes that diffusers wrote into the header of a file, by the component of the pipeline, "" for a model of its own.
-
-    Raises:
-        LoraPerfError: the entry is no JSON object, or holds what `read_recipe` refuses.
-    """
+    """The recipes that diffusers wrote into the header of a file, by component of the pipeline, "" for a model of its own."""
     text = metadata.get(METADATA_KEY)
     if text is None:
         return {}

@@ -53,11 +53,7 @@ class Scaling:
         return sum(self._assumed.values())
 
     def scale(self, part: Part, module: str, rank: int, conv: bool) -> float:
-        """s of a module without a tensor of its alpha; 1 where nothing is stated.
-
-        Raises:
-            LoraPerfError: statements contradict each other, or the rank of the factors; the configuration may be another's.
-        """
+        """s of a module without a tensor of its alpha; 1 where nothing is stated."""
         if self._silent:
             self._assumed[part.dialect] += 1
             return 1.0
@@ -91,11 +87,7 @@ class Scaling:
         return 1.0
 
     def claims(self, part: Part, module: str, rank: int, conv: bool) -> tuple[Claim, ...]:
-        """What is stated of the scale of a module that has a tensor of its alpha.
-
-        Raises:
-            LoraPerfError: a configuration that gives the module another rank.
-        """
+        """What is stated of the scale of a module that has a tensor of its alpha."""
         if self._silent:
             return ()
         place, kohya = Place(module, part.path, rank, conv), self._stated.kohya

@@ -54,11 +54,7 @@ class Plain:
     rslora: bool
 
     def scale(self, place: Place) -> float:
-        """s of a module.
-
-        Raises:
-            LoraPerfError: the metadata give it another rank.
-        """
+        """s of a module."""
         check_ranks(self.ranks, place)
         return self.alpha / (sqrt(place.rank) if self.rslora else place.rank)
 
@@ -91,11 +87,7 @@ class Kohya:
         return f"{_KOHYA_ALPHA} = {self.alpha:g}" + (f" and {_KOHYA_RANK} = {self.rank}" if self.rank is not None else "")
 
     def scale(self, place: Place) -> float:
-        """s of a module without a tensor of its alpha.
-
-        Raises:
-            LoraPerfError: its factors have another rank, or modules differ in a way that only tensors could tell.
-        """
+        """s of a module without a tensor of its alpha."""
         if self.varied:
             raise LoraPerfError(
                 expected=f"a tensor of the alpha of {place.module}, since {_KOHYA_ARGS} give modules ranks or alphas",
@@ -147,11 +139,7 @@ def check_ranks(ranks: Iterable[tuple[str, int]], place: Place) -> None:
 
 
 def read_statements(metadata: Mapping[str, str]) -> Statements:
-    """Every statement of a scale in the metadata of a file.
-
-    Raises:
-        LoraPerfError: what `read_metadata` and `read_recipe` refuse.
-    """
+    """Every statement of a scale in the metadata of a file."""
     problems: list[str] = []
     found = {key.lower(): value for key, value in scale_entries(metadata)}
     numbers = {key: number for key in (*_ALPHAS, *_RANKS) if (number := _number(key, found, problems)) is not None}

@@ -186,11 +186,7 @@ def read_scales(meaning: Meaning, descriptor: int, begin: int) -> NDArray[np.flo
 
 
 def contradictions(meaning: Meaning, scales: NDArray[np.float64]) -> tuple[str, ...]:
-    """What is stated of the scales of one file and contradicted by the alphas, which count.
-
-    Raises:
-        LoraPerfError: a statement that must not be contradicted.
-    """
+    """What is stated of the scales of one file and contradicted by the alphas, which count."""
     claims = meaning.claims
     if claims is None:
         return ()

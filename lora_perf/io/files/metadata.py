@@ -80,11 +80,7 @@ def rows_of(table: str, paths: Sequence[str], left: frozenset[str] = frozenset()
 
 
 def entries_of(table: str) -> list[dict[str, Any]]:
-    """The rows of a table as they are written.
-
-    Raises:
-        LoraPerfError: it is damaged.
-    """
+    """The rows of a table as they are written."""
     return _csv(table) if table.lower().endswith(".csv") else _jsonl(table)
 
 
@@ -163,11 +159,7 @@ def _plain(path: str) -> str:
 
 
 def read_object(path: str) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        LoraPerfError: it cannot be read, or holds something else.
-    """
+    """The JSON object in a file."""
     try:
         entries = json.loads(_text(path))
     except (ValueError, RecursionError) as error:

@@ -69,11 +69,7 @@ class Reader:
         self._last: tuple[tuple[tuple[str, str], ...], str] = ((), "")
 
     def open(self, member: Member) -> Opened:
-        """Reads the header of one file, and its alphas where it has some.
-
-        Raises:
-            LoraPerfError: the file cannot be read, is no safetensors file, or no adapter that this package knows.
-        """
+        """Reads the header of one file, and its alphas where it has some."""
         path = f"{self._folder}/{member.path}"
         try:
             descriptor, status = open_file(path)
@@ -98,11 +94,7 @@ class Reader:
         return Opened(member, meaning, scales, begin, status.st_size, status.st_mtime_ns, node, problems)
 
     def entries(self, path: str) -> dict[str, Any]:
-        """What the header of a file says by name, and of its configuration what tells adapters apart.
-
-        Raises:
-            LoraPerfError: the file cannot be read any more.
-        """
+        """What the header of a file says by name, and of its configuration what tells adapters apart."""
         try:
             descriptor, status = open_file(f"{self._folder}/{path}")
             try:

@@ -20,9 +20,6 @@ def of_folders(folder: str, paths: Sequence[str], label_column: str | None, own:
 
     Args:
         own: folders that are an adapter, and no class.
-
-    Raises:
-        LoraPerfError: adapters of which some have a class or part and some none, or that lie too deep; another column.
     """
     above = [_class_folders(path, own) for path in paths]
     if all(parts and all("=" in part for part in parts) for parts in above):

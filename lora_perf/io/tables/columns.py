@@ -175,11 +175,7 @@ def _declared(
 
 
 def joined(parts: Sequence[tuple[str, Columns]]) -> Columns:
-    """The columns of the tables of one zoo, in the order of the first.
-
-    Raises:
-        LoraPerfError: they differ in what they hold or state; the table is named.
-    """
+    """The columns of the tables of one zoo, in the order of the first."""
     first, columns = parts[0]
     declared = dict(columns.declared)
     for where, other in parts[1:]:

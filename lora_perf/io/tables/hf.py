@@ -79,11 +79,7 @@ def is_arrow(data: Any) -> bool:
 
 
 def zoo_of_arrow(data: Any, label_column: str | None, split: str | None, name: str) -> Zoo:
-    """The zoo of a table of another library that shows itself as one of Arrow: pyarrow, polars, pandas, DuckDB.
-
-    Raises:
-        LoraPerfError: it is no table; what `zoo_of_parts` refuses.
-    """
+    """The zoo of a table of another library that shows itself as one of Arrow: pyarrow, polars, pandas, DuckDB."""
     import pyarrow as pa
 
     refuse_part(split, f"the {type(data).__name__}")

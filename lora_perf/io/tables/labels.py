@@ -163,11 +163,7 @@ def _unusable(column: str, found: str, fix: str, shard: Shard | None = None) -> 
 
 
 def split_of_column(shards: Sequence[Shard], label_column: str | None, where: str) -> Tensor | None:
-    """(n,) the part of each row by a column `split` of texts, as tables of adapter files have one; None where there is none.
-
-    Raises:
-        LoraPerfError: some of its values are parts, and others are none.
-    """
+    """(n,) the part of each row by a column `split` of texts, as tables of adapter files have one; None where there is none."""
     if label_column == SPLIT_COLUMN or not all(SPLIT_COLUMN in shard.schema.names for shard in shards):
         return None
     columns = [shard.column(SPLIT_COLUMN) for shard in shards]

@@ -43,11 +43,7 @@ class Meaning:
         return self._entries.keys()
 
     def read(self, metadata: Mapping[str, str]) -> Reading:
-        """What the columns mean as the tensors of a file with these metadata beside those of the schema.
-
-        Raises:
-            LoraPerfError: what `read_names` refuses; an entry that states something else than the schema.
-        """
+        """What the columns mean as the tensors of a file with these metadata beside those of the schema."""
         for name, value in metadata.items():
             known = self._metadata.get(name, value)
             if known != value:

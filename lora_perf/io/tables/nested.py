@@ -102,11 +102,7 @@ class NestedChunk:
         return self._matrix
 
     def row_shape(self) -> tuple[int, ...]:
-        """The shape of each row.
-
-        Raises:
-            LoraPerfError: as `matrix`.
-        """
+        """The shape of each row."""
         self._refuse_damage()
         return self._values()[1]
 

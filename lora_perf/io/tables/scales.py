@@ -86,11 +86,7 @@ def _alphas(name: str, shards: Sequence[Shard]) -> Numbers:
 
 
 def _statements(shards: Sequence[Shard], tensors: Collection[str]) -> list[str]:
-    """The columns whose names are those of metadata that speak of a rank or a scale, and not of tensors.
-
-    Raises:
-        LoraPerfError: a shard lacks one that others have.
-    """
+    """The columns whose names are those of metadata that speak of a rank or a scale, and not of tensors."""
     others = [name for shard in shards for name in shard.columns if name not in tensors]
     names = [name for name, _ in scale_entries(dict.fromkeys(others, ""))]
     for name in names:
@@ -172,11 +168,7 @@ def _by_statement(names: Sequence[str], shards: Sequence[Shard], n: int) -> Iter
 
 
 def _contradictions(pair: Pair, scales: Numbers, rows: NDArray[np.int64]) -> Iterator[str]:
-    """What is stated of the scales of a module and contradicted by its alphas, which count.
-
-    Raises:
-        LoraPerfError: a statement that must not be contradicted.
-    """
+    """What is stated of the scales of a module and contradicted by its alphas, which count."""
     for claim in pair.claims:
         known = np.array([value for value in (claim.scale, claim.other) if value is not None])
         same = np.isclose(scales[:, None], known, rtol=1e-4, atol=0).any(axis=1)

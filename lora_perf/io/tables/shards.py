@@ -91,11 +91,7 @@ class Shard:
             )
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """A column of numbers as float64 (rows,); lists of one number count as that number, a null is nan.
-
-        Raises:
-            LoraPerfError: the column holds something else than numbers, or what `column` refuses.
-        """
+        """A column of numbers as float64 (rows,); lists of one number count as that number, a null is nan."""
         values = self.column(name)
         kind = values.type
         try:

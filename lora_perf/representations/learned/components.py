@@ -21,9 +21,6 @@ def leading(gram: Tensor, energy: float, dimensions: int | None, most: int = COM
     Args:
         gram: float64.
         energy: the mean squared norm of the rows before they were centred, the scale of their rounding.
-
-    Raises:
-        LoraPerfError: the rows do not differ; `dimensions` is more than their rank.
     """
     q = len(gram)
     most = min(q, dimensions or most)

@@ -63,11 +63,7 @@ class Task:
                 yield slice(begin, min(begin + width, stop))
 
     def entries(self, rows: Tensor, columns: slice, dtype: torch.dtype = torch.float64) -> Tensor:
-        """The entries of some rows in some columns, a copy (rows, columns) on the device.
-
-        Raises:
-            LoraPerfError: a NaN or infinity, whose adapter and layer are named.
-        """
+        """The entries of some rows in some columns, a copy (rows, columns) on the device."""
         found = self._matrix[:, columns].index_select(0, rows).to(dtype)
         if not torch.isfinite(found.sum(dtype=torch.float64)):
             for row in rows[~torch.isfinite(found).all(dim=1)].tolist():
