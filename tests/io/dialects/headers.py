@@ -29,11 +29,7 @@ _SPELLINGS = {
         "text_encoder.encoder.layers.0.self_attn.q_proj.lora_linear_layer.{}.weight",
         f"text_encoder.{TEXT}.q_proj",
     ),
-    "diffusers, up block": (
-        "diffusers",
-        "unet.up_blocks.1.resnets.0.conv1.lora.{}.weight",
-        "unet.up_blocks.1.resnets.0.conv1",
-    ),
+    "diffusers, up block": ("diffusers", "unet.up_blocks.1.resnets.0.conv1.lora.{}.weight", "unet.up_blocks.1.resnets.0.conv1"),
     "diffusers, older": ("diffusers-old", f"unet.{ATTENTION}.processor.to_q_lora.{{}}.weight", f"unet.{ATTENTION}.to_q"),
     "diffusers, older, output": (
         "diffusers-old",
@@ -50,11 +46,7 @@ _SPELLINGS = {
         "transformer.transformer_blocks.0.attn.to_out.0.lora_{}.weight",
         "transformer.transformer_blocks.0.attn.to_out.0",
     ),
-    "peft": (
-        "peft",
-        "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight",
-        "model.layers.0.self_attn.q_proj",
-    ),
+    "peft": ("peft", "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight", "model.layers.0.self_attn.q_proj"),
     "peft, UNet": ("peft", f"base_model.model.{ATTENTION}.to_q.lora_{{}}.weight", f"unet.{ATTENTION}.to_q"),
     "peft with an adapter's name": (
         "peft",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,56 +31,70 @@ def class_labels() -> Any:
 
 # Classes
 
+INTEGERS = (pa.int8(), pa.int32(), pa.int64(), pa.uint16(), pa.dictionary(pa.int8(), pa.int64()))
+FOXES = labelled("fox", "ant", "fox", "Bee")
+DICTIONARY = pa.dictionary(pa.int8(), pa.string())
+CLASSES: dict[str, tuple[pa.Table, list[str], list[int]]] = {
+    **{
+        f"texts of {kind}": (as_kind(labelled("fox", "ant", "fox", "Bee"), kind), ["Bee", "ant", "fox"], [2, 1, 2, 0])
+        for kind in TEXTS
+    },
+    **{f"numbers of {kind}": (labelled(9, 100, 9, 3, kind=kind), ["3", "9", "100"], [1, 2, 1, 0]) for kind in INTEGERS},
+    "negative integers": (labelled(1, -1, 1), ["-1", "1"], [1, 0, 1]),
+    "booleans": (labelled(True, False, True), ["0", "1"], [1, 0, 1]),
+    "one class": (labelled("fox", "fox"), ["fox"], [0, 0]),
+    "many chunks": (
+        pa.concat_tables([labelled("c", "a"), labelled("b"), labelled("a", "c")]),
+        ["a", "b", "c"],
+        [2, 0, 1, 0, 2],
+    ),
+    "dictionaries that differ from chunk to chunk": (
+        pa.concat_tables([labelled("c", "a", kind=DICTIONARY), labelled("a", "b", kind=DICTIONARY)]),
+        ["a", "b", "c"],
+        [2, 0, 0, 1],
+    ),
+    "runs": (
+        table_of(
+            {DOWN: lists(*[GOOD] * 3)}, pa.RunEndEncodedArray.from_arrays(pa.array([2, 3], pa.int32()), pa.array(["b", "a"]))
+        ),
+        ["a", "b"],
+        [1, 1, 0],
+    ),
+}
 
-@pytest.mark.parametrize("kind", TEXTS, ids=str)
-def test_strings_are_classes_in_alphabetical_order(kind: pa.DataType) -> None:
-    zoo = zoo_of(as_kind(labelled("fox", "ant", "fox", "Bee"), kind))
-    assert zoo.classes == ["Bee", "ant", "fox"]
-    assert_array_equal(zoo.labels.numpy(), np.array([2, 1, 2, 0]), strict=True)
+
+@pytest.mark.parametrize(("table", "classes", "labels"), CLASSES.values(), ids=CLASSES.keys())
+def test_texts_and_numbers_are_classes_in_their_order(table: pa.Table, classes: list[str], labels: list[int]) -> None:
+    zoo = zoo_of(table)
+    assert zoo.classes == classes
+    assert_array_equal(zoo.labels.numpy(), np.array(labels), strict=True)
+
+
+def test_labels_follow_a_view() -> None:
+    zoo = zoo_of(labelled("c", "a", "b", "c"), [3, 2, 2])
+    assert (zoo.classes, zoo.labels.tolist()) == (["b", "c"], [1, 0, 0])
+    assert zoo_of(labelled(None, "a", "b"), [2, 1]).classes == ["a", "b"]  # a missing one that the view leaves out
+
+
+def on_disk(data: Any, folder: Path) -> Path:
+    data.save_to_disk(folder / "zoo")
+    return folder / "zoo"
+
+
+def in_parquet(data: Any, folder: Path) -> Path:
+    data.to_parquet(folder / "zoo.parquet")
+    return folder / "zoo.parquet"
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.int8(), pa.int32(), pa.int64(), pa.uint16(), pa.dictionary(pa.int8(), pa.int64())], ids=str
+    "store",
+    [lambda data, _: data, on_disk, in_parquet, lambda data, folder: lora_perf.pack(data, folder / "zoo.safetensors")],
+    ids=["in memory", "on disk", "in parquet", "packed"],
 )
-def test_integers_are_classes_in_numerical_order(kind: pa.DataType) -> None:
-    zoo = zoo_of(labelled(9, 100, 9, 3, kind=kind))
-    assert zoo.classes == ["3", "9", "100"]
-    assert_array_equal(zoo.labels.numpy(), np.array([1, 2, 1, 0]), strict=True)
-
-
-def test_negative_integers_are_classes_too() -> None:
-    zoo = zoo_of(labelled(1, -1, 1))
-    assert (zoo.classes, zoo.labels.tolist()) == (["-1", "1"], [1, 0, 1])
-
-
-def test_booleans_are_classes() -> None:
-    zoo = zoo_of(labelled(True, False, True))
-    assert (zoo.classes, zoo.labels.tolist()) == (["0", "1"], [1, 0, 1])
-
-
-def test_labels_of_one_class_are_labels() -> None:
-    assert zoo_of(labelled("fox", "fox")).classes == ["fox"]
-
-
-def test_class_labels_keep_all_names_and_their_order(class_labels: Any) -> None:
-    zoo = lora_perf.load(class_labels)
-    assert (zoo.classes, zoo.labels.tolist()) == (NAMES, [2, 0, 0, 2])
-
-
-def test_class_labels_keep_their_names_on_disk(class_labels: Any, tmp_path: Path) -> None:
-    class_labels.save_to_disk(tmp_path / "zoo")
-    zoo = lora_perf.load(tmp_path / "zoo")
-    assert (zoo.classes, zoo.labels.tolist()) == (NAMES, [2, 0, 0, 2])
-
-
-def test_class_labels_keep_their_names_in_parquet(class_labels: Any, tmp_path: Path) -> None:
-    class_labels.to_parquet(tmp_path / "zoo.parquet")
-    zoo = lora_perf.load(tmp_path / "zoo.parquet")
-    assert (zoo.classes, zoo.labels.tolist()) == (NAMES, [2, 0, 0, 2])
-
-
-def test_class_labels_keep_their_names_in_a_packed_file(class_labels: Any, tmp_path: Path) -> None:
-    zoo = lora_perf.load(lora_perf.pack(class_labels, tmp_path / "zoo.safetensors"))
+def test_class_labels_keep_all_names_and_their_order(
+    store: Callable[[Any, Path], Any], class_labels: Any, tmp_path: Path
+) -> None:
+    zoo = lora_perf.load(store(class_labels, tmp_path))
     assert (zoo.classes, zoo.labels.tolist()) == (NAMES, [2, 0, 0, 2])
 
 
@@ -89,37 +104,16 @@ def test_class_labels_keep_their_names_in_a_view(class_labels: Any) -> None:
 
 
 def test_a_column_cast_to_class_labels_has_their_names() -> None:
-    data = datasets.Dataset(labelled("b", "a", "b")).class_encode_column(LABEL)
-    zoo = lora_perf.load(data)
+    zoo = lora_perf.load(datasets.Dataset(labelled("b", "a", "b")).class_encode_column(LABEL))
     assert (zoo.classes, zoo.labels.tolist()) == (["a", "b"], [1, 0, 1])
 
 
-def test_labels_follow_a_view() -> None:
-    zoo = zoo_of(labelled("c", "a", "b", "c"), [3, 2, 2])
-    assert (zoo.classes, zoo.labels.tolist()) == (["b", "c"], [1, 0, 0])
-
-
-def test_labels_of_many_chunks_are_joined() -> None:
-    table = pa.concat_tables([labelled("c", "a"), labelled("b"), labelled("a", "c")])
-    zoo = zoo_of(table)
-    assert (zoo.classes, zoo.labels.tolist()) == (["a", "b", "c"], [2, 0, 1, 0, 2])
-
-
-def test_dictionaries_that_differ_from_chunk_to_chunk_are_joined() -> None:
-    kind = pa.dictionary(pa.int8(), pa.string())
-    zoo = zoo_of(pa.concat_tables([labelled("c", "a", kind=kind), labelled("a", "b", kind=kind)]))
-    assert (zoo.classes, zoo.labels.tolist()) == (["a", "b", "c"], [2, 0, 0, 1])
-
-
-def test_another_column_can_hold_the_labels() -> None:
-    data = datasets.Dataset(labelled("a", "b").append_column("style", pa.array(["oil", "ink"])))
-    zoo = lora_perf.load(data, label_column="style")
-    assert (zoo.classes, zoo.labels.tolist()) == (["ink", "oil"], [1, 0])
-
-
-def test_another_column_of_parquet_can_hold_the_labels(tmp_path: Path) -> None:
-    pq.write_table(labelled("a", "b").append_column("style", pa.array(["oil", "ink"])), tmp_path / "zoo.parquet")
-    assert lora_perf.load(tmp_path / "zoo.parquet", label_column="style").classes == ["ink", "oil"]
+def test_another_column_can_hold_the_labels(tmp_path: Path) -> None:
+    table = labelled("a", "b").append_column("style", pa.array(["oil", "ink"]))
+    pq.write_table(table, tmp_path / "zoo.parquet")
+    for source in (datasets.Dataset(table), tmp_path / "zoo.parquet"):
+        zoo = lora_perf.load(source, label_column="style")
+        assert (zoo.classes, zoo.labels.tolist()) == (["ink", "oil"], [1, 0])
 
 
 # Refused labels
@@ -127,50 +121,44 @@ def test_another_column_of_parquet_can_hold_the_labels(tmp_path: Path) -> None:
 
 def test_a_missing_column_names_the_others() -> None:
     data = datasets.Dataset(pa.table({DOWN: lists(GOOD), "category_name": ["x"], "folder": ["y"]}))
-    refuses(data, r"a label column 'kind'; found the columns category_name, folder; .*label_column=", label_column="kind")
+    message = r"a label column 'kind'; found the columns category_name, folder; .*label_column="
+    refuses(data, message, label_column="kind")
+    message = "found weight columns only; name the column of the labels"
+    refuses(pa.table({DOWN: lists(GOOD)}), message, label_column="kind")
 
 
-def test_a_missing_column_among_weights_alone_says_so() -> None:
-    refuses(pa.table({DOWN: lists(GOOD)}), "found weight columns only; name the column of the labels", label_column="kind")
+def missing(kind: pa.DataType) -> pa.Table:
+    return pa.concat_tables([labelled("a", "b", kind=kind), labelled("a", None, None, kind=kind)])
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int8(), pa.string())], ids=str)
-def test_a_missing_label_is_named(kind: pa.DataType) -> None:
-    table = pa.concat_tables([labelled("a", "b", kind=kind), labelled("a", None, None, kind=kind)])
-    refuses_table(table, f"column '{LABEL}'; found 2 missing, the first in row 3; label these")
+OF_COLUMN = f"column '{LABEL}'; found 2 missing, the first in row 3; label these"
+OTHER_TYPE = "one string, integer or ClassLabel per adapter .*; found type "
+REFUSED: dict[str, tuple[pa.Table, str]] = {
+    "missing texts": (missing(pa.string()), OF_COLUMN),
+    "missing texts in a dictionary": (missing(DICTIONARY), OF_COLUMN),
+    "a missing integer": (labelled(1, None, 2), "found 1 missing, the first in row 1;"),
+    "all missing": (labelled(None, None), "found 2 missing, the first in row 0;"),
+    "an empty label": (labelled("a", "b", "", "c"), "found an empty label in row 2; label these"),
+    "floats": (labelled(0.0, 1.0), f"{OTHER_TYPE}double"),
+    "lists": (labelled([1], [2], kind=pa.list_(pa.int64())), f"{OTHER_TYPE}list<"),
+    "bytes": (labelled(b"a", b"b"), f"{OTHER_TYPE}binary"),
+    "an integer beyond int64": (labelled(1, 2**63, kind=pa.uint64()), f"column '{LABEL}'; found .*{2**63}.* not in range"),
+    "a null in a dictionary": (
+        table_of(
+            {DOWN: lists(*[GOOD] * 3)}, pa.DictionaryArray.from_arrays(pa.array([0, 1, 0], pa.int8()), pa.array(["a", None]))
+        ),
+        "found 1 missing, the first in row 1;",
+    ),
+}
 
 
-def test_a_missing_integer_is_named() -> None:
-    refuses_table(labelled(1, None, 2), "found 1 missing, the first in row 1;")
+@pytest.mark.parametrize(("table", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_labels_that_are_none_are_refused(table: pa.Table, message: str) -> None:
+    refuses_table(table, message)
 
 
 def test_a_missing_label_is_named_by_its_row_in_a_view() -> None:
     refuses_table(labelled(None, "a", "b", "c"), "found 1 missing, the first in row 2;", [3, 1, 0])
-
-
-def test_a_missing_label_that_a_view_leaves_out_is_no_matter() -> None:
-    assert zoo_of(labelled(None, "a", "b"), [2, 1]).classes == ["a", "b"]
-
-
-def test_labels_that_are_all_missing_are_refused() -> None:
-    refuses_table(labelled(None, None), "found 2 missing, the first in row 0;")
-
-
-def test_an_empty_label_is_named() -> None:
-    refuses_table(labelled("a", "b", "", "c"), "found an empty label in row 2; label these")
-
-
-@pytest.mark.parametrize(
-    ("labels", "kind"),
-    [([0.0, 1.0], pa.float64()), ([[1], [2]], pa.list_(pa.int64())), ([b"a", b"b"], pa.binary())],
-    ids=["floats", "lists", "bytes"],
-)
-def test_labels_of_another_type_are_refused(labels: list[Any], kind: pa.DataType) -> None:
-    refuses_table(labelled(*labels, kind=kind), f"one string, integer or ClassLabel per adapter .*; found type {kind}")
-
-
-def test_an_integer_beyond_int64_is_refused() -> None:
-    refuses_table(labelled(1, 2**63, kind=pa.uint64()), f"column '{LABEL}'; found .*{2**63}.* not in range")
 
 
 @pytest.mark.parametrize("number", [-1, 3])
@@ -186,18 +174,8 @@ def test_damaged_strings_are_refused_before_they_are_followed() -> None:
     offsets = np.array([0, 1, 2], np.int32)
     labels = pa.Array.from_buffers(pa.string(), 2, [None, pa.py_buffer(offsets), pa.py_buffer(b"ab")])
     offsets[1] = 1 << 30
-    refuses_table(table_of({DOWN: lists(GOOD, GOOD)}, labels), f"column '{LABEL}'; found damaged values .*; write or fetch")
-
-
-def test_a_null_in_a_dictionary_is_a_missing_label() -> None:
-    labels = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0], pa.int8()), pa.array(["a", None]))
-    refuses_table(table_of({DOWN: lists(*[GOOD] * 3)}, labels), "found 1 missing, the first in row 1;")
-
-
-def test_labels_in_runs_are_labels() -> None:
-    runs = pa.RunEndEncodedArray.from_arrays(pa.array([2, 3], pa.int32()), pa.array(["b", "a"]))
-    zoo = zoo_of(table_of({DOWN: lists(*[GOOD] * 3)}, runs))
-    assert (zoo.classes, zoo.labels.tolist()) == (["a", "b"], [1, 1, 0])
+    table = table_of({DOWN: lists(GOOD, GOOD)}, labels)
+    refuses_table(table, f"column '{LABEL}'; found damaged values .*; write or fetch")
 
 
 def test_a_label_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
