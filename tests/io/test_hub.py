@@ -108,22 +108,18 @@ def test_a_cached_data_set_opens_where_the_hub_refuses_or_hangs(
     assert f"{REPOSITORY} is taken from the local cache, since the Hub cannot be asked" in caplog.text
 
 
-def test_a_cached_data_set_opens_where_nobody_listens(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("away", ["nobody listens", "no network", "offline mode"])
+def test_a_cached_data_set_opens_without_a_hub(
+    away: str, cache: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     cached(cache, REPOSITORY, {"train": adapters(5)})
-    at(monkeypatch, closed_port())
-    assert_rows(lora_perf.load(REPOSITORY), python_rows(adapters(5)))
-
-
-@pytest.mark.usefixtures("offline")
-def test_a_cached_data_set_opens_without_a_network(cache: Path) -> None:
-    cached(cache, REPOSITORY, {"train": adapters(5)})
-    assert_rows(lora_perf.load(REPOSITORY), python_rows(adapters(5)))
-
-
-def test_a_cached_data_set_opens_in_offline_mode(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cached(cache, REPOSITORY, {"train": adapters(5)})
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    if away == "nobody listens":
+        at(monkeypatch, closed_port())
+    elif away == "no network":
+        request.getfixturevalue("offline")
+    else:
+        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert_rows(lora_perf.load(REPOSITORY), python_rows(adapters(5)))
 
 
@@ -214,11 +210,12 @@ def test_each_complaint_of_the_library_has_its_own_advice(message: str, found: s
     assert found in str(refusal(REPOSITORY, ValueError(message)))
 
 
-@pytest.mark.parametrize("name", ["a/b", "a/b:c", "a/b@main", "a/b:c@refs/convert/parquet", "some-one/some.thing_1"])
-def test_names_of_the_hub(name: str) -> None:
-    assert is_hub_id(name)
-
-
-@pytest.mark.parametrize("name", ["a", "a/b/c", "./b", "a/b:", "a/b@", "", "a b/c", "../b"])
-def test_names_that_are_none_of_the_hub(name: str) -> None:
-    assert not is_hub_id(name)
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        *((name, True) for name in ("a/b", "a/b:c", "a/b@main", "a/b:c@refs/convert/parquet", "some-one/some.thing_1")),
+        *((name, False) for name in ("a", "a/b/c", "./b", "a/b:", "a/b@", "", "a b/c", "../b")),
+    ],
+)
+def test_names_of_the_hub(name: str, known: bool) -> None:
+    assert is_hub_id(name) is known

@@ -62,15 +62,24 @@ def describe(folder: Path) -> None:
 CHANGES = (rename_class, move_file, swap_files, touch, label, configure, describe)
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_a_change_of_what_is_read_is_another_identity(change: Callable[[Path], None], tmp_path: Path) -> None:
-    folder = tmp_path / "loras"
-    for i, path in enumerate(zoo_folder(folder)):  # times apart, so that a swap is seen
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A zoo whose files have times apart, so that a swap is seen."""
+    for i, path in enumerate(zoo_folder(tmp_path / "loras")):
         os.utime(path, ns=(i + 1, i + 1))
-    before = runner.packed_path(config(folder))
-    assert runner.packed_path(config(folder)) == before
+    return tmp_path / "loras"
+
+
+def identity(folder: Path, **settings: object) -> Path:
+    return runner.packed_path(config(folder, **settings))
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_a_change_of_what_is_read_is_another_identity(change: Callable[[Path], None], folder: Path) -> None:
+    before = identity(folder)
+    assert identity(folder) == before
     change(folder)
-    assert runner.packed_path(config(folder)) != before
+    assert identity(folder) != before
 
 
 def aged(folder: Path) -> Path:
@@ -82,57 +91,49 @@ def aged(folder: Path) -> Path:
 
 def test_folders_that_change_their_names_are_told_apart_though_times_agree(tmp_path: Path) -> None:
     one, other = (aged(tmp_path / name) for name in ("one", "other"))
-    before = runner.packed_path(config(one))
+    before = identity(one)
     one.rename(tmp_path / "old")
     other.rename(one)
-    assert runner.packed_path(config(one)) != before
+    assert identity(one) != before
 
 
 def test_a_class_that_is_a_link_elsewhere_since_is_noticed_though_times_agree(tmp_path: Path) -> None:
     stores = [aged(tmp_path / name) for name in ("one", "other")]
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "cat").symlink_to(stores[0] / "cat")
-    before = runner.packed_path(config(tmp_path / "zoo"))
+    before = identity(tmp_path / "zoo")
     (tmp_path / "zoo" / "cat").unlink()
     (tmp_path / "zoo" / "cat").symlink_to(stores[1] / "cat")
-    assert runner.packed_path(config(tmp_path / "zoo")) != before
+    assert identity(tmp_path / "zoo") != before
 
 
 def test_a_file_that_keeps_its_size_and_time_with_another_content_is_noticed(tmp_path: Path) -> None:
     folder = aged(tmp_path / "loras")
-    before = runner.packed_path(config(folder))
+    before = identity(folder)
     path = folder / "cat" / "0.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(0, 0))
-    assert runner.packed_path(config(folder)) != before
+    assert identity(folder) != before
 
 
-def test_other_code_of_the_readers_is_another_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    zoo_folder(tmp_path / "loras")
-    before = runner.packed_path(config(tmp_path / "loras"))
+def test_other_code_of_the_readers_is_another_identity(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = identity(folder)
     monkeypatch.setattr(runner, "code_version", lambda part: f"another {part}")
-    assert runner.packed_path(config(tmp_path / "loras")) != before
+    assert identity(folder) != before
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "cat/preview.png", "results/results.json", ".hidden.safetensors", "_old/x.txt"])
-def test_what_is_not_read_is_no_part_of_the_identity(name: str, tmp_path: Path) -> None:
-    folder = tmp_path / "loras"
-    zoo_folder(folder)
-    before = runner.packed_path(config(folder))
+def test_what_is_not_read_is_no_part_of_the_identity(name: str, folder: Path) -> None:
+    before = identity(folder)
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text("x")
-    assert runner.packed_path(config(folder)) == before
+    assert identity(folder) == before
 
 
-def test_settings_are_part_of_the_identity(tmp_path: Path) -> None:
-    zoo_folder(tmp_path / "loras")
-    names = {
-        runner.packed_path(config(tmp_path / "loras", **settings))
-        for settings in ({}, {"skip_bad": True}, {"label_column": "style"})
-    }
-    assert len(names) == 3
+def test_settings_are_part_of_the_identity(folder: Path) -> None:
+    assert len({identity(folder, **one) for one in ({}, {"skip_bad": True}, {"label_column": "style"})}) == 3
 
 
 def test_links_are_what_they_lead_to(tmp_path: Path) -> None:
@@ -140,9 +141,9 @@ def test_links_are_what_they_lead_to(tmp_path: Path) -> None:
     (tmp_path / "loras").mkdir()
     for name in ("cat", "dog"):
         (tmp_path / "loras" / name).symlink_to(tmp_path / "real" / name)
-    before = runner.packed_path(config(tmp_path / "loras"))
+    before = identity(tmp_path / "loras")
     os.utime(tmp_path / "real" / "cat" / "0.safetensors", ns=(7, 7))
-    assert runner.packed_path(config(tmp_path / "loras")) != before
+    assert identity(tmp_path / "loras") != before
 
 
 def test_an_identity_holds_whatever_bytes_a_name_has(tmp_path: Path) -> None:
@@ -170,24 +171,15 @@ def test_a_split_is_part_of_the_identity_by_its_files(tmp_path: Path) -> None:
 # The packed form
 
 
-def test_labels_of_yesterday_are_not_used(tmp_path: Path) -> None:
-    folder = tmp_path / "loras"
-    zoo_folder(folder)
+def test_labels_of_yesterday_are_not_used(folder: Path) -> None:
     runner.preprocess(config(folder))
-    assert runner.open_zoo(config(folder)).source.mapped
+    packed = runner.open_zoo(config(folder))
+    assert packed.source.mapped
+    assert packed.names == lora_perf.load(folder).names
     rename_class(folder)
     zoo = runner.open_zoo(config(folder))
     assert zoo.classes == ["cat", "wolf"]
     assert not zoo.source.mapped
-
-
-def test_a_packed_folder_calls_its_adapters_by_their_files(tmp_path: Path) -> None:
-    folder = tmp_path / "loras"
-    zoo_folder(folder)
-    runner.preprocess(config(folder))
-    zoo = runner.open_zoo(config(folder))
-    assert zoo.source.mapped
-    assert zoo.names == lora_perf.load(folder).names
 
 
 def test_packing_inside_the_folder_of_the_data_is_done_once(tmp_path: Path) -> None:
@@ -199,9 +191,7 @@ def test_packing_inside_the_folder_of_the_data_is_done_once(tmp_path: Path) -> N
     assert runner.open_zoo(inside).source.mapped
 
 
-def test_data_that_change_while_they_are_packed_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "loras"
-    zoo_folder(folder)
+def test_data_that_change_while_they_are_packed_are_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = runner.store.write
 
     def write_and_change(*arguments: object) -> None:
@@ -211,11 +201,10 @@ def test_data_that_change_while_they_are_packed_are_not_kept(tmp_path: Path, mon
     monkeypatch.setattr(runner.store, "write", write_and_change)
     with pytest.raises(LoraPerfError, match="that stands still; found files that changed while they were packed"):
         runner.preprocess(config(folder))
-    assert list((tmp_path / "out" / "cache").iterdir()) == []
+    assert list((folder.parent / "out" / "cache").iterdir()) == []
 
 
-def test_the_walk_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    zoo_folder(tmp_path / "loras")
+def test_the_walk_is_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scanned: list[str] = []
     scan = os.scandir
 
@@ -224,21 +213,11 @@ def test_the_walk_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", watch)
-    runner.open_zoo(config(tmp_path / "loras"))
+    runner.open_zoo(config(folder))
     assert len(scanned) == len(set(scanned)) == 3
 
 
 # While a zoo is open
-
-
-def test_tables_that_were_written_since_are_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "zoo.parquet"
-    pq.write_table(tables.adapters(5), path)
-    zoo = lora_perf.load(path)
-    pq.write_table(tables.adapters(5, seed=1), path)
-    os.utime(path, ns=(1, 1))
-    with pytest.raises(LoraPerfError, match=r"zoo\.parquet"):
-        _ = zoo.rows
 
 
 def test_a_mistyped_path_is_no_name_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,67 +2,46 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import lora_perf
 from lora_perf.io.store import verify
 from lora_perf.zoos import EMBEDDED
+from tests.io.checks import parts as parts_of
 from tests.io.checks import refuses
 from tests.io.tables.forms import adapters, assert_rows, python_rows
 
 # save_to_disk folders
 
 
-@pytest.mark.parametrize("kind", [str, Path])
-def test_a_saved_data_set_is_a_zoo(data: Any, tmp_path: Path, kind: Callable[[Path], Any]) -> None:
-    data.save_to_disk(tmp_path / "zoo", num_shards=3)
-    zoo = lora_perf.load(kind(tmp_path / "zoo"))
-    assert_rows(zoo, python_rows(data))
-    assert zoo.name == "zoo"
-
-
-def test_a_tilde_is_the_home_folder(data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_in_every_form_is_a_zoo(data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    data.save_to_disk(tmp_path / "zoo")
-    assert_rows(lora_perf.load("~/zoo"), python_rows(data))
-    assert lora_perf.pack("~/zoo", "~/zoo.safetensors") == tmp_path / "zoo.safetensors"
-
-
-def test_a_relative_path_is_a_path(data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data.save_to_disk(tmp_path / "some" / "zoo")
     monkeypatch.chdir(tmp_path)
-    assert_rows(lora_perf.load("some/zoo"), python_rows(data))
+    data.save_to_disk(tmp_path / "some" / "zoo", num_shards=3)
+    for path in (tmp_path / "some" / "zoo", str(tmp_path / "some" / "zoo"), "~/some/zoo", "some/zoo"):
+        zoo = lora_perf.load(path)
+        assert_rows(zoo, python_rows(data))
+        assert zoo.name == "zoo"
+    assert lora_perf.pack("~/some/zoo", "~/zoo.safetensors") == tmp_path / "zoo.safetensors"
 
 
 def test_the_splits_of_a_data_set_are_the_split_of_the_zoo(parts: Any, tmp_path: Path) -> None:
     parts.save_to_disk(tmp_path / "zoo")
-    zoo = lora_perf.load(tmp_path / "zoo")
-    assert_rows(zoo, np.concatenate([python_rows(part) for part in parts.values()]))
-    assert zoo.split is not None
-    assert zoo.split.tolist() == [0] * 9 + [1] * 3 + [2] * 5
-
-
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_another_split_is_taken_by_name(parts: Any, tmp_path: Path, split: str) -> None:
-    parts.save_to_disk(tmp_path / "zoo")
-    assert_rows(lora_perf.load(tmp_path / "zoo", split=split), python_rows(parts[split]))
-
-
-def test_a_dict_of_data_sets_in_memory_has_splits(parts: Any) -> None:
-    assert_rows(lora_perf.load(parts, split="test"), python_rows(parts["test"]))
-
-
-def test_a_missing_split_lists_those_there_are(parts: Any, tmp_path: Path) -> None:
-    parts.save_to_disk(tmp_path / "zoo")
-    refuses(tmp_path / "zoo", r"a split 'dev' in zoo; found the splits train, validation, test; .*split=", split="dev")
+    for source in (parts, tmp_path / "zoo"):
+        zoo = lora_perf.load(source)
+        assert_rows(zoo, np.concatenate([python_rows(part) for part in parts.values()]))
+        assert parts_of(zoo) == [0] * 9 + [1] * 3 + [2] * 5
+        for split in ("train", "validation", "test"):
+            assert_rows(lora_perf.load(source, split=split), python_rows(parts[split]))
+        refuses(source, r"a split 'dev' in .*; found the splits train, validation, test; .*split=", split="dev")
 
 
 # Parquet
@@ -74,10 +53,10 @@ def test_a_parquet_file_is_a_zoo(tmp_path: Path) -> None:
 
 
 def test_shards_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
-    tables = [adapters(3, seed=seed) for seed in (0, 2, 4)]
-    for name, table in zip(("b", "c", "a"), tables, strict=True):
+    tables = {name: adapters(3, seed=seed) for name, seed in (("b", 0), ("c", 2), ("a", 4))}
+    for name, table in tables.items():
         pq.write_table(table, tmp_path / f"{name}.parquet")
-    assert_rows(lora_perf.load(tmp_path), np.concatenate([python_rows(tables[i]) for i in (2, 0, 1)]))
+    assert_rows(lora_perf.load(tmp_path), np.concatenate([python_rows(tables[name]) for name in "abc"]))
 
 
 SPLIT_FOLDERS = {
@@ -89,43 +68,25 @@ SPLIT_FOLDERS = {
 }
 
 
-def write_splits(folder: Path, pattern: str, splits: dict[str, int]) -> dict[str, pa.Table]:
-    """Two shards a split; the table of each split."""
-    tables = {}
-    for split, n in splits.items():
-        tables[split] = adapters(n, seed=n)
-        for shard, part in enumerate((tables[split].slice(0, 1), tables[split].slice(1))):
-            path = folder / pattern.format(split=split, shard=shard)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(part, path)
-    return tables
-
-
 @pytest.mark.parametrize("pattern", SPLIT_FOLDERS.values(), ids=SPLIT_FOLDERS.keys())
 def test_the_shards_of_a_split_are_found(tmp_path: Path, pattern: str) -> None:
-    tables = write_splits(tmp_path, pattern, {"train": 5, "test": 4, "validation": 3})
+    tables = {split: adapters(n, seed=n) for split, n in (("train", 5), ("test", 4), ("validation", 3))}
+    for split, table in tables.items():
+        for shard, part in enumerate((table.slice(0, 1), table.slice(1))):
+            path = tmp_path / pattern.format(split=split, shard=shard)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(part, path)
     zoo = lora_perf.load(tmp_path)
     assert_rows(zoo, np.concatenate([python_rows(tables[name]) for name in ("test", "train", "validation")]))
-    assert zoo.split is not None
-    assert zoo.split.tolist() == [2] * 4 + [0] * 5 + [1] * 3
+    assert parts_of(zoo) == [2] * 4 + [0] * 5 + [1] * 3
     assert_rows(lora_perf.load(tmp_path, split="test"), python_rows(tables["test"]))
-
-
-@pytest.mark.parametrize("pattern", SPLIT_FOLDERS.values(), ids=SPLIT_FOLDERS.keys())
-def test_a_missing_split_of_parquet_lists_those_there_are(tmp_path: Path, pattern: str) -> None:
-    write_splits(tmp_path, pattern, {"train": 3, "test": 4})
-    refuses(tmp_path, r"a split 'validation' in .*; found the splits test, train; .*split=", split="validation")
-
-
-def test_a_split_of_files_named_by_it_alone_is_found(tmp_path: Path) -> None:
-    pq.write_table(adapters(3), tmp_path / "train.parquet")
-    pq.write_table(adapters(4), tmp_path / "test.parquet")
-    assert len(lora_perf.load(tmp_path, split="test")) == 4
+    refuses(tmp_path, r"a split 'extra' in .*; found the splits test, train, validation; .*split=", split="extra")
 
 
 def test_a_split_of_any_name_is_found(tmp_path: Path) -> None:
-    tables = write_splits(tmp_path, "{split}-{shard}.parquet", {"train": 3, "extra": 4})
-    assert_rows(lora_perf.load(tmp_path, split="extra"), python_rows(tables["extra"]))
+    for name, n in (("train", 3), ("extra", 4)):
+        pq.write_table(adapters(n), tmp_path / f"{name}-0.parquet")
+    assert len(lora_perf.load(tmp_path, split="extra")) == 4
 
 
 # Other sources
@@ -178,35 +139,58 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
     refuses(tmp_path / name, rf"a zoo at .*{name}: .*; found a file of type (\.txt|\.pt|unknown);")
 
 
-def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    refuses(tmp_path, r"a folder without state\.json, .*, \*\.parquet or \*\.safetensors;")
-
-
-def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_files_of_weights_is_refused(tmp_path: Path) -> None:
+    refuses(tmp_path, r"found a folder without state\.json, .*, \*\.parquet or \*\.safetensors;")
     (tmp_path / "weights.csv").write_text("1,2")
     refuses(tmp_path, r"found a folder without state\.json")
 
 
-@pytest.mark.parametrize(
-    "source", [None, 3, b"digits", ["digits"], {"train": 1}, np.zeros((2, 2))], ids=lambda x: type(x).__name__
-)
+OBJECTS = (None, 3, b"digits", ["digits"], [1], {"train": 1}, {"a": 1}, slice(3), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("source", OBJECTS, ids=lambda x: type(x).__name__)
 def test_an_object_of_another_type_is_refused(source: object) -> None:
-    refuses(source, rf"a path, a name, a Zoo, .*; found a {type(source).__name__};")
-
-
-def test_an_iterable_data_set_is_refused(data: Any) -> None:
-    refuses(data.to_iterable_dataset(), "found an IterableDataset, which is a stream; load it without streaming")
+    refuses(source, rf"a path, a name, a Zoo, .*; found a {type(source).__name__}; load or convert it first")
 
 
 # Damage
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]"])
-@pytest.mark.parametrize("file", ["state.json", "dataset_info.json"])
-def test_a_damaged_description_is_refused(data: Any, tmp_path: Path, file: str, content: str) -> None:
-    data.save_to_disk(tmp_path / "zoo")
-    (tmp_path / "zoo" / file).write_text(content)
-    refuses(tmp_path / "zoo", r"found a damaged save_to_disk folder \(\w+: .+\)")
+def overwrite(name: str, content: bytes | str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def truncate(share: float) -> Callable[[Path], object]:
+    shard = "data-00001-of-00002.arrow"
+    return lambda folder: os.truncate(folder / shard, int(share * (folder / shard).stat().st_size))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    **{
+        f"{name} of {content!r}": (overwrite(name, content), r"\(\w+: .+\)")
+        for name in ("state.json", "dataset_info.json")
+        for content in ("", "{", "[]")
+    },
+    **{f"a shard cut to {share}": (truncate(share), "") for share in (0.0, 0.1, 0.5, 0.9)},
+    "a missing shard": (
+        lambda folder: (folder / "data-00001-of-00002.arrow").unlink(),
+        r".*data-00001-of-00002\.arrow",
+    ),
+    "a shard of other bytes": (overwrite("data-00000-of-00002.arrow", b"\xff" * 4096), ""),
+}
+
+
+@pytest.mark.parametrize(("spoil", "found"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_saved_data_set_is_refused(spoil: Callable[[Path], object], found: str, data: Any, tmp_path: Path) -> None:
+    data.save_to_disk(tmp_path / "zoo", num_shards=2)
+    spoil(tmp_path / "zoo")
+    refuses(tmp_path / "zoo", f"found a damaged save_to_disk folder {found}")
+
+
+def test_a_damaged_list_of_splits_is_refused(parts: Any, tmp_path: Path) -> None:
+    parts.save_to_disk(tmp_path / "zoo")
+    (tmp_path / "zoo" / "dataset_dict.json").write_text('{"splits"')
+    refuses(tmp_path / "zoo", "found a damaged save_to_disk folder")
 
 
 def test_an_error_without_a_message_is_a_refusal_too(data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,32 +200,6 @@ def test_an_error_without_a_message_is_a_refusal_too(data: Any, tmp_path: Path, 
     data.save_to_disk(tmp_path / "zoo")
     monkeypatch.setattr(datasets, "load_from_disk", fail)
     refuses(tmp_path / "zoo", r"a damaged save_to_disk folder \(AssertionError: no message\)")
-
-
-def test_a_damaged_list_of_splits_is_refused(parts: Any, tmp_path: Path) -> None:
-    parts.save_to_disk(tmp_path / "zoo")
-    (tmp_path / "zoo" / "dataset_dict.json").write_text('{"splits"')
-    refuses(tmp_path / "zoo", "found a damaged save_to_disk folder")
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
-def test_a_truncated_arrow_shard_is_refused(data: Any, tmp_path: Path, share: float) -> None:
-    data.save_to_disk(tmp_path / "zoo", num_shards=2)
-    shard = tmp_path / "zoo" / "data-00001-of-00002.arrow"
-    shard.write_bytes(shard.read_bytes()[: int(share * shard.stat().st_size)])
-    refuses(tmp_path / "zoo", "found a damaged save_to_disk folder")
-
-
-def test_a_missing_arrow_shard_is_refused(data: Any, tmp_path: Path) -> None:
-    data.save_to_disk(tmp_path / "zoo", num_shards=2)
-    (tmp_path / "zoo" / "data-00001-of-00002.arrow").unlink()
-    refuses(tmp_path / "zoo", r"found a damaged save_to_disk folder .*data-00001-of-00002\.arrow")
-
-
-def test_an_arrow_shard_of_other_bytes_is_refused(data: Any, tmp_path: Path) -> None:
-    data.save_to_disk(tmp_path / "zoo")
-    (tmp_path / "zoo" / "data-00000-of-00001.arrow").write_bytes(b"\xff" * 4096)
-    refuses(tmp_path / "zoo", "found a damaged save_to_disk folder")
 
 
 def test_a_truncated_packed_file_is_refused(data: Any, tmp_path: Path) -> None:

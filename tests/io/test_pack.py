@@ -91,7 +91,9 @@ def test_a_zoo_that_is_open_outlives_the_replacement_of_its_file(data: Any, tmp_
 
 def test_a_packed_file_can_be_packed_onto_itself(data: Any, tmp_path: Path) -> None:
     path = lora_perf.pack(data, tmp_path / "zoo.safetensors")
+    before = path.read_bytes()
     assert_rows(lora_perf.load(lora_perf.pack(path, path)), python_rows(data))
+    assert path.read_bytes() == before
 
 
 def test_a_source_that_fails_leaves_the_packed_file_as_it_was(data: Any, tmp_path: Path) -> None:

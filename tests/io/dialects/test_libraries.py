@@ -61,6 +61,13 @@ def products(reading: Reading, tensors: Mapping[str, Tensor]) -> dict[str, Tenso
     return found
 
 
+def saved(model: Any, folder: Path) -> tuple[Reading, dict[str, Tensor], dict[str, Tensor]]:
+    """The reading and the updates of what PEFT writes of a model, and the updates that it applies."""
+    model.save_pretrained(folder)
+    found = read(folder / "adapter_model.safetensors", json.loads((folder / "adapter_config.json").read_text()))
+    return *found, {name.removeprefix("base_model.model."): update for name, update in updates(model).items()}
+
+
 def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     assert sorted(found) == sorted(expected)
     for module, update in expected.items():
@@ -88,10 +95,9 @@ def test_a_file_of_peft_means_the_updates_of_peft(patterns: dict[str, Any], rslo
         r=4, lora_alpha=6, use_rslora=rslora, target_modules=["q_proj", "up", "conv"], init_lora_weights=False, **patterns
     )
     model = peft.get_peft_model(Net().double(), config)
-    model.save_pretrained(tmp_path)
-    reading, found = read(tmp_path / "adapter_model.safetensors", json.loads((tmp_path / "adapter_config.json").read_text()))
+    reading, found, expected = saved(model, tmp_path)
     assert (reading.dialect, reading.rslora, reading.notes, reading.other, reading.unpaired) == ("peft", rslora, (), (), ())
-    assert_same(found, {name.removeprefix("base_model.model."): update for name, update in updates(model).items()})
+    assert_same(found, expected)
 
 
 def test_a_dora_of_peft_is_refused_by_its_names_alone(tmp_path: Path) -> None:
@@ -146,16 +152,22 @@ def unet_updates(unet: nn.Module) -> dict[str, Tensor]:
     return {f"unet.{name}": update for name, update in updates(unet).items()}
 
 
-def test_a_file_of_a_pipeline_means_the_updates_by_its_metadata(unet: Any, tmp_path: Path) -> None:
+def by_pipeline(folder: Path, *, metadata: bool = True, **models: Any) -> Path:
+    """The file that a pipeline writes of the adapters of some models."""
     from diffusers import StableDiffusionPipeline
     from diffusers.utils import convert_state_dict_to_diffusers
 
-    StableDiffusionPipeline.save_lora_weights(
-        tmp_path,
-        unet_lora_layers=convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(unet)),
-        unet_lora_adapter_metadata=unet.peft_config["default"].to_dict(),
-    )
-    reading, found = read(tmp_path / "pytorch_lora_weights.safetensors")
+    given = {}
+    for name, model in models.items():
+        given[f"{name}_lora_layers"] = convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(model))
+        if metadata:
+            given[f"{name}_lora_adapter_metadata"] = model.peft_config["default"].to_dict()
+    StableDiffusionPipeline.save_lora_weights(folder, **given)
+    return folder / "pytorch_lora_weights.safetensors"
+
+
+def test_a_file_of_a_pipeline_means_the_updates_by_its_metadata(unet: Any, tmp_path: Path) -> None:
+    reading, found = read(by_pipeline(tmp_path, unet=unet))
     assert (reading.other, reading.unpaired) == ((), ())
     assert_same(found, unet_updates(unet))
 
@@ -168,23 +180,19 @@ def test_a_file_of_a_model_of_its_own_means_the_updates_by_its_metadata(unet: An
 
 
 def test_a_file_of_a_pipeline_without_metadata_has_scale_one_as_diffusers_loads_it(unet: Any, tmp_path: Path) -> None:
-    from diffusers import StableDiffusionPipeline, __version__
-    from diffusers.utils import convert_state_dict_to_diffusers
+    from diffusers import __version__
 
-    layers = convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(unet))
-    StableDiffusionPipeline.save_lora_weights(tmp_path, unet_lora_layers=layers)
+    file = by_pipeline(tmp_path, metadata=False, unet=unet)
     if tuple(map(int, __version__.split(".")[:2])) < (0, 42):
         pytest.skip(f"diffusers {__version__} gives modules of another rank another scale than 1 (0.39 does, 0.42 does not)")
     unet.delete_adapters("default")
-    unet.load_lora_adapter(tmp_path / "pytorch_lora_weights.safetensors", prefix="unet")
-    assert_same(read(tmp_path / "pytorch_lora_weights.safetensors")[1], unet_updates(unet))
+    unet.load_lora_adapter(file, prefix="unet")
+    assert_same(read(file)[1], unet_updates(unet))
 
 
 # PEFT before 0.21 asks the Hub for the configuration of a model of no name, and says that it found none.
 @pytest.mark.filterwarnings("ignore:Could not find a config file in")
 def test_a_text_encoder_beside_the_unet_keeps_its_own_scale(unet: Any, tmp_path: Path) -> None:
-    from diffusers import StableDiffusionPipeline
-    from diffusers.utils import convert_state_dict_to_diffusers
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     encoder = CLIPTextModelWithProjection(
@@ -197,14 +205,7 @@ def test_a_text_encoder_beside_the_unet_keeps_its_own_scale(unet: Any, tmp_path:
         if "version of PEFT" not in str(error):
             raise
         pytest.skip(f"this transformers refuses this PEFT: {error}")  # transformers 5.24 asks for one that is not released
-    StableDiffusionPipeline.save_lora_weights(
-        tmp_path,
-        unet_lora_layers=convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(unet)),
-        unet_lora_adapter_metadata=unet.peft_config["default"].to_dict(),
-        text_encoder_lora_layers=convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(encoder)),
-        text_encoder_lora_adapter_metadata=encoder.peft_config["default"].to_dict(),
-    )
-    _, found = read(tmp_path / "pytorch_lora_weights.safetensors")
+    _, found = read(by_pipeline(tmp_path, unet=unet, text_encoder=encoder))
     assert_same(found, {**unet_updates(unet), **{f"text_encoder.{name}": update for name, update in updates(encoder).items()}})
 
 
@@ -282,10 +283,8 @@ class Mixed(nn.Module):
 def test_an_embedding_of_peft_is_the_map_of_one_hot_rows(tmp_path: Path) -> None:
     config = peft.LoraConfig(r=3, lora_alpha=6, target_modules=["emb", "q", "conv1"], init_lora_weights=False)
     model = peft.get_peft_model(Mixed().double(), config)
-    model.save_pretrained(tmp_path)
-    reading, found = read(tmp_path / "adapter_model.safetensors", json.loads((tmp_path / "adapter_config.json").read_text()))
+    reading, found, expected = saved(model, tmp_path)
     assert (reading.notes, reading.problems, reading.unsupported, reading.other) == ((), (), (), ())
-    expected = {name.removeprefix("base_model.model."): update for name, update in updates(model).items()}
     expected["emb"] = expected["emb"].T
     assert_same(found, expected)
 
@@ -315,8 +314,7 @@ def test_true_extras_of_peft_leave_the_update_whole(options: dict[str, Any], ext
         pytest.skip(f"PEFT {peft.__version__} has no {next(iter(options))}")
     config = peft.LoraConfig(r=2, lora_alpha=4, target_modules=["q"], init_lora_weights=False, **options)
     model = peft.get_peft_model(Mixed().double(), config)
-    model.save_pretrained(tmp_path)
-    reading, found = read(tmp_path / "adapter_model.safetensors", json.loads((tmp_path / "adapter_config.json").read_text()))
+    reading, found, expected = saved(model, tmp_path)
     assert extra in reading.other
     assert (reading.unsupported, reading.problems) == ((), ())
-    assert_same(found, {name.removeprefix("base_model.model."): update for name, update in updates(model).items()})
+    assert_same(found, expected)

@@ -22,51 +22,41 @@ def scales(
     return {found.module: found.scale for found in read_names(header, written, config).pairs}
 
 
-def of_layers(config: dict[str, Any]) -> list[float | None]:
-    return list(scales(peft(*LAYERS), {"r": 4, "lora_alpha": 2, **config}).values())
-
-
 # adapter_config.json
 
 
-def test_the_scale_is_alpha_over_the_rank() -> None:
-    assert of_layers({}) == [0.5, 0.5, 0.5]
+CONFIGS: dict[str, tuple[dict[str, Any], list[float]]] = {
+    "alpha over the rank": ({}, [0.5, 0.5, 0.5]),
+    "over the root of the rank": ({"use_rslora": True, "lora_alpha": 3}, [3 / sqrt(4)] * 3),
+    "null patterns": ({"rank_pattern": None, "alpha_pattern": None, "use_rslora": None}, [0.5] * 3),
+    "the first pattern that fits": ({"alpha_pattern": {"layers.0.q_proj": 8, "q_proj": 16}}, [2.0, 4.0, 4.0]),
+    **{
+        f"the pattern {pattern}": ({"alpha_pattern": {pattern: 16}}, expected)
+        for pattern, expected in {
+            "q_proj": [4.0, 4.0, 4.0],
+            "layers.1.q_proj": [0.5, 4.0, 0.5],
+            "model.layers.1.q_proj": [0.5, 4.0, 0.5],
+            "1.q_proj": [0.5, 4.0, 0.5],
+            "0.q_proj": [4.0, 0.5, 0.5],
+            "proj": [0.5, 0.5, 0.5],
+            "layers.1": [0.5, 0.5, 0.5],
+            r".*\.1\d?\.q_proj": [0.5, 4.0, 4.0],
+            r"^model\.layers\.0\.q_proj": [4.0, 0.5, 0.5],
+            r"^layers\.0\.q_proj": [0.5, 0.5, 0.5],
+        }.items()
+    },
+}
 
 
-def test_the_rank_stabilised_scale_is_alpha_over_the_root_of_the_rank() -> None:
-    assert of_layers({"use_rslora": True, "lora_alpha": 3}) == [3 / sqrt(4)] * 3
-    assert read_names(peft("a"), config={"r": 4, "lora_alpha": 3, "use_rslora": True}).rslora
+@pytest.mark.parametrize(("config", "expected"), CONFIGS.values(), ids=CONFIGS.keys())
+def test_a_configuration_gives_each_module_its_scale(config: dict[str, Any], expected: list[float]) -> None:
+    found = scales(peft(*LAYERS), {"r": 4, "lora_alpha": 2, **config})
+    assert [found[layer] for layer in LAYERS] == expected
 
 
 def test_keys_that_are_left_out_have_the_values_of_peft() -> None:
     assert scales(peft("a", rank=8), {}) == {"a": 1.0}
-
-
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
-    [
-        ("q_proj", [4.0, 4.0, 4.0]),
-        ("layers.1.q_proj", [0.5, 4.0, 0.5]),
-        ("model.layers.1.q_proj", [0.5, 4.0, 0.5]),
-        ("1.q_proj", [0.5, 4.0, 0.5]),
-        ("0.q_proj", [4.0, 0.5, 0.5]),
-        ("proj", [0.5, 0.5, 0.5]),
-        ("layers.1", [0.5, 0.5, 0.5]),
-        (r".*\.1\d?\.q_proj", [0.5, 4.0, 4.0]),
-        (r"^model\.layers\.0\.q_proj", [4.0, 0.5, 0.5]),
-        (r"^layers\.0\.q_proj", [0.5, 0.5, 0.5]),
-    ],
-)
-def test_a_pattern_names_the_whole_module_or_its_end(pattern: str, expected: list[float]) -> None:
-    assert sorted(of_layers({"alpha_pattern": {pattern: 16}})) == sorted(expected)
-    by_module = scales(peft(*LAYERS), {"r": 4, "lora_alpha": 2, "alpha_pattern": {pattern: 16}})
-    assert [by_module[layer] for layer in LAYERS] == expected
-
-
-def test_the_first_pattern_that_fits_counts() -> None:
-    config = {"r": 4, "lora_alpha": 2, "alpha_pattern": {"layers.0.q_proj": 8, "q_proj": 16}}
-    assert scales(peft(*LAYERS), config)[LAYERS[0]] == 2.0
-    assert scales(peft(*LAYERS), config)[LAYERS[1]] == 4.0
+    assert read_names(peft("a"), config={"r": 4, "lora_alpha": 3, "use_rslora": True}).rslora
 
 
 def test_a_rank_of_its_own_divides_the_alpha_of_its_module() -> None:
@@ -77,10 +67,6 @@ def test_a_rank_of_its_own_divides_the_alpha_of_its_module() -> None:
 def test_a_pattern_sees_the_name_that_the_file_has() -> None:
     header = peft("mid_block.to_q")
     assert scales(header, {"r": 4, "lora_alpha": 4, "alpha_pattern": {"^mid_block.to_q": 8}}) == {"unet.mid_block.to_q": 2.0}
-
-
-def test_null_patterns_are_no_patterns() -> None:
-    assert of_layers({"rank_pattern": None, "alpha_pattern": None, "use_rslora": None}) == [0.5] * 3
 
 
 def test_without_a_configuration_the_scale_of_peft_is_assumed_and_said() -> None:

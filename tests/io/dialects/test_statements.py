@@ -66,27 +66,6 @@ def test_the_settings_of_a_trainer_agree_with_its_alphas() -> None:
     assert (found.alpha, [(claim.scale, claim.binding) for claim in found.claims]) == (f"{STEM}.alpha", [(0.5, True)])
 
 
-def test_alphas_by_module_are_found_whatever_their_wrapper() -> None:
-    metadata = {"network_alphas": json.dumps({"diffusion_model.blocks.0.q.alpha": 2.0})}
-    assert scale(pair("transformer.blocks.0.q.lora_A.weight", "transformer.blocks.0.q.lora_B.weight"), metadata) == 0.5
-
-
-@pytest.mark.parametrize(
-    ("metadata", "config", "message"),
-    [
-        ({"alpha": "8", "lora_alpha": "4"}, None, r"one scale for a; found 2 by alpha = 8 in .*, 1 by lora_alpha = 4 in"),
-        ({"alpha": "8", "rank": "16"}, None, r"factors of rank 16 for a, by rank in the metadata; found rank 4"),
-        ({"alpha": "8", "rank": "4", "r": "8"}, None, r"factors of rank 8 for a, by r in the metadata"),
-        ({"network_alpha": "8"}, {"r": 4, "lora_alpha": 4}, r"found 1 by adapter_config\.json, 2 by network_alpha = 8 in"),
-        ({"lora_config": '{"r": 4, "lora_alpha": 4}', "alpha": "1"}, None, r"0\.25 by alpha = 1 in .*, 1 by lora_config of"),
-    ],
-)
-def test_statements_that_contradict_are_refused_with_both_named(
-    metadata: dict[str, str], config: dict[str, Any] | None, message: str
-) -> None:
-    refuses(peft("a"), message, metadata, config)
-
-
 @pytest.mark.parametrize("value", ["None", "null", "", "Dynamic", "auto"])
 def test_a_key_without_a_number_says_nothing(value: str) -> None:
     reading = read_names(diffusers("a"), {"alpha": value, "ss_network_alpha": value, "ss_network_dim": value})
@@ -123,30 +102,29 @@ def test_the_default_alpha_counts_for_a_kohya_file_without_alphas() -> None:
     assert reading.notes == ("no alpha: scale by ss_network_alpha = 8 and ss_network_dim = 4 for 1 of 1 modules",)
 
 
-def test_a_default_rank_that_the_factors_do_not_have_is_refused_without_alphas() -> None:
-    refuses(
-        kohya(STEM, alpha=None),
-        r"factors of rank 64 for .*, by ss_network_dim or conv_dim .*; found rank 4",
-        {"ss_network_alpha": "8", "ss_network_dim": "64"},
-    )
+ARGUMENTS = [{"rank_dropout": "0.1", "algo": "lora"}, {"conv_dim": "", "block_dims": "None"}, {}]
+SCALES: list[tuple[Header, dict[str, str], list[float]]] = [
+    (
+        {**kohya(STEM, alpha=None), **convolution(CONV, 2)},
+        {**KOHYA, "ss_network_args": json.dumps({"conv_dim": "2", "conv_alpha": "1"})},
+        [2.0, 0.5],
+    ),
+    *((kohya(STEM, alpha=None), {**KOHYA, "ss_network_args": json.dumps(args)}, [2.0]) for args in ARGUMENTS),
+    (
+        pair("transformer.blocks.0.q.lora_A.weight", "transformer.blocks.0.q.lora_B.weight"),
+        {"network_alphas": json.dumps({"diffusion_model.blocks.0.q.alpha": 2.0})},
+        [0.5],
+    ),
+    (peft("a"), {"ss_network_alpha": "4", "ss_network_dim": "4"}, [1.0]),
+]
 
 
-def test_convolutions_have_defaults_of_their_own() -> None:
-    metadata = {**KOHYA, "ss_network_args": json.dumps({"conv_dim": "2", "conv_alpha": "1"})}
-    reading = read_names({**kohya(STEM, alpha=None), **convolution(CONV, 2)}, metadata)
-    assert [found.scale for found in reading.pairs] == [2.0, 0.5]
-
-
-def test_ranks_by_block_without_alphas_are_refused() -> None:
-    metadata = {**KOHYA, "ss_network_args": json.dumps({"block_dims": "4,8", "block_alphas": "1,2"})}
-    refuses(
-        kohya(STEM, alpha=None), r"a tensor of the alpha of .*, since ss_network_args give modules ranks or alphas", metadata
-    )
-
-
-@pytest.mark.parametrize("args", [{"rank_dropout": "0.1", "algo": "lora"}, {"conv_dim": "", "block_dims": "None"}, {}])
-def test_arguments_that_give_no_module_its_own_change_nothing(args: dict[str, str]) -> None:
-    assert scale(kohya(STEM, alpha=None), {**KOHYA, "ss_network_args": json.dumps(args)}) == 2.0
+@pytest.mark.parametrize(("header", "metadata", "scales"), SCALES)
+def test_alphas_by_kind_and_by_module_are_scales_and_no_problem(
+    header: Header, metadata: dict[str, str], scales: list[float]
+) -> None:
+    reading = read_names(header, metadata)
+    assert ([found.scale for found in reading.pairs], reading.problems) == (scales, ())
 
 
 def test_defaults_beside_other_names_are_a_problem_since_converters_fold_them() -> None:
@@ -158,10 +136,6 @@ def test_defaults_beside_other_names_are_a_problem_since_converters_fold_them() 
     )
 
 
-def test_defaults_that_mean_one_are_no_problem_beside_other_names() -> None:
-    assert read_names(peft("a"), {"ss_network_alpha": "4", "ss_network_dim": "4"}).problems == ()
-
-
 def test_a_configuration_counts_before_defaults_and_the_difference_is_a_problem() -> None:
     reading = read_names(peft("a"), KOHYA, {"r": 4, "lora_alpha": 4})
     assert reading.pairs[0].scale == 1.0
@@ -171,14 +145,6 @@ def test_a_configuration_counts_before_defaults_and_the_difference_is_a_problem(
 
 
 # Configurations
-
-
-def test_a_configuration_without_r_is_refused_with_the_default_named() -> None:
-    refuses(
-        peft("a"),
-        r"rank 8 for a, by adapter_config\.json, which has no r, so that PEFT's default of 8",
-        config={"lora_alpha": 16},
-    )
 
 
 def test_a_configuration_without_lora_alpha_is_noted() -> None:
@@ -195,19 +161,6 @@ def test_a_configuration_of_mlx_states_the_scale_itself() -> None:
     assert [(found.scale, found.down_shape, found.up_shape) for found in reading.pairs] == [(20.0, (4, 6), (5, 4))]
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"fine_tune_type": "dora"}, r"found DoRA in adapter_config\.json"),
-        ({"fine_tune_type": "full"}, r"found a full fine-tuning in adapter_config\.json"),
-        ({"lora_parameters": {"rank": 4}}, r"an object with a scale as lora_parameters of adapter_config\.json"),
-        ({"lora_parameters": {"rank": 8, "scale": 2.0}}, r"factors of rank 8 for a, by lora_parameters .* found rank 4 in"),
-    ],
-)
-def test_a_configuration_of_mlx_that_does_not_fit_is_refused(config: dict[str, Any], message: str) -> None:
-    refuses({"a.lora_a": entry(6, 4), "a.lora_b": entry(4, 5)}, message, config=config)
-
-
 def test_the_configuration_of_another_file_is_refused_where_a_scale_is_needed() -> None:
     refuses(peft("a"), r"the one adapter beside adapter_config\.json, .*; found 3 adapters", unclear="3 adapters")
     assert scale(peft("a"), {"alpha": "8"}) == read_names(peft("a"), {"alpha": "8"}, unclear="3 adapters").pairs[0].scale == 2.0
@@ -217,6 +170,58 @@ def test_metadata_of_a_component_that_is_not_there_are_a_problem() -> None:
     metadata = {"lora_adapter_metadata": json.dumps({"unet.r": 4, "unet.lora_alpha": 8, "text_encoder.r": 4})}
     (problem,) = read_names(diffusers("unet.mid_block.a"), metadata).problems
     assert problem == "the metadata state a scale for 'text_encoder', of which there is no module"
+
+
+# Refusals
+
+MLX: Header = {"a.lora_a": entry(6, 4), "a.lora_b": entry(4, 5)}
+BLOCKS = {**KOHYA, "ss_network_args": json.dumps({"block_dims": "4,8", "block_alphas": "1,2"})}
+REFUSED: list[tuple[Header, dict[str, str], dict[str, Any] | None, str]] = [
+    (
+        peft("a"),
+        {"alpha": "8", "lora_alpha": "4"},
+        None,
+        r"one scale for a; found 2 by alpha = 8 in .*, 1 by lora_alpha = 4 in",
+    ),
+    (peft("a"), {"alpha": "8", "rank": "16"}, None, r"factors of rank 16 for a, by rank in the metadata; found rank 4"),
+    (peft("a"), {"alpha": "8", "rank": "4", "r": "8"}, None, r"factors of rank 8 for a, by r in the metadata"),
+    (
+        peft("a"),
+        {"network_alpha": "8"},
+        {"r": 4, "lora_alpha": 4},
+        r"found 1 by adapter_config\.json, 2 by network_alpha = 8 in",
+    ),
+    (
+        peft("a"),
+        {"lora_config": '{"r": 4, "lora_alpha": 4}', "alpha": "1"},
+        None,
+        r"0\.25 by alpha = 1 in .*, 1 by lora_config of",
+    ),
+    (
+        kohya(STEM, alpha=None),
+        {"ss_network_alpha": "8", "ss_network_dim": "64"},
+        None,
+        r"factors of rank 64 for .*, by ss_network_dim or conv_dim .*; found rank 4",
+    ),
+    (kohya(STEM, alpha=None), BLOCKS, None, "a tensor of the alpha of .*, since ss_network_args give modules ranks or alphas"),
+    (
+        peft("a"),
+        {},
+        {"lora_alpha": 16},
+        r"rank 8 for a, by adapter_config\.json, which has no r, so that PEFT's default of 8",
+    ),
+    (MLX, {}, {"fine_tune_type": "dora"}, r"found DoRA in adapter_config\.json"),
+    (MLX, {}, {"fine_tune_type": "full"}, r"found a full fine-tuning in adapter_config\.json"),
+    (MLX, {}, {"lora_parameters": {"rank": 4}}, r"an object with a scale as lora_parameters of adapter_config\.json"),
+    (MLX, {}, {"lora_parameters": {"rank": 8, "scale": 2.0}}, "factors of rank 8 for a, by lora_parameters .* found rank 4 in"),
+]
+
+
+@pytest.mark.parametrize(("header", "metadata", "config", "message"), REFUSED, ids=[row[-1] for row in REFUSED])
+def test_statements_that_contradict_or_do_not_fit_are_refused(
+    header: Header, metadata: dict[str, str], config: dict[str, Any] | None, message: str
+) -> None:
+    refuses(header, message, metadata, config)
 
 
 # All together

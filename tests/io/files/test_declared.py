@@ -89,6 +89,14 @@ REFUSED = {
         ("car/0.parquet", "train/0.parquet"),
         r"'train' beside car/0\.parquet, so that it may be a split or a name like the others",
     ),
+    "a folder and a file of one split": (
+        ("train.parquet", "train/0.parquet"),
+        r"the files of one split in one folder of .*; found train.*\.parquet, train.*\.parquet; keep the files",
+    ),
+    "two names of one part": (
+        ("test/0.parquet", "train/0.parquet", "training/0.parquet"),
+        r"one name of each part in .*; found train, training, which mean the same; choose one",
+    ),
     "a Delta table": (
         ("part-0.parquet", "part-1.parquet", "_delta_log/00000000000000000010.checkpoint.parquet"),
         r"files in .* that all count; found a table of Delta Lake, whose log _delta_log says which do; read it with",
@@ -179,24 +187,6 @@ def test_links_of_the_cache_of_the_hub_are_followed(tmp_path: Path) -> None:
     snapshot.mkdir(parents=True)
     (snapshot / "train-00000-of-00001.parquet").symlink_to("../../blobs/0a1b2c")
     assert_rows(lora_perf.load(tmp_path / "cache"), rows_of(1))
-
-
-TWICE = {
-    "a folder and a file of one split": (
-        ("train.parquet", "train/0.parquet"),
-        r"the files of one split in one folder of .*; found train.*\.parquet, train.*\.parquet; keep the files",
-    ),
-    "two names of one part": (
-        ("test/0.parquet", "train/0.parquet", "training/0.parquet"),
-        r"one name of each part in .*; found train, training, which mean the same; choose one",
-    ),
-}
-
-
-@pytest.mark.parametrize(("paths", "message"), TWICE.values(), ids=TWICE.keys())
-def test_a_split_that_is_named_in_two_ways_is_refused(paths: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    write(tmp_path, *paths)
-    refuses(tmp_path, message)
 
 
 def test_a_link_to_a_shard_beside_it_is_refused(tmp_path: Path) -> None:

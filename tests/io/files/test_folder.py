@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 import lora_perf
-from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.store import verify
 from tests.io.adapters import (
     BLOCK,
@@ -41,11 +40,6 @@ def test_rows_are_those_of_the_tensors_in_every_dialect_and_dtype(dialect: str, 
     assert_rows(zoo, torch.stack([row(path, dialect) for path in paths]))
     assert [layer.name for layer in zoo.layout] == [name for module in MODULES for name in names(module, "diffusers")]
     assert (zoo.scales, zoo.ranks, zoo.skipped, zoo.name) == (None, None, (), tmp_path.name)
-
-
-def test_one_zoo_may_mix_dialects(tmp_path: Path) -> None:
-    paths = [save(tmp_path / "cat" / f"{i}.safetensors", tensors(factors(i), name)) for i, name in enumerate(DIALECTS)]
-    assert_rows(lora_perf.load(tmp_path), torch.stack([row(path, name) for path, name in zip(paths, DIALECTS, strict=True)]))
 
 
 def test_adapters_come_in_the_order_of_their_paths(tmp_path: Path) -> None:
@@ -152,12 +146,3 @@ def test_a_packed_folder_is_the_folder(tmp_path: Path) -> None:
     assert_close(packed.ranks, zoo.ranks, rtol=0, atol=0)
     for i in range(2):
         assert_close(found_updates(packed, i), found_updates(zoo, i), rtol=0, atol=0)
-
-
-def test_packing_leaves_out_bad_files_where_it_may(tmp_path: Path) -> None:
-    paths = zoo_folder(tmp_path / "zoo")
-    paths[0].write_bytes(b"")
-    with pytest.raises(LoraPerfError, match=r"cat/0\.safetensors; found an empty file"):
-        lora_perf.pack(tmp_path / "zoo", tmp_path / "zoo.safetensors")
-    packed = lora_perf.load(lora_perf.pack(tmp_path / "zoo", tmp_path / "zoo.safetensors", skip_bad=True))
-    assert_rows(packed, torch.stack([row(path) for path in paths[1:]]))

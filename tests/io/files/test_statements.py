@@ -89,11 +89,6 @@ def test_alphas_that_contradict_a_configuration_are_refused_with_both_named(tmp_
     refuses(tmp_path, r"one scale for unet\..*; found 2 by .*\.alpha, 8 by adapter_config\.json; remove")
 
 
-def test_alphas_that_contradict_a_plain_key_are_refused_with_both_named(tmp_path: Path) -> None:
-    with_alphas(tmp_path / "cat" / "a.safetensors", 4.0, {"lora_alpha": "1"})
-    refuses(tmp_path, r"found 2 by .*\.alpha, 0\.5 by lora_alpha = 1 in the metadata")
-
-
 @pytest.mark.parametrize("metadata", [KOHYA, {"ss_network_alpha": "8", "ss_network_dim": "4"}, {"ss_network_alpha": "Dynamic"}])
 def test_defaults_that_a_resized_file_keeps_are_no_contradiction(
     metadata: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture

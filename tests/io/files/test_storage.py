@@ -73,26 +73,33 @@ def test_quantised_factors_of_a_smaller_rank_than_others_are_multiplied_in_place
     assert_close(found_updates(zoo, 1), updates(large), rtol=1e-6, atol=1e-6)
 
 
-def test_int8_without_a_scale_is_refused(tmp_path: Path) -> None:
-    content = {name: (8 * side).to(torch.int8) for name, side in tensors(factors(), "peft").items()}
+CONTENT = tensors(factors(), "peft")
+FIRST = next(iter(CONTENT))
+REFUSED: dict[str, tuple[dict[str, Tensor], str]] = {
+    "int8 without a scale": (
+        {name: (8 * side).to(torch.int8) for name, side in CONTENT.items()},
+        r"a scale for the int8 values of .*lora_A\.weight, such as .*lora_A\.scale_weight",
+    ),
+    "a scale by blocks": (
+        {name: side.to(torch.float8_e4m3fn) for name, side in CONTENT.items()} | {FIRST + ".scale": torch.ones(7)},
+        r"one number in .*weight\.scale, or one for each of the 2 rows .* found shape \(7,\)",
+    ),
+    **{
+        ending: (
+            {**CONTENT, FIRST.removesuffix(".weight") + ending: torch.ones(4)},
+            rf"parts of the update that are not read: .*lora_A\{ending}",
+        )
+        for ending in (".weight.absmax", ".weight.SCB", ".weight_scale_inv", ".weight._data")
+    },
+}
+
+
+@pytest.mark.parametrize(("content", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_quantised_factors_that_nothing_defines_are_refused_by_name(
+    content: dict[str, Tensor], message: str, tmp_path: Path
+) -> None:
     save(tmp_path / "cat" / "a.safetensors", content)
-    refuses(tmp_path, r"a scale for the int8 values of .*lora_A\.weight, such as .*lora_A\.scale_weight")
-
-
-def test_a_scale_by_blocks_is_refused(tmp_path: Path) -> None:
-    content = {name: side.to(torch.float8_e4m3fn) for name, side in tensors(factors(), "peft").items()}
-    name = next(iter(content))
-    content[name + ".scale"] = torch.ones(7)
-    save(tmp_path / "cat" / "a.safetensors", content)
-    refuses(tmp_path, r"one number in .*weight\.scale, or one for each of the 2 rows .* found shape \(7,\)")
-
-
-@pytest.mark.parametrize("ending", [".weight.absmax", ".weight.SCB", ".weight_scale_inv", ".weight._data"])
-def test_what_quantising_programs_add_and_nothing_defines_is_refused_by_name(ending: str, tmp_path: Path) -> None:
-    content = tensors(factors(), "peft")
-    name = next(iter(content)).removesuffix(".weight") + ending
-    save(tmp_path / "cat" / "a.safetensors", {**content, name: torch.ones(4)})
-    refuses(tmp_path, rf"parts of the update that are not read: .*lora_A\{ending}")
+    refuses(tmp_path, message)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -248,17 +249,6 @@ def _check(folder: Path) -> None:
         check_writable(folder)
 
 
-def test_any_number_of_processes_may_check_one_folder_at_once(tmp_path: Path) -> None:
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=_check, args=(tmp_path / "new" / "folder",)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert os.listdir(tmp_path / "new" / "folder") == []
-
-
 def _claim_and_count(folder: Path) -> None:
     for _ in range(30):
         try:
@@ -269,15 +259,18 @@ def _claim_and_count(folder: Path) -> None:
             pass
 
 
-def test_two_processes_never_hold_a_folder_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("work", "name"), [(_check, "new/folder"), (_claim_and_count, "")])
+def test_any_number_of_processes_may_check_a_folder_and_never_two_hold_it_at_once(
+    work: Callable[[Path], None], name: str, tmp_path: Path
+) -> None:
     fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=_claim_and_count, args=(tmp_path,)) for _ in range(3)]
+    processes = [fork.Process(target=work, args=(tmp_path / name,)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path / name) == []
 
 
 def test_a_folder_is_there_when_it_was_filled_to_its_end(tmp_path: Path) -> None:

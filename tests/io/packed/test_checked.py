@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -21,20 +21,33 @@ RECORD = {"runs": [{"accuracy": 0.1, "seed": None, "curve": [1e-300, 0.333333333
 Read = Callable[[Path, str], Any]
 
 
+class Stored(NamedTuple):
+    """A file, what reads it, and what was written."""
+
+    path: Path
+    read: Read
+    truth: Any
+
+
 @pytest.fixture
-def values(tmp_path: Path) -> Path:
+def values(tmp_path: Path) -> Stored:
     write_values(tmp_path / "values.safetensors", "key", VALUES)
-    return tmp_path / "values.safetensors"
+    return Stored(tmp_path / "values.safetensors", read_values, VALUES)
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Path:
+def record(tmp_path: Path) -> Stored:
     write_record(tmp_path / "cell.json", "key", RECORD)
-    return tmp_path / "cell.json"
+    return Stored(tmp_path / "cell.json", read_record, RECORD)
 
 
-def test_values_come_back_and_any_reader_of_safetensors_takes_them(values: Path) -> None:
-    for found in (read_values(values, "key"), load_file(values)["values"]):
+@pytest.fixture(params=["values", "record"])
+def stored(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def test_values_come_back_and_any_reader_of_safetensors_takes_them(values: Stored) -> None:
+    for found in (read_values(values.path, "key"), load_file(values.path)["values"]):
         assert found is not None
         assert found.dtype == torch.float32
         assert torch.equal(found, VALUES)
@@ -50,13 +63,10 @@ def test_values_with_strides_or_of_no_columns_or_that_are_no_numbers_come_back(t
         assert torch.equal(found.view(torch.int32), matrix.contiguous().view(torch.int32))
 
 
-def test_a_record_comes_back(record: Path) -> None:
-    assert read_record(record, "key") == RECORD
-
-
-def test_a_record_that_another_program_wrote_anew_is_the_same(record: Path) -> None:
-    record.write_text(json.dumps(json.loads(record.read_text()), indent=3))
-    assert read_record(record, "key") == RECORD
+def test_a_record_comes_back_though_another_program_wrote_it_anew(record: Stored) -> None:
+    assert read_record(record.path, "key") == RECORD
+    record.path.write_text(json.dumps(json.loads(record.path.read_text()), indent=3))
+    assert read_record(record.path, "key") == RECORD
 
 
 @pytest.mark.parametrize("read", [read_values, read_record])
@@ -80,52 +90,31 @@ def lost(read: Read, path: Path, truth: Any, caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize("bit", [0, 3, 5, 7])
-@pytest.mark.parametrize("kind", ["values", "record"])
-def test_every_flipped_bit_is_noticed(
-    kind: str, bit: int, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
-) -> None:
-    path: Path = request.getfixturevalue(kind)
-    content = path.read_bytes()
-    unnoticed = []
+def test_every_flipped_bit_is_noticed(bit: int, stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+    path, content, unnoticed = stored.path, stored.path.read_bytes(), []
     for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
-        if not lost(read_values if kind == "values" else read_record, path, VALUES if kind == "values" else RECORD, caplog):
+        if not lost(stored.read, path, stored.truth, caplog):
             unnoticed.append(content[place : place + 1])
     assert set(b"".join(unnoticed)) <= set(b" abcdef"), "more than blanks and the case of digits and exponents went unnoticed"
 
 
-@pytest.mark.parametrize("kind", ["values", "record"])
-def test_every_length_but_the_whole_is_noticed(
-    kind: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
-) -> None:
-    path: Path = request.getfixturevalue(kind)
-    content = path.read_bytes()
+def test_every_length_but_the_whole_is_noticed(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+    content = stored.path.read_bytes()
     for length in range(len(content)):
-        path.write_bytes(content[:length])
-        assert lost(read_values if kind == "values" else read_record, path, VALUES if kind == "values" else RECORD, caplog)
+        stored.path.write_bytes(content[:length])
+        assert lost(stored.read, stored.path, stored.truth, caplog)
 
 
-@pytest.mark.parametrize("kind", ["values", "record"])
-def test_content_of_another_key_is_noticed(kind: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> None:
-    path: Path = request.getfixturevalue(kind)
-    read: Read = read_values if kind == "values" else read_record
-    assert read(path, "another") is None
+def test_content_of_another_key_is_noticed(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+    assert stored.read(stored.path, "another") is None
     assert "of another key" in caplog.text
 
 
-TEXTS = [
-    "",
-    "[]",
-    "null",
-    "5",
-    '"text"',
-    "{}",
-    '{"key":"key"}',
-    "[" * 100_000,
-    "1" * 5000,
-    "NaN",
+TEXTS = (
+    *("", "[]", "null", "5", '"text"', "{}", '{"key":"key"}', "[" * 100_000, "1" * 5000, "NaN"),
     '{"key":"key","checksum":1,"record":2}',
-]
+)
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: text[:12])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
-from tests.io.checks import refuses
+from tests.io.checks import labels, refuses
 from tests.io.tables.forms import (
     DOWN,
     GOOD,
@@ -80,26 +80,11 @@ def data() -> Any:
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS.keys())
-def test_a_view_gives_the_rows_of_datasets(data: Any, view: Callable[[Any], Any]) -> None:
-    seen = view(data)
-    assert_rows(lora_perf.load(seen), python_rows(seen))
-
-
-@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS.keys())
-def test_a_view_gives_the_labels_of_datasets(data: Any, view: Callable[[Any], Any]) -> None:
+def test_a_view_gives_the_rows_and_labels_of_datasets(data: Any, view: Callable[[Any], Any]) -> None:
     seen = view(data)
     zoo = lora_perf.load(seen)
-    assert [zoo.classes[label] for label in zoo.labels] == list(seen[LABEL])
-
-
-def test_columns_of_other_chunks_are_rows_of_one_matrix() -> None:
-    table = table_of(
-        {
-            DOWN: chunked(nested(normal(N, 2, 3), ("list", "list")), [4, 4, 17]),
-            UP: chunked(nested(normal(N, 4, 2, seed=1), ("list", "list")), [9]),
-        }
-    )
-    assert_rows(zoo_of(table), python_rows(table))
+    assert_rows(zoo, python_rows(seen))
+    assert labels(zoo) == list(seen[LABEL])
 
 
 def test_data_sets_joined_column_by_column_are_rows_of_one_matrix(data: Any) -> None:
@@ -115,11 +100,6 @@ def test_the_layers_stand_in_the_order_of_the_columns(data: Any) -> None:
 def test_other_columns_are_left_alone(data: Any) -> None:
     wider = data.add_column("step_loss", [0.5] * N).add_column("weights", [[1.0]] * N)
     assert_rows(lora_perf.load(wider), python_rows(data))
-
-
-def test_a_zoo_of_one_adapter_is_read() -> None:
-    table = table_of({DOWN: lists(GOOD)})
-    assert_rows(zoo_of(table), python_rows(table))
 
 
 def test_a_saved_and_sharded_view_gives_its_rows(data: Any, tmp_path: Path) -> None:
@@ -205,14 +185,10 @@ def test_a_fault_in_a_row_that_a_view_leaves_out_is_no_matter(bad: Any, cuts: li
     assert_rows(zoo_of(table, chosen), python_rows(table.take(chosen)))
 
 
-def test_a_fault_in_the_first_row_that_a_view_leaves_out_is_no_matter() -> None:
+def test_a_fault_in_the_first_row_that_a_view_or_a_filter_leaves_out_is_no_matter() -> None:
     table = table_of({DOWN: lists(None, GOOD, [[5.0, 6.0], [7.0, 8.0]])})
     assert_rows(zoo_of(table, [2, 1]), python_rows(table.take([2, 1])))
-
-
-def test_a_filter_that_drops_broken_rows_makes_a_zoo() -> None:
-    data = datasets.Dataset(table_of({DOWN: lists(GOOD, None, GOOD, GOOD)}))
-    seen = data.filter(lambda value: value is not None, input_columns=DOWN)
+    seen = datasets.Dataset(table).filter(lambda value: value is not None, input_columns=DOWN)
     assert_rows(lora_perf.load(seen), python_rows(seen))
 
 
@@ -244,26 +220,24 @@ def test_threads_may_read_at_once_while_the_rows_are_checked() -> None:
 
 # Refused tables
 
-
-def test_a_table_without_weight_columns_names_those_it_has() -> None:
-    refuses_table(
-        table_of({"text": ["a", "b"]}), r"weight columns such as .*; found only text, category_label; .*LoRA adapters"
-    )
-
-
-def test_a_table_without_columns_says_so() -> None:
-    refuses_table(pa.table({}), "found only no columns;")
-
-
-def test_a_column_that_is_there_twice_is_refused() -> None:
-    table = pa.table([lists(GOOD), lists(GOOD), pa.array(["a"])], names=[DOWN, DOWN, LABEL])
-    refuses_table(table, f"different names; found {DOWN} repeated; remove")
+REFUSED: dict[str, tuple[pa.Table, str]] = {
+    "no weight columns": (
+        table_of({"text": ["a", "b"]}),
+        r"weight columns such as .*; found only text, category_label; .*LoRA adapters",
+    ),
+    "no columns": (pa.table({}), "found only no columns;"),
+    "a column twice": (
+        pa.table([lists(GOOD), lists(GOOD), pa.array(["a"])], names=[DOWN, DOWN, LABEL]),
+        f"different names; found {DOWN} repeated; remove",
+    ),
+}
 
 
-def test_a_data_set_without_rows_is_refused() -> None:
-    empty = datasets.Dataset(table_of({DOWN: lists(GOOD)}).slice(0, 0))
-    refuses(empty, "at least one adapter; found a data set without rows")
+@pytest.mark.parametrize(("table", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_table_without_factors_of_their_own_names_is_refused(table: pa.Table, message: str) -> None:
+    refuses_table(table, message)
 
 
-def test_a_view_without_rows_is_refused(data: Any) -> None:
-    refuses(data.select([]), "at least one adapter; found a data set without rows")
+def test_a_data_set_or_a_view_without_rows_is_refused(data: Any) -> None:
+    for empty in (datasets.Dataset(table_of({DOWN: lists(GOOD)}).slice(0, 0)), data.select([])):
+        refuses(empty, "at least one adapter; found a data set without rows")

@@ -64,19 +64,38 @@ def test_every_nesting_gives_the_values_of_python(tmp_path: Path, outer: Kind, i
     assert_rows(lora_perf.load(write(tmp_path, table, 9, rows=4)), python_rows(table))
 
 
-def test_an_array2d_column_gives_its_values(tmp_path: Path) -> None:
+def array_2d() -> pa.Table:
     features = datasets.Features({DOWN: datasets.Array2D((2, 3), "float32"), LABEL: datasets.Value("string")})
     data = datasets.Dataset.from_dict({DOWN: normal(5, 2, 3).tolist(), LABEL: list("abcab")}, features=features)
-    data.to_parquet(tmp_path / "zoo.parquet")
-    assert_rows(lora_perf.load(tmp_path / "zoo.parquet"), python_rows(data))
+    return data.data.table
 
 
-def test_vectors_and_convolutions_are_matrices(tmp_path: Path) -> None:
-    down, up = nested(normal(5, 3), ["list"]), nested(normal(5, 4, 1, 1, 1), ["list"] * 4)
-    table = table_of({DOWN: down, UP: up})
-    zoo = lora_perf.load(write(tmp_path, table, rows=2))
-    assert [layer.shape for layer in zoo.layout] == [(1, 3), (4, 1)]
-    assert_rows(zoo, python_rows(table))
+TABLE = adapters()
+SHARDS: dict[str, list[pa.Table]] = {
+    "Array2D": [array_2d()],
+    "vectors and convolutions": [
+        table_of({DOWN: nested(normal(5, 3), ["list"]), UP: nested(normal(5, 4, 1, 1, 1), ["list"] * 4)})
+    ],
+    "a double beyond float32": [table_of({DOWN: lists([[1e300, 1.0]], kind=pa.list_(pa.list_(pa.float64())))})],
+    "a name that begins like a weight": [TABLE.add_column(0, f"{DOWN}.note", pa.array(range(N)))],
+    "other types": [adapters(5), adapters(4, kinds=("fixed", "large"), dtype="float64", seed=8)],
+    "empty shards": [TABLE.slice(0, 0), TABLE.slice(0, 8), TABLE.slice(0, 0), TABLE.slice(8)],
+    "columns in another order": [TABLE.slice(0, 9), TABLE.slice(9).select([LABEL, UP, DOWN])],
+}
+
+
+def write_shards(folder: Path, tables: list[pa.Table]) -> Path:
+    for name, table in zip("abcd", tables, strict=False):
+        pq.write_table(table, folder / f"{name}.parquet", row_group_size=2)
+    return folder
+
+
+@pytest.mark.parametrize("tables", SHARDS.values(), ids=SHARDS.keys())
+def test_shards_of_any_form_are_rows_of_one_matrix(tables: list[pa.Table], tmp_path: Path) -> None:
+    names = [name for name in (DOWN, UP) if name in tables[0].column_names]
+    with np.errstate(over="ignore"):
+        expected = np.concatenate([python_rows(table, names) for table in tables if len(table)])
+    assert_rows(lora_perf.load(write_shards(tmp_path, tables)), expected)
 
 
 @settings(max_examples=40)
@@ -98,43 +117,10 @@ def test_blocks_of_any_size_of_any_shards_are_the_values_of_python(
     assert_array_equal(zoo.rows.numpy(), expected, strict=True)
 
 
-def test_shards_of_other_types_are_rows_of_one_matrix(tmp_path: Path) -> None:
-    first, second = adapters(5), adapters(4, kinds=("fixed", "large"), dtype="float64", seed=8)
-    pq.write_table(first, tmp_path / "a.parquet")
-    pq.write_table(second, tmp_path / "b.parquet")
-    assert_rows(lora_perf.load(tmp_path), np.concatenate([python_rows(first), python_rows(second)]))
-
-
-def test_shards_may_order_their_columns_as_they_like(tmp_path: Path) -> None:
-    table = adapters()
-    pq.write_table(table.slice(0, 9), tmp_path / "a.parquet")
-    pq.write_table(table.slice(9).select([LABEL, UP, DOWN]), tmp_path / "b.parquet")
-    assert_rows(lora_perf.load(tmp_path), python_rows(table))
-
-
-def test_a_column_whose_name_begins_like_a_weight_is_left_alone(tmp_path: Path) -> None:
-    table = adapters()
-    pq.write_table(table.add_column(0, f"{DOWN}.note", pa.array(range(N))), tmp_path / "zoo.parquet")
-    assert_rows(lora_perf.load(tmp_path), python_rows(table))
-
-
-def test_a_double_beyond_float32_becomes_infinite(tmp_path: Path) -> None:
-    pq.write_table(table_of({DOWN: lists([[1e300, 1.0]], kind=pa.list_(pa.list_(pa.float64())))}), tmp_path / "zoo.parquet")
-    assert_array_equal(lora_perf.load(tmp_path).rows.numpy(), np.array([[np.inf, 1.0]], np.float32), strict=True)
-
-
 def test_labels_of_many_shards_are_joined(tmp_path: Path) -> None:
     table = adapters()
     zoo = lora_perf.load(write(tmp_path, table, 4, 11, rows=3))
     assert [zoo.classes[label] for label in zoo.labels] == table.column(LABEL).to_pylist()
-
-
-def test_dictionaries_that_differ_from_shard_to_shard_are_joined(tmp_path: Path) -> None:
-    weights = lists(GOOD, GOOD)
-    for name, labels in (("a", ["fox", "ant"]), ("b", ["bee", "fox"])):
-        pq.write_table(table_of({DOWN: weights}, pa.array(labels).dictionary_encode()), tmp_path / f"{name}.parquet")
-    zoo = lora_perf.load(tmp_path)
-    assert (zoo.classes, zoo.labels.tolist()) == (["ant", "bee", "fox"], [2, 0, 1, 2])
 
 
 def test_a_row_group_stands_still_while_it_is_copied(tmp_path: Path) -> None:
@@ -184,6 +170,42 @@ def test_threads_may_read_other_row_groups_at_once(tmp_path: Path) -> None:
 # Refused shards
 
 
+FOX = table_of({DOWN: lists(GOOD)}, ["a"])
+REFUSED: dict[str, tuple[list[pa.Table], str]] = {
+    "a null in the first row": ([table_of({DOWN: lists(None, GOOD)})], f"column {DOWN}; found a null in row 0;"),
+    "other weight columns": (
+        [TABLE, TABLE.drop_columns([UP])],
+        r"the weight columns of a\.parquet in every shard; found others in b\.parquet",
+    ),
+    "no weight columns": ([pa.table({"text": ["a"]})], r"weight columns such as .*found only text;"),
+    "another type later": ([FOX, table_of({DOWN: pa.array(["x"])})], f"in column {DOWN}; found type string"),
+    "mixed labels": (
+        [FOX, table_of({DOWN: lists(GOOD)}, [1])],
+        r"found mixed labels: names in a\.parquet, numbers without names in b\.parquet",
+    ),
+    **{
+        f"no label column in shard {i}": (
+            [
+                table.append_column("note", pa.array(["x"] * len(table))).drop_columns([LABEL] if i == k else [])
+                for k, table in enumerate((TABLE, TABLE))
+            ],
+            "a label column 'category_label'; found the columns note;",
+        )
+        for i in range(2)
+    },
+    "a missing label": (
+        [table_of({DOWN: lists(*[GOOD] * 3)}, labels) for labels in (["a", "b", "a"], ["b", None, "a"])],
+        "found 1 missing, the first in row 4;",
+    ),
+    "no rows": ([TABLE.slice(0, 0)] * 2, "at least one adapter; found parquet shards without rows"),
+}
+
+
+@pytest.mark.parametrize(("tables", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_shards_that_are_no_zoo_are_refused(tables: list[pa.Table], message: str, tmp_path: Path) -> None:
+    refuses(write_shards(tmp_path, tables), message)
+
+
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
 @pytest.mark.parametrize(
     ("bad", "found"),
@@ -203,55 +225,6 @@ def test_a_fault_is_named_by_its_row_in_the_zoo(
     table = table_of({DOWN: lists(*[GOOD] * 8), UP: lists(*[GOOD] * 6, bad, GOOD)})
     with pytest.raises(LoraPerfError, match=rf"column {UP}; found {found}.* in row 6;"):
         reader(lora_perf.load(write(tmp_path, table, *bounds, rows=rows)))
-
-
-def test_a_fault_in_the_first_row_is_named(tmp_path: Path) -> None:
-    refuses(write(tmp_path, table_of({DOWN: lists(None, GOOD)}), rows=1), f"column {DOWN}; found a null in row 0;")
-
-
-def test_shards_of_other_weight_columns_are_refused(tmp_path: Path) -> None:
-    pq.write_table(adapters(), tmp_path / "a.parquet")
-    pq.write_table(adapters().drop_columns([UP]), tmp_path / "b.parquet")
-    refuses(tmp_path, r"the weight columns of a\.parquet in every shard; found others in b\.parquet")
-
-
-def test_a_shard_without_weight_columns_names_those_it_has(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
-    refuses(tmp_path, r"weight columns such as .*found only text;")
-
-
-def test_a_weight_column_of_another_type_in_a_later_shard_is_named(tmp_path: Path) -> None:
-    pq.write_table(table_of({DOWN: lists(GOOD)}), tmp_path / "a.parquet")
-    pq.write_table(table_of({DOWN: pa.array(["x"])}), tmp_path / "b.parquet")
-    refuses(tmp_path, f"in column {DOWN}; found type string")
-
-
-def test_labels_of_mixed_types_are_refused(tmp_path: Path) -> None:
-    pq.write_table(table_of({DOWN: lists(GOOD)}, ["a"]), tmp_path / "a.parquet")
-    pq.write_table(table_of({DOWN: lists(GOOD)}, [1]), tmp_path / "b.parquet")
-    refuses(tmp_path, r"found mixed labels: names in a\.parquet, numbers without names in b\.parquet")
-
-
-@pytest.mark.parametrize("shard", ["a", "b"])
-def test_a_label_column_that_one_shard_lacks_is_missing(tmp_path: Path, shard: str) -> None:
-    for name in ("a", "b"):
-        table = adapters(2).append_column("note", pa.array(["x", "y"]))
-        pq.write_table(table.drop_columns([LABEL]) if name == shard else table, tmp_path / f"{name}.parquet")
-    refuses(tmp_path, "a label column 'category_label'; found the columns note;")
-
-
-def test_a_missing_label_is_named_by_its_row_in_the_zoo(tmp_path: Path) -> None:
-    table = table_of({DOWN: lists(*[GOOD] * 6)}, ["a", "b", "a", "b", None, "a"])
-    refuses(write(tmp_path, table, 3), "found 1 missing, the first in row 4;")
-
-
-def test_shards_without_rows_are_refused(tmp_path: Path) -> None:
-    refuses(write(tmp_path, adapters().slice(0, 0), 0), "at least one adapter; found parquet shards without rows")
-
-
-def test_empty_shards_among_others_are_no_matter(tmp_path: Path) -> None:
-    table = adapters()
-    assert_rows(lora_perf.load(write(tmp_path, table, 0, 8, 8)), python_rows(table))
 
 
 @pytest.mark.parametrize("size", [0, 3, 1000, -1])
