@@ -136,36 +136,32 @@ def test_the_calls_of_reading_parquet_do_not_grow_with_the_rows(tmp_path: Path) 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is a number of Linux")
-def test_the_rows_are_the_only_copy_in_memory(sd15: Path, run_python: Callable[..., str]) -> None:
+def test_rows_are_the_only_copy_and_a_streamed_pass_holds_little_more_than_a_block(
+    sd15: Path, run_python: Callable[..., str]
+) -> None:
     peak, nbytes = map(int, run_python(MEASURE, sd15, "rows").split())
     assert nbytes <= peak <= 1.15 * nbytes
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is a number of Linux")
-def test_a_streamed_pass_holds_little_more_than_a_block(sd15: Path, run_python: Callable[..., str]) -> None:
     peak, _ = map(int, run_python(MEASURE, sd15, "blocks").split())
     assert (8 << 20) <= peak <= (32 << 20)
 
 
-def test_the_rows_of_a_shuffled_data_set_are_gathered_in_little_more_than_their_own_memory(sd15: Path) -> None:
-    zoo = lora_perf.load(datasets.load_from_disk(str(sd15)).shuffle(seed=1))
+def traced(action: Callable[[], object]) -> int:
+    """The largest memory of Python and NumPy during an action."""
     tracemalloc.start()
     try:
-        _ = zoo.rows
-        _, peak = tracemalloc.get_traced_memory()
+        action()
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert zoo.nbytes <= peak <= 1.15 * zoo.nbytes
+
+
+def test_the_rows_of_a_shuffled_data_set_are_gathered_in_little_more_than_their_own_memory(sd15: Path) -> None:
+    zoo = lora_perf.load(datasets.load_from_disk(str(sd15)).shuffle(seed=1))
+    assert zoo.nbytes <= traced(lambda: zoo.rows) <= 1.15 * zoo.nbytes
 
 
 def test_opening_reads_no_weight(sd15: Path) -> None:
-    tracemalloc.start()
-    try:
-        lora_perf.load(sd15)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak <= 16 << 20
+    assert traced(lambda: lora_perf.load(sd15)) <= 16 << 20
 
 
 # Time

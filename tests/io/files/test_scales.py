@@ -37,7 +37,6 @@ from tests.io.checks import refuses
 def test_an_alpha_of_any_dtype_over_the_rank_is_the_scale(dtype: torch.dtype, tmp_path: Path) -> None:
     kohya(tmp_path / "cat" / "a.safetensors", 0, {module: torch.tensor(3).to(dtype) for module in MODULES})
     zoo = lora_perf.load(tmp_path)
-    assert zoo.scales is not None
     assert_close(zoo.scales, torch.full((1, 3), 1.5))
 
 
@@ -49,7 +48,6 @@ def test_each_adapter_and_module_has_its_own_scale(tmp_path: Path) -> None:
         kohya(tmp_path / "cat" / "2.safetensors", 2, {}),
     ]
     zoo = lora_perf.load(tmp_path)
-    assert zoo.scales is not None
     assert zoo.scales.dtype == torch.float32
     assert_close(zoo.scales, torch.tensor([[0.5, 1, 0.25], [1, 4, 1], [1, 1, 1]]))
     for i, scales in enumerate(zoo.scales.tolist()):
@@ -70,7 +68,6 @@ def test_alphas_far_apart_in_the_file_are_found(tmp_path: Path) -> None:
     for path, write in ((tmp_path / "cat" / "a.safetensors", save), (tmp_path / "cat" / "b.safetensors", save_in_order)):
         write(path, content)
     zoo = lora_perf.load(tmp_path)
-    assert zoo.scales is not None
     assert_close(zoo.scales, torch.tensor([[0.0, 1, 2]] * 2))
     assert_rows(zoo, torch.stack([row(tmp_path / "cat" / "a.safetensors", "kohya", modules)] * 2))
 
@@ -79,7 +76,6 @@ def test_files_of_one_header_have_the_alphas_of_their_own(tmp_path: Path) -> Non
     for i in range(3):
         kohya(tmp_path / "cat" / f"{i}.safetensors", i, dict.fromkeys(MODULES, float(i)))
     zoo = lora_perf.load(tmp_path)
-    assert zoo.scales is not None
     assert_close(zoo.scales, torch.tensor([[0.0] * 3, [0.5] * 3, [1.0] * 3]))
 
 
@@ -100,7 +96,6 @@ def test_a_peft_adapter_is_its_folder_and_its_class_the_one_above(tmp_path: Path
     peft(tmp_path / "cat" / "run", 1, {"peft_type": "LORA", "r": 2, "lora_alpha": 8, "use_rslora": True})
     zoo = lora_perf.load(tmp_path)
     assert (zoo.labels.tolist(), zoo.classes) == ([0, 1], ["cat", "dog"])
-    assert zoo.scales is not None
     assert_close(zoo.scales, torch.tensor([[8 / 2**0.5] * 3, [4.0] * 3]))
 
 
@@ -109,7 +104,6 @@ def test_the_scale_that_diffusers_wrote_into_the_metadata_counts(tmp_path: Path)
         metadata = {"format": "pt", "lora_adapter_metadata": json.dumps({"unet.r": 2, "unet.lora_alpha": alpha})}
         save(tmp_path / "cat" / f"{i}.safetensors", tensors(factors(i), "diffusers-new"), metadata)
     zoo = lora_perf.load(tmp_path)
-    assert zoo.scales is not None
     assert_close(zoo.scales, torch.tensor([[1.0] * 3, [4.0] * 3]))
 
 
@@ -129,7 +123,6 @@ def test_smaller_ranks_are_filled_with_zeros_and_keep_their_updates(tmp_path: Pa
     for i, one in enumerate(made):
         save(tmp_path / "cat" / f"{i}.safetensors", tensors(one))
     zoo = lora_perf.load(tmp_path)
-    assert zoo.ranks is not None
     assert zoo.ranks.tolist() == [list(one) for one in ranks]
     assert [module.rank for module in zoo.layout.modules] == [4, 3, 2]
     buffer = np.full((3, zoo.layout.p), np.nan, np.float32)  # what stood there before must vanish

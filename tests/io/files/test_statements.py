@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 import lora_perf
 from tests.io.adapters import MODULES, factors, found_updates, kohya, names, save, tensors, updates
-from tests.io.checks import refuses
+from tests.io.checks import labels, parts, refuses
 
 KOHYA = {"ss_network_alpha": "4.0", "ss_network_dim": "2"}
 
@@ -39,35 +39,32 @@ def test_a_renamed_file_of_peft_keeps_the_configuration_beside_it(tmp_path: Path
     assert_close(found_updates(zoo, 1), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_a_renamed_file_in_a_folder_of_its_own_has_the_class_above_as_one_of_pefts_own_name(tmp_path: Path) -> None:
-    for label in ("cat", "dog"):
-        for i in range(2):
-            save(tmp_path / label / f"run{i}" / f"style{i}.safetensors", tensors(factors(i), "peft"))
-            config(tmp_path / label / f"run{i}", r=2, lora_alpha=16)
+@pytest.mark.parametrize(
+    ("folders", "classes", "split"),
+    [
+        (["cat/run0", "cat/run1", "dog/run0", "dog/run1"], ["cat", "cat", "dog", "dog"], None),
+        (["train/cat", "train/dog", "test/cat"], ["cat", "cat", "dog"], [2, 0, 0]),
+    ],
+    ids=["a folder of its own", "a class of a part"],
+)
+def test_a_configuration_beside_a_renamed_file_leaves_classes_and_parts(
+    folders: list[str], classes: list[str], split: list[int] | None, tmp_path: Path
+) -> None:
+    for folder in folders:
+        save(tmp_path / folder / f"style {folder[-1]}.safetensors", tensors(factors(), "peft"))
+        config(tmp_path / folder, r=2, lora_alpha=16)
     zoo = lora_perf.load(tmp_path)
-    assert ([zoo.classes[label] for label in zoo.labels], zoo.split) == (["cat", "cat", "dog", "dog"], None)
-    assert_close(zoo.scales, torch.full((4, 3), 8.0))
+    assert (labels(zoo), parts(zoo)) == (classes, split)
+    assert_close(zoo.scales, torch.full((len(folders), 3), 8.0))
 
 
-def test_a_configuration_in_a_class_of_a_part_leaves_both(tmp_path: Path) -> None:
-    for part, label in (("train", "cat"), ("train", "dog"), ("test", "cat")):
-        save(tmp_path / part / label / "style.safetensors", tensors(factors(), "peft"))
-        config(tmp_path / part / label, r=2, lora_alpha=16)
-    zoo = lora_perf.load(tmp_path)
-    assert ([zoo.classes[label] for label in zoo.labels], zoo.split.tolist()) == (["cat", "cat", "dog"], [2, 0, 0])
-
-
-def test_one_configuration_beside_several_adapters_is_refused(tmp_path: Path) -> None:
+def test_one_configuration_beside_several_adapters_counts_only_where_none_of_them_needs_it(tmp_path: Path) -> None:
     for i in range(2):
         save(tmp_path / "cat" / f"{i}.safetensors", tensors(factors(i), "peft"))
     config(tmp_path / "cat", r=2, lora_alpha=16)
     refuses(tmp_path, r"the one adapter beside adapter_config\.json, .*cat/0\.safetensors; found 2 adapters")
-
-
-def test_one_configuration_beside_several_adapters_is_not_asked_where_they_state_their_scales(tmp_path: Path) -> None:
     for i in range(2):
         save(tmp_path / "cat" / f"{i}.safetensors", tensors(factors(i), "peft"), {"lora_alpha": "6", "r": "2"})
-    config(tmp_path / "cat", r=2, lora_alpha=16)
     assert_close(lora_perf.load(tmp_path).scales, torch.full((2, 3), 3.0))
 
 

@@ -7,6 +7,7 @@ import fcntl
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import stat
 from collections.abc import Callable
@@ -46,26 +47,20 @@ def put(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def test_a_file_takes_its_place_with_its_content_and_the_permissions_of_a_new_file(tmp_path: Path) -> None:
-    put(tmp_path / "new" / "file", b"first")
-    assert (tmp_path / "new" / "file").read_bytes() == b"first"
-    put(tmp_path / "new" / "file", b"second")
-    assert (tmp_path / "new" / "file").read_bytes() == b"second"
-    umask = os.umask(0)
-    os.umask(umask)
-    assert stat.S_IMODE((tmp_path / "new" / "file").stat().st_mode) == 0o666 & ~umask
-    assert os.listdir(tmp_path / "new") == ["file"]
-
-
-def test_until_it_is_whole_the_old_file_stands_and_the_writer_may_go_back(tmp_path: Path) -> None:
-    path = tmp_path / "file"
+def test_a_file_takes_its_place_when_it_is_whole_with_the_permissions_of_a_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
     put(path, b"old")
+    assert path.read_bytes() == b"old"
     with replacing(path) as file:
         file.write(b"new content")
-        file.seek(0)
+        file.seek(0)  # the writer may go back
         file.write(b"NEW")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"NEW content"
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+    assert os.listdir(path.parent) == ["file"]
 
 
 def test_the_longest_name_that_the_file_system_takes_can_be_written(tmp_path: Path) -> None:
@@ -143,14 +138,8 @@ def test_a_disk_that_fills_up_at_the_end_is_one_line(function: str, tmp_path: Pa
 
 
 def test_a_folder_that_goes_while_a_file_is_written_is_one_line(tmp_path: Path) -> None:
-    def fill() -> None:
-        with replacing(tmp_path / "gone" / "file"):
-            for name in os.listdir(tmp_path / "gone"):
-                (tmp_path / "gone" / name).unlink()
-            (tmp_path / "gone").rmdir()
-
-    with pytest.raises(LoraPerfError, match="found No such file or directory"):
-        fill()
+    with pytest.raises(LoraPerfError, match="found No such file or directory"), replacing(tmp_path / "gone" / "file"):
+        shutil.rmtree(tmp_path / "gone")
 
 
 def _write_and_wait(folder: Path, named: bool, pipe: Any) -> None:
@@ -219,18 +208,13 @@ def test_a_folder_is_claimed_by_one_at_a_time_who_is_named(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == ["other"]
 
 
-def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+def test_a_claim_ends_with_its_body_or_its_process_whatever_ends_them(tmp_path: Path) -> None:
     (tmp_path / atomic.LOCK).write_text("process 1 on another machine since yesterday")
-    with claim(tmp_path):
-        pass
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_claim_lasts_until_its_end_whatever_that_is(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), claim(tmp_path):
         raise KeyboardInterrupt
     with claim(tmp_path):
         pass
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_stands_in_the_place_of_the_lock_makes_nobody_wait(tmp_path: Path) -> None:

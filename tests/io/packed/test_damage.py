@@ -14,6 +14,7 @@ from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
 from lora_perf.io.headers import read_header
 from lora_perf.io.store import open_packed, verify, write
+from tests.io.checks import refuses
 from tests.io.packed.files import MakeZoo, change, join, parts, with_tables
 
 
@@ -21,8 +22,7 @@ def test_every_truncation_is_refused(packed: Path) -> None:
     content = packed.read_bytes()
     for length in [*range(0, len(content), 37), *range(len(content) - 40, len(content))]:
         packed.write_bytes(content[:length])
-        with pytest.raises(LoraPerfError, match="expected a whole safetensors file at"):
-            open_packed(packed)
+        refuses(packed, "expected a whole safetensors file at")
 
 
 @given(data=st.data())
@@ -54,10 +54,7 @@ def test_a_safetensors_file_that_is_no_zoo_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "zoo.safetensors"
     for header in ({}, {"__metadata__": {"format": "pt"}}, {"__metadata__": {}}):
         join(path, header, b"")
-        with pytest.raises(
-            LoraPerfError, match=r"a packed zoo \('lora_perf zoo 1'\) at .*with lora_perf\.pack\(source, path\)"
-        ):
-            open_packed(path)
+        refuses(path, r"a packed zoo \('lora_perf zoo 1'\) at .*with lora_perf\.pack\(source, path\)")
 
 
 ROWS_BEGIN = 56 + 56 + 112  # labels, split, ranks
@@ -93,16 +90,14 @@ LIES: list[tuple[tuple[str, ...], object, str]] = [
 def test_a_header_that_contradicts_itself_is_refused(keys: tuple[str, ...], value: object, found: str, complete: Path) -> None:
     header, data = parts(complete)
     join(complete, change(header, keys, value), data)
-    with pytest.raises(LoraPerfError, match=found):
-        open_packed(complete)
+    refuses(complete, found)
 
 
 @pytest.mark.parametrize(("name", "found"), [("rows", r"no rows \(n, p\)"), ("labels", "no labels or no class names")])
 def test_a_packed_zoo_without_rows_or_labels_is_refused(name: str, found: str, complete: Path) -> None:
     header, data = parts(complete)
     join(complete, {f"x{key}" if key == name else key: value for key, value in header.items()}, data)
-    with pytest.raises(LoraPerfError, match=found):
-        open_packed(complete)
+    refuses(complete, found)
 
 
 def places(header: object, keys: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -14,6 +14,7 @@ import pytest
 
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
+from tests.io.checks import parts as parts_of
 from tests.io.checks import refuses
 from tests.io.tables.forms import LABEL, adapters, assert_rows, python_rows
 
@@ -62,8 +63,7 @@ def test_splits_in_the_names_of_arrows_files_are_the_split_of_the_zoo(tmp_path: 
     write(tmp_path / "zoo-train-00001-of-00002.arrow", adapters(2, seed=5), "stream")
     write(tmp_path / "zoo-test.arrow", adapters(4, seed=7), "stream")
     zoo = lora_perf.load(tmp_path)
-    assert zoo.split is not None
-    assert zoo.split.tolist() == [2] * 4 + [0] * 5
+    assert parts_of(zoo) == [2] * 4 + [0] * 5
     assert_rows(lora_perf.load(tmp_path, split="test"), python_rows(adapters(4, seed=7)))
 
 

@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import lora_perf
-from lora_perf.core.zoo import Zoo
-from tests.io.checks import refuses
+from tests.io.checks import labels, refuses
 from tests.io.tables.forms import DOWN, GOOD, LABEL, TEXTS, as_kind, labelled
 
 
@@ -56,10 +55,6 @@ def numbered(names: list[str], *labels: str) -> Any:
     return datasets.Dataset.from_dict({DOWN: [GOOD] * len(labels), LABEL: [*labels]}, features=features)
 
 
-def named(zoo: Zoo) -> list[str]:
-    return [zoo.classes[label] for label in zoo.labels.tolist()]
-
-
 def test_splits_that_number_their_classes_otherwise_have_the_same_classes_by_name(tmp_path: Path) -> None:
     data = datasets.DatasetDict(
         train=numbered(["dog", "cat"], "cat", "dog"), test=numbered(["cat", "dog", "emu"], "cat", "emu")
@@ -67,7 +62,7 @@ def test_splits_that_number_their_classes_otherwise_have_the_same_classes_by_nam
     data.save_to_disk(tmp_path / "saved")
     for source in (data, tmp_path / "saved"):
         zoo = lora_perf.load(source)
-        assert (zoo.classes, named(zoo)) == (["dog", "cat", "emu"], ["cat", "dog", "cat", "emu"])
+        assert (zoo.classes, labels(zoo)) == (["dog", "cat", "emu"], ["cat", "dog", "cat", "emu"])
 
 
 def test_shards_that_number_their_classes_otherwise_have_the_same_classes_by_name(tmp_path: Path) -> None:
@@ -80,7 +75,7 @@ def test_shards_that_number_their_classes_otherwise_have_the_same_classes_by_nam
 def test_texts_and_class_labels_are_one_set_of_classes() -> None:
     texts = datasets.Dataset(labelled("ant", "cat"))
     zoo = lora_perf.load(datasets.DatasetDict(train=texts, test=numbered(["dog", "cat"], "cat", "dog")))
-    assert (zoo.classes, named(zoo)) == (["dog", "cat", "ant"], ["ant", "cat", "cat", "dog"])
+    assert (zoo.classes, labels(zoo)) == (["dog", "cat", "ant"], ["ant", "cat", "cat", "dog"])
 
 
 def test_class_labels_and_numbers_without_names_are_refused() -> None:
