@@ -70,14 +70,13 @@ def test_a_name_that_is_no_factor_of_a_product_is_none(name: str) -> None:
 
 def test_layers_stand_one_after_the_other_in_the_row() -> None:
     layout = Layout([("a.lora.down.weight", (2, 3)), ("a.lora.up.weight", (4, 2)), ("b.lora.down.weight", (1, 5))])
-    assert [layer.columns for layer in layout] == [slice(0, 6), slice(6, 14), slice(14, 19)]
-    assert [layer.size for layer in layout] == [6, 8, 5]
+    assert [(layer.columns, layer.size, layer.rank) for layer in layout] == [
+        (slice(0, 6), 6, 2),
+        (slice(6, 14), 8, 2),
+        (slice(14, 19), 5, 1),
+    ]
     assert (layout.p, len(layout)) == (19, 3)
-
-
-def test_the_rank_is_the_inner_size_of_either_side() -> None:
-    layout = Layout([("a.lora.down.weight", (2, 3)), ("a.lora.up.weight", (4, 2))])
-    assert [layer.rank for layer in layout] == [2, 2]
+    assert repr(Layout([("a.lora.up.weight", (2000, 1))])) == "Layout(1 layers, 2,000 parameters)"
 
 
 @pytest.mark.parametrize(
@@ -90,60 +89,40 @@ def test_the_rank_is_the_inner_size_of_either_side() -> None:
     ],
 )
 def test_the_path_leaves_out_what_only_wraps_the_module(prefix: str, ending: str) -> None:
-    layers = sd_layout(prefix, ending).layers
-    assert layers[0].path == (*BLOCK.split("."), "attn1", "to_q")
-
-
-def test_the_path_leaves_out_the_attention_processor() -> None:
+    assert sd_layout(prefix, ending).layers[0].path == (*BLOCK.split("."), "attn1", "to_q")
     layout = Layout([("unet.mid_block.attn1.processor.to_q_lora.down.weight", (1, 2))])
     assert layout.layers[0].path == ("mid_block", "attn1", "to_q")
 
 
-def test_a_name_that_is_no_lora_weight_is_refused() -> None:
-    with pytest.raises(LoraPerfError, match=r"expected layer names that end in .*found 'unet\.conv\.weight'"):
-        Layout([("unet.conv.weight", (2, 2))])
+@pytest.mark.parametrize(
+    ("shapes", "told"),
+    [
+        ([("unet.conv.weight", (2, 2))], r"expected layer names that end in .*found 'unet\.conv\.weight'"),
+        *(
+            ([("a.lora.down.weight", shape)], r"a matrix of at least one row and one column for a\.lora.*found shape")
+            for shape in ((0, 2), (2, 0), (-1, 2), (3,), (1, 2, 3), ())
+        ),
+        ([], "expected at least one layer; found none"),
+        ([("a.lora.down.weight", (1, 2))] * 2, "expected layer names that differ; found 1 repeated"),
+    ],
+)
+def test_what_is_no_layout_is_refused(shapes: list[tuple[str, tuple[int, int]]], told: str) -> None:
+    with pytest.raises(LoraPerfError, match=told):
+        Layout(shapes)
 
 
-@pytest.mark.parametrize("shape", [(0, 2), (2, 0), (-1, 2), (3,), (1, 2, 3), ()])
-def test_a_shape_that_is_no_matrix_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(LoraPerfError, match=r"expected a matrix of at least one row and one column for a\.lora.*found shape"):
-        Layout([("a.lora.down.weight", shape)])
-
-
-def test_a_layout_without_layers_is_refused() -> None:
-    with pytest.raises(LoraPerfError, match=r"expected at least one layer; found none"):
-        Layout([])
-
-
-def test_a_repeated_name_is_refused() -> None:
-    with pytest.raises(LoraPerfError, match=r"expected layer names that differ; found 1 repeated"):
-        Layout([("a.lora.down.weight", (1, 2)), ("a.lora.down.weight", (1, 2))])
-
-
-def test_a_layer_is_found_by_its_name() -> None:
+def test_a_layer_is_found_by_its_name_and_an_unknown_one_is_refused() -> None:
     layout = sd_layout()
-    for layer in layout:
-        assert layout[layer.name] is layer
-
-
-def test_an_unknown_layer_is_refused_and_some_known_ones_are_listed() -> None:
+    assert all(layout[layer.name] is layer for layer in layout)
     with pytest.raises(LoraPerfError, match=r"one of the 24 layers \(unet\.down_blocks.*24 in all\)\); found 'to_q'"):
         sd_layout()["to_q"]
-
-
-def of_group(layout: Layout, group: str) -> list[str]:
-    return [layer.name for layer in layout.group(group)]
-
-
-def test_all_is_every_layer_in_order() -> None:
-    layout = sd_layout()
-    assert layout.group("all") == layout.layers
 
 
 @pytest.mark.parametrize("prefix", ["unet.", "", "base_model.model."])
 @pytest.mark.parametrize(
     ("group", "part", "number"),
     [
+        ("all", "", 24),
         ("visual", ".attn1.", 12),
         ("attn1", ".attn1.", 12),
         ("text", ".attn2.", 12),
@@ -161,8 +140,9 @@ def test_all_is_every_layer_in_order() -> None:
 )
 def test_a_group_is_the_layers_whose_name_holds_its_part(prefix: str, group: str, part: str, number: int) -> None:
     layout = sd_layout(prefix)
-    assert of_group(layout, group) == [layer.name for layer in layout if part in layer.name]
-    assert len(of_group(layout, group)) == number
+    found = [layer.name for layer in layout.group(group)]
+    assert found == [layer.name for layer in layout if part in layer.name]
+    assert len(found) == number
 
 
 def test_the_sides_are_no_blocks() -> None:
@@ -243,10 +223,6 @@ def test_text_that_is_no_layout_is_refused(text: str) -> None:
 def test_no_json_makes_the_reader_crash(value: object) -> None:
     with pytest.raises(LoraPerfError):
         Layout.from_json(json.dumps(value))
-
-
-def test_the_repr_counts_layers_and_parameters() -> None:
-    assert repr(Layout([("a.lora.up.weight", (2000, 1))])) == "Layout(1 layers, 2,000 parameters)"
 
 
 def test_chosen_layers_stand_in_layout_order_each_once() -> None:
