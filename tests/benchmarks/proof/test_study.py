@@ -14,10 +14,8 @@ from rich.console import Console
 from benchmarks import budgets
 from benchmarks.guard.rule import Rule
 from benchmarks.proof import study
-from benchmarks.proof.journal import Journal, sources_key
 from benchmarks.proof.planting import Mutant
 from benchmarks.proof.study import Proof
-from lora_perf import LoraPerfError
 from tests.benchmarks.guard_tree import LOOPS, Tree
 
 pytestmark = pytest.mark.long
@@ -181,43 +179,3 @@ def test_an_interrupted_proof_goes_on_where_it_ended(tree: Tree, tmp_path: Path,
     assert done == ["first", "second", "second"]
     assert len(read_results(tmp_path)["mutants"]) == 2
     assert not list((tmp_path / "reports").glob("*.jsonl"))
-
-
-@pytest.mark.parametrize(
-    ("workload", "find", "message"),
-    [
-        ("nothing", "import time\n", "found nothing"),
-        ("spinning", "nowhere", r"stands exactly once .* found 1 that do not fit \(one\)"),
-    ],
-)
-def test_a_mutant_that_does_not_fit_is_an_error(workload: str, find: str, message: str, tree: Tree, tmp_path: Path) -> None:
-    plant(tmp_path, "one", find, "", workload)
-    with pytest.raises(LoraPerfError, match=message):
-        prove(tree, tmp_path, "one")
-
-
-def test_other_versions_than_those_of_the_budgets_are_an_error(
-    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(budgets.Budgets, "other_versions", lambda _: ["torch 1.0 instead of 2.0"])
-    plant(tmp_path, "one", "import time\n", "")
-    with pytest.raises(LoraPerfError, match=r"versions for which the budgets hold; found torch 1\.0 instead"):
-        prove(tree, tmp_path, "one")
-
-
-def test_a_journal_forgets_a_line_that_was_cut_off(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    Journal(path).add("one", {"seconds": 1.0})
-    with path.open("a") as file:
-        file.write('{"key": "tw')
-    again = Journal(path)
-    assert "one" in again
-    again.add("two", {"seconds": 2.0})
-    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["one", "two"]
-
-
-def test_other_sources_have_another_journal(tree: Tree) -> None:
-    before = sources_key(tree.root, "small")
-    assert before == sources_key(tree.root, "small") != sources_key(tree.root, "medium")
-    tree.work(times=2)
-    assert before != sources_key(tree.root, "small")
