@@ -60,15 +60,6 @@ def test_the_report_holds_what_the_terminal_shows(zoo: str, tmp_path: Path, caps
     assert all(f"<!-- {name} -->" in texts for name in (*asked[1:5], *GAUGES))
 
 
-def test_the_same_command_gives_the_same_numbers_and_figure(zoo: str, tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("one", "two")]
-    for folder in folders:
-        assert main([zoo, "--representations", "stats", "--output-dir", str(folder)]) == 0
-    one, two = (json.loads((folder / "audit.json").read_text()) for folder in folders)
-    assert one["representations"] == two["representations"]
-    assert (folders[0] / "audit.svg").read_bytes() == (folders[1] / "audit.svg").read_bytes()
-
-
 def test_a_tiny_zoo_is_reported_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store.write(planted(9), tmp_path / "tiny.safetensors")
     asked = ["--representations", "dw_norms", "--output-dir", str(tmp_path / "out")]
@@ -84,7 +75,8 @@ def test_a_tiny_zoo_is_reported_with_a_warning(tmp_path: Path, capsys: pytest.Ca
         (["--layers", "attn9"], "found 'attn9'"),
         (["--layers", "up", "--representations", "dw_norms"], "the up and the down"),
         (["--representations"], "at least one name after --representations"),
-        (["--num-runs", "0"], "--num-runs of at least 1"),
+        (["--classifiers"], "at least one name after --classifiers"),
+        (["--num-runs", "0"], "--num-runs of at least 1; found 0"),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_status_2(

@@ -81,15 +81,6 @@ def test_all_forms_of_a_corpus_hold_the_rows_that_were_generated(storage: str) -
     assert found.rows.abs().amax(dim=1).min() > 0
 
 
-def test_a_folder_of_files_holds_the_rows_that_were_generated_class_by_class() -> None:
-    made = synthetic.generate(synthetic.SyntheticConfig(Path("unused"), adapters=64))
-    found = lora_perf.load(corpora.path("folder", 64))
-    order = torch.argsort(made.labels, stable=True)
-    assert torch.equal(found.rows, made.rows[order])
-    assert torch.equal(found.labels, made.labels[order])
-    assert (found.layout, found.classes, found.scales, found.ranks) == (made.layout, made.classes, None, None)
-
-
 def module(path: Path, text: str) -> ModuleType:
     path.write_text(text)
     spec = importlib.util.spec_from_file_location(path.stem, path)

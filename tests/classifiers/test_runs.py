@@ -129,10 +129,6 @@ def test_a_stack_gives_what_runs_apart_give_also_while_others_leave_it():
     torch.testing.assert_close(stack.logits, apart.logits, rtol=1e-6, atol=1e-8)
 
 
-
-
-
-
 @pytest.mark.parametrize(
     ("n", "size", "sizes"),
     [(128, 64, [64, 64]), (129, 64, [64, 65]), (130, 64, [64, 64, 2]), (65, 64, [65]), (5, 64, [5]), (3, 2, [3])],
@@ -155,8 +151,6 @@ def test_what_cannot_be_trained_on_is_refused():
     values, labels = blobs(1)
     with pytest.raises(LoraPerfError, match="two train adapters or more"):
         train(values, labels, make_split(labels, "abc"), 3, [1], SMALL)
-
-
 
 
 def test_the_best_weights_are_restored():
@@ -193,8 +187,6 @@ def test_a_plateau_is_that_of_torch(hits, patience, factor):
         scheduler.step(hit)
         plateau.step(hit)
         assert plateau.lr == dummy.param_groups[0]["lr"]
-
-
 
 
 def test_the_learning_rate_follows_the_plateaus_of_each_run():
@@ -290,8 +282,6 @@ def test_constant_columns_are_dropped_and_what_was_given_stays_as_it_was():
     torch.testing.assert_close((padded, labels), before, rtol=0, atol=0)
 
 
-
-
 def test_progress_hears_of_every_epoch():
     values, labels = blobs()
     heard: list[tuple[int, int, float]] = []
@@ -317,12 +307,6 @@ def test_an_interrupt_ends_all_lanes_and_is_passed_on(error):
         train(values, labels, make_split(labels, "abc"), 3, range(20), SMALL, progress=progress)
     assert len(heard) < 60
     assert torch.get_num_threads() == threads
-
-
-
-
-
-
 
 
 @pytest.mark.parametrize(

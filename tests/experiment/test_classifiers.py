@@ -147,11 +147,6 @@ def test_costs_are_measured_once_and_kept_with_the_cells(experiment: Experiment,
     assert len(asked) == 2
 
 
-def test_a_cost_is_a_positive_time(experiment: Experiment) -> None:
-    (cell, *_) = experiment("--representations", "stats")["cells"]
-    assert 0 < cell["milliseconds"] < 1000
-
-
 def test_a_sample_keeps_scales_and_ranks() -> None:
     import torch
 

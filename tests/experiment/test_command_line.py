@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -38,15 +39,13 @@ def only_error(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[0]
 
 
-def test_the_output_folder_holds_every_promised_file(experiment: Experiment, tmp_path: Path) -> None:
-    experiment(figures=True)
+def test_the_folder_holds_every_promised_file_and_results_say_what_they_depend_on(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    results = experiment(figures=True)
     found = {path.name for path in (tmp_path / "out").iterdir()}
     files = {"results.json", "results.csv", "predictions.csv", "summary.md", "experiment.log"}
     assert found == files | {"accuracy.svg", "accuracy.png", "drop.svg", "drop.png", "cells", "cache"}
-
-
-def test_results_say_what_they_depend_on(experiment: Experiment) -> None:
-    results = experiment()
     assert results["config"]["hidden_dim"] == 16
     # The version of the package: a build may call itself 2.13.0+cu130 where the index calls it 2.13.0.
     assert results["versions"]["torch"] == importlib.metadata.version("torch")
@@ -55,8 +54,12 @@ def test_results_say_what_they_depend_on(experiment: Experiment) -> None:
     assert {"load", "fingerprint", "represent", "train", "score"} <= set(results["seconds"])
 
 
-def test_results_hold_metrics_curves_and_confusion_of_every_run(experiment: Experiment) -> None:
+def test_results_hold_metrics_curves_and_confusion_of_every_run(experiment: Experiment, tmp_path: Path) -> None:
     results = experiment()
+    with (tmp_path / "out" / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 2 * 2
+    assert float(rows[0]["accuracy"]) == results["cells"][0]["runs"][0]["accuracy"]
     assert [(cell["representation"], cell["group"], cell["classifier"]) for cell in results["cells"]] == [
         (name, group, "mlp") for name in ("stats", "ensemble", "flat_vec") for group in ("all", "visual")
     ]
@@ -71,14 +74,6 @@ def test_results_hold_metrics_curves_and_confusion_of_every_run(experiment: Expe
             assert len(run["curves"]["validation_accuracy"]) == run["epochs"] == 3
 
 
-def test_the_table_in_csv_has_one_row_a_run(experiment: Experiment, tmp_path: Path) -> None:
-    results = experiment()
-    with (tmp_path / "out" / "results.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 2 * 2
-    assert float(rows[0]["accuracy"]) == results["cells"][0]["runs"][0]["accuracy"]
-
-
 def test_flags_take_underscores_as_the_original_wrote_them(small: Path, tmp_path: Path) -> None:
     arguments = ["--dataset", str(small), "--num_runs", "1", "--output_dir", str(tmp_path / "out"), "--hidden_dim", "8"]
     assert main([*arguments, "--epochs", "1", "--representations", "stats", "--no-amp", "--no_cache_features"]) == 0
@@ -88,11 +83,6 @@ def test_a_single_group_needs_no_drop(experiment: Experiment, tmp_path: Path, ca
     experiment("--layer-groups", "text", figures=True)
     assert not (tmp_path / "out" / "drop.svg").exists()
     assert "drop.svg" not in capsys.readouterr().out
-
-
-def test_sampled_layers_are_spread_over_the_adapter(experiment: Experiment) -> None:
-    results = experiment("--sample-layers", "4")
-    assert results["cells"][0]["features"] == 4 * 7
 
 
 def test_the_dry_run_prints_the_plan_and_writes_nothing(
@@ -123,8 +113,11 @@ def test_preprocessing_packs_and_later_runs_map_the_packed_file(
     ("arguments", "telling"),
     [
         (["--dataset", "nowhere"], "'nowhere', which is none"),
-        (["--representations", "statz"], "'statz'; choose among these"),
-        (["--layer-groups", "attn9"], "'attn9'"),
+        (
+            ["--representations", "statz"],
+            r"rank_based.*dw_sketch.*dw_kernel.*a set of them \(ten, dw, learned\).*'statz'; choose",
+        ),
+        (["--layer-groups", "attn9"], r"attn2\.to_v.*'attn9'"),
         (["--representations", "dw", "--layer-groups", "up"], "both the up and the down"),
         (["--representations", "dw_kernel", "--layer-groups", "down"], "both an up and a down for dw_kernel"),
         (["--controls", "halves", "--layer-groups", "all"], "a second layer group"),
@@ -142,18 +135,8 @@ def test_a_wrong_argument_is_one_line_and_status_2(
     if "cuda" in arguments and torch.cuda.is_available():
         pytest.skip("this machine has the GPU whose absence is tested")
     assert main(["--dataset", str(small), "--output-dir", str(tmp_path / "out"), *arguments]) == 2
-    assert telling in only_error(capsys)
+    assert re.search(telling, only_error(capsys))
     assert not (tmp_path / "out").exists()
-
-
-def test_known_representations_and_groups_are_listed(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--dataset", str(small), "--output-dir", str(tmp_path / "out")]
-    main([*flags, "--representations", "statz"])
-    message = only_error(capsys)
-    for name in ("rank_based", "dw_sketch", "dw_kernel", "a set of them (ten, dw, learned)"):
-        assert name in message
-    main([*flags, "--layer-groups", "attn9"])
-    assert "attn2.to_v" in only_error(capsys)
 
 
 def test_an_output_folder_that_cannot_be_written_is_told_before_any_work(

@@ -70,10 +70,6 @@ def test_sampled_layers_begin_with_the_first_and_end_with_the_last() -> None:
     plan = make_plan(ExperimentConfig(sample_layers=3, layer_groups=("all",)), layout)
     assert len(plan.layers) == 3
     assert (plan.layers[0], plan.layers[-1]) == (layout.layers[0], layout.layers[-1])
-
-
-def test_more_sampled_layers_than_there_are_mean_all() -> None:
-    layout = small_zoo().layout
     assert make_plan(ExperimentConfig(sample_layers=99), layout).layers == layout.layers
 
 

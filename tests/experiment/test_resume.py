@@ -109,16 +109,6 @@ def test_no_resume_trains_anew(experiment: Experiment, trained: list[int]) -> No
     assert len(trained) == 12
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"key": 1}', b"[]"])
-def test_a_damaged_checkpoint_counts_as_none(
-    experiment: Experiment, trained: list[int], tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]
-) -> None:
-    experiment()
-    the_cell(tmp_path / "out", "stats.all.mlp").write_bytes(damage)
-    experiment()
-    assert len(trained) == 7
-
-
 def test_features_come_from_the_cache_where_cells_are_missing(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,20 +125,6 @@ def test_features_come_from_the_cache_where_cells_are_missing(
     second = experiment()
     assert asked == [["flat_vec"]]  # the zoo itself, which is never cached
     assert [cell["accuracy"] for cell in first["cells"]] == [cell["accuracy"] for cell in second["cells"]]
-
-
-@pytest.mark.parametrize("damage", [b"", b"x" * 100])
-def test_a_damaged_cache_file_is_made_again(experiment: Experiment, tmp_path: Path, damage: bytes) -> None:
-    first = experiment()
-    for path in (tmp_path / "out" / "cache").iterdir():
-        path.write_bytes(damage)
-    second = experiment("--no-resume")
-    assert [cell["accuracy"] for cell in first["cells"]] == [cell["accuracy"] for cell in second["cells"]]
-
-
-def test_without_the_flag_no_feature_is_kept(experiment: Experiment, tmp_path: Path) -> None:
-    experiment("--no-cache-features")
-    assert not (tmp_path / "out" / "cache").exists()
 
 
 @pytest.mark.usefixtures("own_registry")
