@@ -39,8 +39,13 @@ class LoraPerfError(Exception):
 
 
 def first_line(error: BaseException, empty: str | None = None) -> str:
-    """The first line of what an error says; its kind, or `empty`, where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__ if empty is None else empty])[0]
+    """The first line of what an error says, without its full stop; its kind, or `empty`, where it says nothing.
+
+    >>> first_line(ValueError("no footer.\\nSee the manual")), first_line(ValueError())
+    ('no footer', 'ValueError')
+    """
+    said = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__ if empty is None else empty)
+    return said if said.endswith("..") else said.removesuffix(".")
 
 
 def listed(names: Iterable[object], limit: int = 12) -> str:

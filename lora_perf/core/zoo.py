@@ -190,7 +190,7 @@ class Zoo(Matrix):
             raise LoraPerfError(
                 expected=f"adapters with labels in {self.name}",
                 found=f"none{columns}",
-                fix="name the column of the labels (label_column), or put each class into a folder of its own",
+                fix="name the column of the labels, label_column=... (--label-column), or give each class a folder of its own",
             )
         return self.labels
 

@@ -149,6 +149,8 @@ def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results
         LoraPerfError: weights that cannot be used, files that cannot be written.
         KeyboardInterrupt: passed on; finished cells are saved.
     """
+    if prepared.config.cache_features:
+        check_writable(prepared.config.cache)
     with prepared.clock.stage("fingerprint"):
         prepared = _undamaged(prepared)
     config, device, clock = prepared.config, prepared.device, prepared.clock

@@ -123,7 +123,11 @@ def test_preprocessing_packs_and_later_runs_map_the_packed_file(
         (["--controls", "halves", "--layer-groups", "all"], "a second layer group"),
         (["--controls", "norm", "--layer-groups", "up"], "both an up and a down for norm"),
         (["--num-runs", "0"], "--num-runs of at least 1"),
-        (["--dropout", "1.5"], "dropout to be at least 0 and less than 1"),
+        (
+            ["--dropout", "1.5"],
+            "expected dropout (--dropout) at least 0 and less than 1; found 1.5; change dropout (--dropout)",
+        ),
+        (["--hidden-dim", "0"], "expected hidden (hidden_dim, --hidden-dim) at least 1; found 0"),
         (["--sample-layers", "1", "--layer-groups", "attn2"], "a sampled layer in group attn2"),
         (["--split", "zoo"], "a zoo with a split of its own"),
         (["--device", "cuda"], "a CUDA GPU"),
@@ -139,12 +143,14 @@ def test_a_wrong_argument_is_one_line_and_status_2(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_output_folder_that_cannot_be_written_is_told_before_any_work(
-    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("flag", ["--output-dir", "--cache-dir"])
+def test_a_folder_that_cannot_be_written_is_told_before_any_work(
+    small: Path, tmp_path: Path, flag: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert main(["--dataset", str(small), "--output-dir", str(tmp_path / "file" / "out")]) == 2
-    assert "a folder that can be written" in only_error(capsys)
+    wanted = {"--output-dir": str(tmp_path / "out"), flag: str(tmp_path / "file" / "sub")}
+    assert main(["--dataset", str(small), *(word for pair in wanted.items() for word in pair)]) == 2
+    assert f"a folder that can be written at {wanted[flag]}" in only_error(capsys)
 
 
 def test_a_class_with_a_single_adapter_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,12 @@ from dataclasses import dataclass, fields
 
 from lora_perf.core.errors import LoraPerfError
 
+# The settings that are flags of commands, and settings of `lora_perf.experiment.run`, by their names there.
+_FLAGS = {
+    name: f" (--{name.replace('_', '-')})" for name in ("dropout", "lr", "weight_decay", "batch_size", "epochs", "patience")
+}
+_FLAGS["hidden"] = " (hidden_dim, --hidden-dim)"
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -47,6 +53,5 @@ class TrainingConfig:
         for one in fields(self):
             wanted, good = bounds.get(one.name, ("", True))
             if not good:
-                raise LoraPerfError(
-                    expected=f"{one.name} to be {wanted}", found=str(getattr(self, one.name)), fix=f"change {one.name}"
-                )
+                told = one.name + _FLAGS.get(one.name, "")
+                raise LoraPerfError(expected=f"{told} {wanted}", found=str(getattr(self, one.name)), fix=f"change {told}")
