@@ -123,11 +123,8 @@ def test_preprocessing_packs_and_later_runs_map_the_packed_file(
         (["--controls", "halves", "--layer-groups", "all"], "a second layer group"),
         (["--controls", "norm", "--layer-groups", "up"], "both an up and a down for norm"),
         (["--num-runs", "0"], "--num-runs of at least 1"),
-        (
-            ["--dropout", "1.5"],
-            "expected dropout (--dropout) at least 0 and less than 1; found 1.5; change dropout (--dropout)",
-        ),
-        (["--hidden-dim", "0"], "expected hidden (hidden_dim, --hidden-dim) at least 1; found 0"),
+        (["--dropout", "1.5"], r"expected dropout \(--dropout\) at least 0 and less than 1; found 1.5; change dropout \(--dr"),
+        (["--hidden-dim", "0"], r"expected hidden \(hidden_dim, --hidden-dim\) at least 1; found 0"),
         (["--sample-layers", "1", "--layer-groups", "attn2"], "a sampled layer in group attn2"),
         (["--split", "zoo"], "a zoo with a split of its own"),
         (["--device", "cuda"], "a CUDA GPU"),
