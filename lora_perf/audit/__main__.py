@@ -6,7 +6,7 @@ import sys
 
 from lora_perf.audit import pages
 from lora_perf.audit.config import AuditConfig
-from lora_perf.audit.files import write
+from lora_perf.audit.pages import write
 from lora_perf.audit.study import audit
 from lora_perf.command import terminal
 from lora_perf.command.arguments import parsed

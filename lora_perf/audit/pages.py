@@ -1,17 +1,22 @@
-"""What a person reads of an audit: the tables of the terminal and audit.md."""
+"""What a person reads of an audit: the tables of the terminal, and its files."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any
 
+from lora_perf.audit.figure import drawn
 from lora_perf.audit.gauges import GAUGES
 from lora_perf.audit.movement import Extent, short
 from lora_perf.audit.study import STILL, Audit, Audited
 from lora_perf.core.tables import Table
 from lora_perf.core.text import LONGEST, counted
 from lora_perf.core.text import markdown as markdown_text
+from lora_perf.io.atomic import write_together
+from lora_perf.report.canvas import remove_figures, write_figure
 from lora_perf.report.wording import TINY_WARNING, format_p, left_out
 
 NOTE = (
@@ -115,6 +120,21 @@ def markdown(found: Audit, figure: bool = True) -> str:
         lines += ["## What classifiers lose", "", NOTE, "", _lost(found).markdown(), ""]
     facts = {"fingerprint of the zoo": data["fingerprint"], **found.machine, **found.versions}
     return "\n".join([*lines, Table("", ("", ""), [(name, str(value)) for name, value in facts.items()]).markdown(), ""])
+
+
+def write(found: Audit, folder: Path) -> list[str]:
+    """Writes page and numbers, both or neither, then the figure, which the page shows once it is there; returns the names.
+
+    Raises:
+        LoraPerfError: page or numbers cannot be written; a figure that cannot be drawn is a warning.
+    """
+    numbers = json.dumps(found.to_json(), indent=1, allow_nan=False).encode()
+    write_together({folder / "audit.md": markdown(found, figure=False).encode(), folder / "audit.json": numbers})
+    remove_figures([folder / "audit.svg"])
+    figure = write_figure(lambda: drawn(found), folder / "audit", ["svg"])
+    if figure:
+        write_together({folder / "audit.md": markdown(found).encode()})
+    return ["audit.md", "audit.json", *figure]
 
 
 def _moved(found: Audit) -> Table:

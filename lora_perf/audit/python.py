@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lora_perf.audit.config import AuditConfig
-from lora_perf.audit.files import write
+from lora_perf.audit.pages import write
 from lora_perf.audit.study import Audit, audit
 from lora_perf.core.settings import Progress, settings_of, silent
 from lora_perf.experiment.logs import log

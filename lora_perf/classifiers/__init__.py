@@ -6,9 +6,8 @@ Import from here: the registry, the protocol and the door for users' classifiers
 """
 
 from lora_perf.classifiers.door import classifier
-from lora_perf.classifiers.perceptron import classifier as _perceptron  # noqa: F401 - fills the registry, the default first
+from lora_perf.classifiers.perceptron import runs as _perceptron  # noqa: F401 - fills the registry, the default first
 from lora_perf.classifiers.probes import knn, logistic, ridge  # noqa: F401 - as it does
-from lora_perf.classifiers.protocol import Classifier, Examples, Fitted, Run, Setup, fitted, seeds_of
-from lora_perf.classifiers.registry import CLASSIFIERS, DEFAULT
+from lora_perf.classifiers.protocol import CLASSIFIERS, DEFAULT, Classifier, Examples, Fitted, Run, Setup, fitted, seeds_of
 
 __all__ = ["CLASSIFIERS", "DEFAULT", "Classifier", "Examples", "Fitted", "Run", "Setup", "classifier", "fitted", "seeds_of"]

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lora_perf.classifiers.coordinates import Floats
-from lora_perf.classifiers.protocol import Setting
-from lora_perf.classifiers.registry import CLASSIFIERS
+from lora_perf.classifiers.protocol import CLASSIFIERS, Setting
 from lora_perf.classifiers.searched import Labels, Search, Searched
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.sources import owner_of

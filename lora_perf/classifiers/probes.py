@@ -14,8 +14,7 @@ from itertools import product
 from typing import Any
 
 from lora_perf.classifiers.coordinates import Floats
-from lora_perf.classifiers.protocol import Setting
-from lora_perf.classifiers.registry import CLASSIFIERS
+from lora_perf.classifiers.protocol import CLASSIFIERS, Setting
 from lora_perf.classifiers.searched import Labels, Search, Searched
 
 log = logging.getLogger(__name__)

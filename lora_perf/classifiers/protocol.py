@@ -1,4 +1,4 @@
-"""What every classifier is: it learns classes from examples, and answers for any rows of the same width."""
+"""What every classifier is, which learns classes from examples and answers for any rows of the same width; their registry."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lora_perf.classifiers.perceptron.recipe import TrainingConfig
 from lora_perf.classifiers.perceptron.training import Progress
 from lora_perf.classifiers.standardise import ConstantFeaturesError
 from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.registry import Registry
 from lora_perf.core.split import Split
 
 Setting = dict[str, float | int | str]
@@ -165,6 +166,11 @@ class Classifier(Protocol):
             ConstantFeaturesError: all are constant on the train rows.
         """
         ...
+
+
+# Those of the package and those of users: `CLASSIFIERS["mlp"]`, `list(CLASSIFIERS)`.
+CLASSIFIERS: Registry[Classifier] = Registry("classifier")
+DEFAULT = "mlp"  # the perceptron: what the original study trained
 
 
 def seeds_of(classifier: Classifier, seeds: Sequence[int]) -> list[int | None]:

@@ -22,7 +22,7 @@ _PRESENTATION = (
     *("inspect/", "audit/", "zoos/", "command/", "io/__main__.py", "__main__.py"),
     *(f"core/{name}.py" for name in ("text", "users", "tables", "showing")),
     *(f"report/{name}.py" for name in ("canvas", "figures", "files", "frames", "predictions", "reading")),
-    *(f"report/{name}.py" for name in ("results", "summary", "tables", "wording")),
+    *(f"report/{name}.py" for name in ("results", "summary", "wording")),
     *(f"experiment/{name}.py" for name in ("console", "__main__", "folder", "forecast", "logs", "observer", "python")),
 )
 

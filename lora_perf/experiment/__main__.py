@@ -16,7 +16,7 @@ from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.console import ConsoleObserver, forecast_line, plan_table
 from lora_perf.experiment.folder import CELLS, run_in_folder
 from lora_perf.experiment.forecast import forecast
-from lora_perf.report.tables import results_table
+from lora_perf.report.summary import results_table
 from lora_perf.report.wording import TINY_WARNING, duration, interval_note, stages
 
 

@@ -13,8 +13,7 @@ from lora_perf.core.zoo import Zoo
 from lora_perf.io import store
 from lora_perf.io.hub import ALIASES, is_hub_id, open_hub
 from lora_perf.io.members import DEFAULT_COLUMN
-from lora_perf.io.named import NAMED, shown
-from lora_perf.io.readers import Reader, asked, reader, scheme_of
+from lora_perf.io.readers import NAMED, Reader, asked, reader, scheme_of, shown
 from lora_perf.io.splits import refuse_choices
 
 if TYPE_CHECKING:

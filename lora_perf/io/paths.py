@@ -13,7 +13,6 @@ from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.text import counted
 from lora_perf.io.files.declared import refuse_logs, shards_of
 from lora_perf.io.files.metadata import read_object
-from lora_perf.io.files.openable import refuse_irregular, refuse_links, refuse_other_bytes
 from lora_perf.io.files.strays import WRITTEN_HERE, read_if_own
 from lora_perf.io.files.tree import ADAPTER, PARQUET, Tree, by_parts, parent, walk
 from lora_perf.io.identity import identity
@@ -78,7 +77,7 @@ def find(path: Path, split: str | None) -> Found:
     if _is_saved(tree, folder):
         found = (*tree.saved, *tree.arrow)
         _refuse_two(path, tree, f"a saved data set ({min(tree.saved, key=len)})")
-        refuse_irregular(path, found, "a file of a saved data set")
+        _refuse_irregular(path, found, "a file of a saved data set")
         return Found(path, "saved", folder, found, tree)
     refuse_logs(tree, folder)
     if tree.parquet and tree.adapters:
@@ -111,8 +110,8 @@ def _shards(path: Path, tree: Tree, split: str | None, kind: Kind, tables: Seque
     """The tables of the chosen splits; what is left alone is told."""
     shards = shards_of(tree, str(path), split, tables)
     files = tuple(one for one, _ in shards)
-    refuse_irregular(path, files, "a parquet file" if kind == "parquet" else "a file of Arrow")
-    refuse_links(path, files, tree)
+    _refuse_irregular(path, files, "a parquet file" if kind == "parquet" else "a file of Arrow")
+    _refuse_links(path, files, tree)
     for line in tree.told():
         _log.warning("%s: %s", path, line)
     return Found(path, kind, str(path), files, tree, tuple(part for _, part in shards))
@@ -142,7 +141,7 @@ def _file(path: Path) -> Found:
     if kind is None:
         raise no_zoo(path, f"a file of type {path.suffix or 'unknown'}")
     if kind != "packed":
-        refuse_other_bytes(path.parent, [path.name])
+        _refuse_other_bytes(path.parent, [path.name])
     return Found(path, kind, str(path.parent), (path.name,))
 
 
@@ -225,3 +224,42 @@ def nothing_in(path: Path, tree: Tree) -> LoraPerfError:
     return no_zoo(
         path, f"a folder without state.json, dataset_dict.json, *.parquet or *.safetensors{f' ({told})' * bool(told)}"
     )
+
+
+def _refuse_irregular(path: Path, files: Sequence[str], what: str) -> None:
+    """Refuses what would make its reader wait, or lead nowhere."""
+    _refuse_other_bytes(path, files)
+    wrong = [one for one in files if not (path / one).is_file()]
+    if wrong:
+        found = "a broken link" if (path / wrong[0]).is_symlink() else "no regular file"
+        raise LoraPerfError(expected=f"{what} at {path / wrong[0]}", found=found, fix="write or fetch it again, or remove it")
+
+
+def _refuse_other_bytes(path: Path, files: Sequence[str]) -> None:
+    """Refuses paths that are no UTF-8, which Arrow cannot open."""
+    for one in files:
+        whole = str(path / one)
+        if not whole.isascii() and whole.encode("utf-8", "replace") != os.fsencode(whole):
+            raise LoraPerfError(
+                expected="paths in UTF-8, since Arrow opens no others", found=whole, fix="rename the file or its folder"
+            )
+
+
+def _refuse_links(path: Path, files: Sequence[str], tree: Tree) -> None:
+    """Refuses a link to a file that is read too."""
+    links = [one for one in files if one in tree.links]
+    if not links:
+        return
+    nodes = {_node(path / one): one for one in files if one not in tree.links}
+    for one in links:
+        node = _node(path / one)
+        if node in nodes:
+            raise LoraPerfError(
+                expected=f"each shard once in {path}", found=f"{one}, a link to {nodes[node]}", fix="remove the link"
+            )
+        nodes[node] = one
+
+
+def _node(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino

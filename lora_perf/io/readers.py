@@ -1,7 +1,7 @@
 """Readers of users: how each recognises a source, and the function that opens it.
 
 They are asked before the formats of the package, in the order in which they came: a folder of files that a user knows better
-is the user's. Endings and names of the package's own formats are taken.
+is the user's. Endings and names of the package's own formats are taken. Zoos with a name of their own come before all of them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.registry import Registry
 from lora_perf.core.sources import owner_of, source_version
 from lora_perf.core.users import load_entry_points
+from lora_perf.core.zoo import Zoo
 
 F = TypeVar("F", bound=Callable[[Any], Any])
 OWN_ENDINGS = (".safetensors", ".parquet", ".arrow", ".feather", ".ipc")
@@ -143,3 +144,26 @@ def scheme_of(source: str) -> str | None:
     """
     match = _ADDRESS.match(source)
     return match["scheme"].lower() if match else None
+
+
+@dataclass(frozen=True)
+class Named:
+    """A zoo with a name of its own, which comes before that of a path; whoever makes such zoos names them here.
+
+    Attributes:
+        title: what messages call it.
+        open: opens it, or makes it.
+        hidden: whether a path of that name comes first, so that lists of names leave it out.
+    """
+
+    title: str
+    open: Callable[[], Zoo]
+    hidden: bool = False
+
+
+NAMED: dict[str, Named] = {}
+
+
+def shown() -> list[str]:
+    """The names that a user may choose among."""
+    return [name for name, one in NAMED.items() if not one.hidden]

@@ -112,7 +112,7 @@ class Results:
 
     def table(self) -> Table:
         """Mean accuracies with their intervals, drops and controls, to be printed or shown in a notebook."""
-        from lora_perf.report.tables import results_table
+        from lora_perf.report.summary import results_table
 
         return results_table(self)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lora_perf.core.zoo import Zoo
 from lora_perf.io import store
-from lora_perf.io.named import NAMED, Named
+from lora_perf.io.readers import NAMED, Named
 
 _DATA = Path(__file__).parent / "data"
 _SANITY_CHECK = "sanity_check_dataset"  # the folder that the original's command names

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lora_perf.classifiers.perceptron import classifier
+from lora_perf.classifiers.perceptron import runs as classifier
 from lora_perf.experiment import inputs
 from lora_perf.io import store
 from lora_perf.representations import REPRESENTATIONS

@@ -20,7 +20,7 @@ from lora_perf.command import terminal
 from lora_perf.report import figures
 from lora_perf.report.canvas import drawing, figure_text, write_figure
 from lora_perf.report.results import Results
-from lora_perf.report.tables import results_table
+from lora_perf.report.summary import results_table
 from tests.report.test_report import cell, results
 
 ODD = (

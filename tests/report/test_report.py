@@ -11,8 +11,7 @@ import pytest
 from lora_perf.report import draw, write_summary
 from lora_perf.report.cells import CellResult, RunResult
 from lora_perf.report.results import HalfDrops, Results
-from lora_perf.report.summary import milliseconds, summary
-from lora_perf.report.tables import results_table
+from lora_perf.report.summary import milliseconds, results_table, summary
 
 TRUTH = np.arange(40) % 4
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from threading import Event, Lock
 
 import torch
 from torch import Tensor
 
 from lora_perf.classifiers.perceptron.recipe import TrainingConfig
-from lora_perf.classifiers.perceptron.training import Progress, Run, Task, evaluated, train_stack
+from lora_perf.classifiers.perceptron.training import Progress, Task, evaluated, train_stack
+from lora_perf.classifiers.perceptron.training import Run as Trained
+from lora_perf.classifiers.protocol import CLASSIFIERS, DEFAULT, USUAL, Examples, Fitted, Run, Setup
 from lora_perf.classifiers.standardise import Standardiser
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import Split
@@ -123,7 +125,50 @@ def train(
     )
 
 
-def _answers(runs: list[Run], task: Task, standardiser: Standardiser) -> Callable[[Tensor], Tensor]:
+class MultilayerPerceptron:
+    """Perceptrons of a recipe, trained together."""
+
+    name = DEFAULT
+    about = "the perceptron"
+    seeded = True
+    by_epochs = True
+    targets: tuple[str, ...] = ("classes",)
+    version = ""
+
+    def refuse(self, n_train: int, features: int) -> None:
+        """It learns from any number of features."""
+
+    def fit(self, examples: Examples, labels: Tensor, n_classes: int, setup: Setup = USUAL) -> Fitted:
+        """One run a seed; see `Classifier.fit` and `train`."""
+        trained = train(
+            examples.values,
+            labels,
+            examples.split,
+            n_classes,
+            setup.seeds,
+            setup.recipe,
+            setup.device,
+            setup.progress,
+            keep=setup.keep,
+        )
+        runs = [
+            Run(
+                seed,
+                trained.validation_accuracy[k],
+                trained.best_epoch[k],
+                trained.epochs_run[k],
+                trained.seconds[k],
+                {name: [float(value) for value in curve] for name, curve in asdict(trained.curves[k]).items()},
+            )
+            for k, seed in enumerate(trained.seeds)
+        ]
+        return Fitted(trained.predictions.cpu(), tuple(runs), examples.values.shape[1], trained.dropped, trained.answers)
+
+
+CLASSIFIERS.add(DEFAULT, MultilayerPerceptron())
+
+
+def _answers(runs: list[Trained], task: Task, standardiser: Standardiser) -> Callable[[Tensor], Tensor]:
     """Predictions of further rows by runs that kept their weights; nothing else of the task stays."""
     bare = replace(task, values=task.values.new_empty(0, task.values.shape[1]))
     nets = [run.net for run in runs if run.net is not None]
@@ -138,7 +183,7 @@ def _answers(runs: list[Run], task: Task, standardiser: Standardiser) -> Callabl
     return answers
 
 
-def _in_lanes(task: Task, seeds: Sequence[int], config: TrainingConfig, progress: Progress | None, keep: bool) -> list[Run]:
+def _in_lanes(task: Task, seeds: Sequence[int], config: TrainingConfig, progress: Progress | None, keep: bool) -> list[Trained]:
     """The runs, as many at a time as PyTorch has threads, each on one thread."""
     threads = torch.get_num_threads()
     stop, lock = Event(), Lock()
@@ -148,7 +193,7 @@ def _in_lanes(task: Task, seeds: Sequence[int], config: TrainingConfig, progress
             with lock:
                 progress(seed, epoch, accuracy)
 
-    def one(seed: int) -> Run:
+    def one(seed: int) -> Trained:
         torch.set_num_threads(1)  # a setting of the calling thread for OpenMP, of the process for the thread pool
         return train_stack(task, [seed], config, stop, report, keep)[0]
 
