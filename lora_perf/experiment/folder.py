@@ -61,15 +61,15 @@ def run_in_folder(prepared: runner.Prepared, observer: Observer, command: str) -
         log.info("command: %s", command)
         results = runner.run(prepared, observer)
         with prepared.clock.stage("report"):
-            place = place_report(results, folder)
-            files = report.write(results, place.folder)
-        if place.folder != folder:
+            place, target = place_report(results, folder)
+            files = report.write(results, place)
+        if place != folder:
             log.info("the report of a full run stays in %s", folder)
-        moved = place.moved and f"the report of other settings or data that stood there is kept in {place.moved}"
+        moved = target and f"the report of other settings or data that stood there is kept in {target}"
         if moved:
             log.info("%s", moved)
         log.info("%s", stages(results.seconds))
-    return Kept(results, [str((place.folder / name).relative_to(folder)) for name in files] + [LOG] * logged, moved or "")
+    return Kept(results, [str((place / name).relative_to(folder)) for name in files] + [LOG] * logged, moved or "")
 
 
 @contextmanager
@@ -85,16 +85,8 @@ def working_in(config: ExperimentConfig) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a report goes, and where the one of other settings went that stood there."""
-
-    folder: Path
-    moved: Path | None
-
-
-def place_report(results: Results, folder: Path) -> Place:
-    """Makes room for a report.
+def place_report(results: Results, folder: Path) -> tuple[Path, Path | None]:
+    """Makes room for a report: where it goes, and where the one of other settings went that stood there.
 
     The same settings and data replace their own report. A report of others moves to `earlier/<data set>-<8 digits>` in its
     folder. A short look (--quick) leaves the report of a full run where it is and goes to `quick`.
@@ -105,7 +97,7 @@ def place_report(results: Results, folder: Path) -> Place:
         standing = _Report.read(folder)
     key = _key(results.config, results.dataset)
     if standing is None or standing.key == key:
-        return Place(folder, None)
+        return folder, None
     target = folder / EARLIER / f"{standing.name}-{standing.key}"
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -114,7 +106,7 @@ def place_report(results: Results, folder: Path) -> Place:
                 os.replace(folder / name, target / name)
     except OSError as error:
         raise cannot_write(target, error) from None
-    return Place(folder, target)
+    return folder, target
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lora_perf.classifiers.perceptron import runs as classifier
+from lora_perf.classifiers.perceptron import runs
 from lora_perf.experiment import inputs
 from lora_perf.io import store
 from lora_perf.representations import REPRESENTATIONS
@@ -28,13 +28,13 @@ def the_cell(out: Path, name: str) -> Path:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts the cells that are trained."""
     calls: list[int] = []
-    train = classifier.train
+    train = runs.train
 
     def counted(*arguments: Any, **named: Any) -> Any:
         calls.append(1)
         return train(*arguments, **named)
 
-    monkeypatch.setattr(classifier, "train", counted)
+    monkeypatch.setattr(runs, "train", counted)
     return calls
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -78,7 +76,7 @@ class ArrowRows(RowSource):
         shapes: of a value of each of them.
     """
 
-    divisible = True
+    divisible = True  # checking offsets, faulting in fresh memory and copying all run outside Python's lock
 
     def __init__(
         self,
@@ -109,6 +107,13 @@ class ArrowRows(RowSource):
     def read(self, start: int, stop: int, out: FloatRows) -> None:
         for opened in self._opened:
             opened.check()
+        # In data-set order block by block is gentler on the caches; a shuffled one is gathered chunk by chunk instead.
+        step = max(1, BLOCK_NBYTES // (4 * self.p) if self._indices is None else stop - start)
+        for first in range(start, stop, step):
+            last = min(first + step, stop)
+            self._read(first, last, out[first - start : last - start])
+
+    def _read(self, start: int, stop: int, out: FloatRows) -> None:
         # This loop runs once a layer and block, so nothing stands in it that could stand outside.
         with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite, which representations refuse
             for bounds, columns in self._columns:
@@ -118,27 +123,6 @@ class ArrowRows(RowSource):
                     for chunk, source, rows in segments:
                         # Indexing by slices makes views, by index vectors one gathered piece that stays in the cache.
                         target[rows] = chunks[chunk].matrix()[source]
-
-    def matrix(self) -> FloatRows:
-        rows = np.empty((self.n, self.p), np.float32)
-        threads = torch.get_num_threads()
-        span = -(-self.n // threads)
-        # In data-set order block by block is gentler on the caches; a shuffled one is gathered chunk by chunk instead.
-        step = span if self._indices is not None else max(1, BLOCK_NBYTES // (4 * self.p))
-
-        def part(first: int) -> None:
-            last = min(first + span, self.n)
-            for start in range(first, last, step):
-                stop = min(start + step, last)
-                self.read(start, stop, rows[start:stop])
-
-        if threads == 1:
-            part(0)
-        else:  # checking offsets, faulting in fresh memory and copying all run outside Python's lock
-            with ThreadPoolExecutor(threads, "rows") as pool:
-                for _ in pool.map(part, range(0, self.n, span)):
-                    pass
-        return rows
 
     def _segments(self, bounds: Indices, start: int, stop: int) -> list[Segment]:
         if self._indices is None:
