@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -68,9 +68,5 @@ def knn(x: Floats, y: Labels) -> Iterator[tuple[Setting, Any]]:
     """The commonest class among the k nearest train rows."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    for k, metric in product(_possible(_NEIGHBOURS, len(x)), _METRICS):
+    for k, metric in product([k for k in _NEIGHBOURS if k <= len(x)], _METRICS):
         yield {"k": k, "metric": metric}, KNeighborsClassifier(k, metric=metric, algorithm="brute").fit(x, y)
-
-
-def _possible(neighbours: Sequence[int], n_train: int) -> list[int]:
-    return [k for k in neighbours if k <= n_train]

@@ -32,17 +32,17 @@ class Matrix:
     def __len__(self) -> int:
         return self.source.n
 
-    def non_finite(self, i: int) -> tuple[str, str] | None:
-        """What of adapter i is NaN or infinite ("2 of 24 entries NaN") and in which layer; None where all is finite."""
-        row = torch.empty((1, self.layout.p))
+    def non_finite(self, i: int) -> list[tuple[str, str]]:
+        """What of adapter i is NaN or infinite ("2 of 24 entries NaN"), and the name of the layer, for each that has some."""
+        row, found = torch.empty((1, self.layout.p)), []
         self.source.read(i, i + 1, row.numpy())
         for layer in self.layout:
             entries = row[0, layer.columns]
             bad = entries[~torch.isfinite(entries)]
             if len(bad):
                 kind = "NaN" if bool(bad.isnan().any()) else "infinite"
-                return f"{len(bad)} of {layer.size} entries {kind}", f"layer {layer.name}"
-        return None
+                found.append((f"{len(bad)} of {layer.size} entries {kind}", layer.name))
+        return found
 
     @property
     def nbytes(self) -> int:

@@ -178,7 +178,7 @@ def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results
         results[one.cell] = result
         observer.finished(result)
     return Results(
-        config=_plain(config),
+        config=json.loads(json.dumps(asdict(config), default=str)),  # so that results are the same once they are read back
         dataset=_dataset(zoo, split),
         versions=versions(),
         machine=machine(device),
@@ -238,12 +238,6 @@ class _Trainer:
         seconds = time.perf_counter() - begin
         with clock.stage("score"):
             return scored(one.cell, features.names, learnt, self._truth, n_classes, seconds, milliseconds)
-
-
-def _plain(config: ExperimentConfig) -> dict[str, Any]:
-    """The settings as JSON holds them, so that results are the same once they are read back."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
-    return plain
 
 
 def _dataset(zoo: Zoo, split: Split) -> dict[str, Any]:

@@ -137,14 +137,8 @@ def _without_number(zoo: Zoo, content: Content, names: Sequence[str]) -> Iterabl
         if i in content.unread:
             yield Finding("unreadable", f"{names[i]}: {content.unread[i].found}", (names[i],))
             continue
-        found = []
-        row = zoo[i].row
-        for layer in zoo.layout:
-            bad = row[layer.columns][~torch.isfinite(row[layer.columns])]
-            if len(bad):
-                what = "NaN" if bool(bad.isnan().any()) else "infinite"
-                found.append(f"{len(bad)} of {layer.size} entries {what} in {layer.name}")
-        text = found[0] if found else "a scale that is NaN or infinite"
+        found = zoo.non_finite(i)
+        text = " in ".join(found[0]) if found else "a scale that is NaN or infinite"
         yield Finding("non-finite", f"{names[i]}: {text}{f' and {len(found) - 1} more layers' * (len(found) > 1)}", (names[i],))
 
 

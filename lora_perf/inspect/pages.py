@@ -31,7 +31,8 @@ def tables(found: Inspection) -> list[Table]:
             )
             for one in found.kinds
         )
-        shown.append(Table("Modules of the commonest set" if _sets(found) > 1 else "Modules", columns, kinds, columns[1:]))
+        several = any(one.kind == "modules" for one in found.problems)
+        shown.append(Table("Modules of the commonest set" if several else "Modules", columns, kinds, columns[1:]))
     if found.problems:
         shown.append(Table("Problems", ("problem", "adapters", "which"), tuple(_problems(found)), ("adapters",)))
     if found.notes:
@@ -72,9 +73,10 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
 def _initial(initial: InitialA) -> str:
     if initial.verdict == "unknown":
         return f"unknown: {initial.meaning}"
+    share = "less than 0.1 %" if 0 < initial.related < 0.001 else f"{100 * initial.related:.3g} %"
     return (
         f"{initial.verdict}: mean pairwise cosine {_cosine(initial.lowest)} to {_cosine(initial.highest)} by module, "
-        f"{_share(initial.related)} of pairs related ({initial.sampled:,} adapters compared). This is {initial.meaning}."
+        f"{share} of pairs related ({initial.sampled:,} adapters compared). This is {initial.meaning}."
     )
 
 
@@ -102,14 +104,6 @@ def _scales(scales: tuple[float, float, float]) -> str:
 
 def _cosine(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}"  # no minus before a zero
-
-
-def _share(value: float) -> str:
-    return "less than 0.1 %" if 0 < value < 0.001 else f"{100 * value:.3g} %"
-
-
-def _sets(found: Inspection) -> int:
-    return 1 + sum(one.kind == "modules" for one in found.problems)
 
 
 def _problems(found: Inspection) -> list[tuple[str, str, str]]:

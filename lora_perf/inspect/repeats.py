@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -67,13 +66,14 @@ def repeats_of(zoo: Zoo, content: Content, near: float) -> list[Repeat]:
             alone.append(i)
     chosen = torch.tensor(alone, dtype=torch.int64)
     waiting = _candidates((content.sketches[chosen] / total[chosen, None]).float(), _SLACK * 2 * (1 - near))
-    threads = torch.get_num_threads()
+    threads, step = torch.get_num_threads(), max(1, CPU_BLOCK_NBYTES // (8 * zoo.layout.p))
     # One thread a batch: kernels that shared the cores would wait for each other at every call (see `threads`).
     pool = ThreadPoolExecutor(threads, "compare", initializer=torch.set_num_threads, initargs=(1,))
     try:
         while waiting:
             left = []
-            batches = [[(alone[others[0]], alone[i]) for i, others in batch] for batch in _batches(zoo, waiting)]
+            pairs = [(alone[others[0]], alone[i]) for i, others in waiting]
+            batches = [pairs[start : start + step] for start in range(0, len(pairs), step)]
             results = chain.from_iterable(pool.map(partial(_compare, zoo), batches))
             for (i, others), (first, second, cosine, distance) in zip(waiting, results, strict=True):
                 if distance <= SAME or cosine >= near:
@@ -103,12 +103,6 @@ def _candidates(sketches: Tensor, limit: float) -> list[tuple[int, list[int]]]:
             exact = (sketches[near].double() - sketches[start + i].double()).square().sum(dim=1)
             found.append((start + i, near[exact.argsort(stable=True)][:_CANDIDATES].tolist()))
     return found
-
-
-def _batches(zoo: Zoo, waiting: list[tuple[int, list[int]]]) -> Iterator[list[tuple[int, list[int]]]]:
-    step = max(1, CPU_BLOCK_NBYTES // (8 * zoo.layout.p))
-    for start in range(0, len(waiting), step):
-        yield waiting[start : start + step]
 
 
 def _compare(zoo: Zoo, pairs: list[tuple[int, int]]) -> list[tuple[int, int, float, float]]:

@@ -25,7 +25,7 @@ def without_non_finite(zoo: Zoo) -> Zoo:
     for rows, block in zoo.blocks():
         good[rows] = torch.isfinite(block.sum(dim=1))
     for row in torch.nonzero(~good)[:, 0].tolist():  # the sum of large entries may overflow where none is at fault
-        good[row] = zoo.non_finite(row) is None
+        good[row] = not zoo.non_finite(row)
     if zoo.scales is not None:
         good &= torch.isfinite(zoo.scales).all(dim=1)
     if bool(good.all()):
@@ -49,8 +49,8 @@ def without_non_finite(zoo: Zoo) -> Zoo:
 
 def _skipped(zoo: Zoo, row: int) -> Skipped:
     name = zoo.names[row] if zoo.named else zoo.called(row)
-    fault = zoo.non_finite(row)
-    return Skipped(name, " in ".join(fault) if fault else "a scale that is NaN or infinite")
+    faults = zoo.non_finite(row)
+    return Skipped(name, " in layer ".join(faults[0]) if faults else "a scale that is NaN or infinite")
 
 
 def _of_those_left(whole: Tensor, labels: Tensor, classes: list[str]) -> tuple[Tensor, list[str]]:

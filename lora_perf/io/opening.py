@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,19 @@ from lora_perf.io.splits import refuse_choices, refuse_part, refuse_split
 
 def open_found(found: Found, label_column: str | None, split: str | None, skip_bad: bool) -> Zoo:
     """The zoo at a path."""
-    return _WAYS[found.kind](found, label_column, split, skip_bad)
-
-
-def _of_saved(found: Found, label_column: str | None, split: str | None, _: bool) -> Zoo:
+    if found.kind == "packed":
+        return _of_packed(found, label_column, split, skip_bad)
+    if found.kind == "adapters":
+        refuse_split(split, f"the adapter files in {found.path}")
+        return _of_adapters(found, found.tree, label_column, skip_bad)
+    if found.kind != "saved":
+        return _of_tables(found, label_column, split)
     from lora_perf.io.tables.hf import zoo_of_data
 
     return zoo_of_data(_saved(found.path), label_column, split, found.name)
 
 
-def _of_tables(found: Found, label_column: str | None, split: str | None, _: bool) -> Zoo:
+def _of_tables(found: Found, label_column: str | None, split: str | None) -> Zoo:
     from lora_perf.io.tables.ipc import open_ipc
     from lora_perf.io.tables.parquet import open_parquet
 
@@ -41,11 +43,6 @@ def _of_tables(found: Found, label_column: str | None, split: str | None, _: boo
     files = [Path(found.folder, one) for one in found.files]
     way = open_parquet if found.kind == "parquet" else open_ipc
     return way(files, label_column=label_column, name=found.name, root=root, parts=found.parts)
-
-
-def _of_folder(found: Found, label_column: str | None, split: str | None, skip_bad: bool) -> Zoo:
-    refuse_split(split, f"the adapter files in {found.path}")
-    return _of_adapters(found, found.tree, label_column, skip_bad)
 
 
 def _of_packed(found: Found, label_column: str | None, split: str | None, skip_bad: bool) -> Zoo:
@@ -108,12 +105,3 @@ def _saved_part(path: Path) -> Any:
         features = datasets.DatasetInfo.from_directory(str(path)).features
         return datasets.Dataset(features.arrow_schema.empty_table())
     return datasets.load_from_disk(str(path))
-
-
-_WAYS: dict[str, Callable[[Found, str | None, str | None, bool], Zoo]] = {
-    "packed": _of_packed,
-    "saved": _of_saved,
-    "parquet": _of_tables,
-    "arrow": _of_tables,
-    "adapters": _of_folder,
-}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layer, Module
 from lora_perf.core.sources import owner_of
-from lora_perf.core.zoo import Zoo
 from lora_perf.representations.kinds import PerMatrix, PerModule
 from lora_perf.representations.learned.fitting import Fit, Fitted
 from lora_perf.representations.learned.task import Task
@@ -171,12 +169,8 @@ def _fit(name: str, function: Callable[..., Any]) -> Fit:
         for rows in task.tiles(None, task.p):
             width = tables[0].shape[1] if tables else None
             values = _run(name, apply, task.whole(rows, torch.float32))
-            where = partial(_called_from, task.zoo, int(rows[0]))
+            where = lambda i: task.zoo.called(int(rows[i]))  # noqa: B023, E731 - called at once
             tables.append(checked(name, values, len(rows), width, where))
         return torch.cat(tables)
 
     return fit
-
-
-def _called_from(zoo: Zoo, start: int, i: int) -> str:
-    return zoo.called(start + i)

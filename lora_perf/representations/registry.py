@@ -123,10 +123,10 @@ def count(name: str, layout: Layout, layers: Sequence[Layer]) -> int | None:
 
 def refuse_non_finite(zoo: Zoo, row: int) -> None:
     """Refuses an adapter that holds a NaN or infinity."""
-    if fault := zoo.non_finite(row):
+    for fault, layer in zoo.non_finite(row):
         raise LoraPerfError(
             expected="finite weights",
-            found=f"{fault[0]} in {zoo.called(row)}, {fault[1]}",
+            found=f"{fault} in {zoo.called(row)}, layer {layer}",
             fix="leave the adapter out (--skip-bad) or train it again",
         )
 

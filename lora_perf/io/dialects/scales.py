@@ -164,11 +164,8 @@ def read_metadata(metadata: Mapping[str, str]) -> dict[str, Recipe]:
         configs.setdefault(component, {})[option] = value
     # Entries that say nothing of a scale are no configuration of an adapter.
     told = {component: config for component, config in configs.items() if config.keys() & {"r", "lora_alpha"}}
-    return {component: read_recipe(config, _place(component)) for component, config in told.items()}
-
-
-def _place(component: str) -> str:
-    return f"{METADATA_KEY} of {component}" if component else METADATA_KEY
+    places = {component: f"{METADATA_KEY} of {component}" if component else METADATA_KEY for component in told}
+    return {component: read_recipe(config, places[component]) for component, config in told.items()}
 
 
 def _patterns(config: Mapping[str, Any], key: str, where: str) -> list[tuple[re.Pattern[str], Any, str]]:

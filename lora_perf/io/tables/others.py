@@ -67,11 +67,9 @@ def _is_plain(shard: Shard, name: str) -> bool:
     kind = shard.schema.field(name).type
     while pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         kind = kind.value_type
-    return bool(pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind) or _is_text(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    of = pa.types
+    texts = of.is_string(kind) or of.is_large_string(kind) or of.is_string_view(kind)
+    return bool(texts or of.is_primitive(kind) or of.is_decimal(kind) or of.is_null(kind))
 
 
 class TableColumn:

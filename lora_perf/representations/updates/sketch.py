@@ -16,11 +16,7 @@ from lora_perf.representations.updates.spectra import rank_of
 _NAMES = tuple(f"p{i}q{j}" for i in range(SKETCH_WIDTH) for j in range(SKETCH_WIDTH))
 
 
-def _sketch_names(_: Module) -> tuple[str, ...]:
-    return _NAMES
-
-
-@of_modules("dw_sketch", _sketch_names)
+@of_modules("dw_sketch", lambda _: _NAMES)
 def dw_sketch(x: Modules) -> Tensor:
     """P^T dW Q with fixed random signs P (m, 16) and Q (k, 16) over the root of 16: 256 numbers a module, linear in dW.
 
