@@ -41,16 +41,7 @@ class Movement:
 
 
 class Ruler:
-    """Measures movements of one representation in units of the train adapters.
-
-    Args:
-        values: (n, f) features.
-        train: (n_train,) rows.
-        names: of the columns.
-
-    Raises:
-        LoraPerfError: features that are not finite.
-    """
+    """Measures movements of one representation, features (n, f), in units of the train adapters (n_train,)."""
 
     def __init__(self, values: Tensor, train: Tensor, names: Sequence[str]) -> None:
         self._values, self._names = values, names

@@ -130,7 +130,7 @@ def audit(zoo: Zoo, config: AuditConfig, tell: Tell = lambda _: None, progress: 
 
     Args:
         tell: called with a line about what comes next.
-        progress: called with "represent", the number of adapters that are represented so far, and of all.
+        progress: as `run` takes it.
 
     Cost: one pass over the zoo and over its adapters to be moved in each gauge; one fit a learned representation and one a
         classifier. Learned representations and `flat_vec` hold all these rows in memory.

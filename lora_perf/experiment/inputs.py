@@ -27,11 +27,7 @@ _REPEATS = 3
 
 
 class Inputs:
-    """The features of an experiment's cells.
-
-    Args:
-        layers: those that some cell needs, which one pass represents.
-    """
+    """The features of an experiment's cells, of which one pass represents all layers that some cell needs."""
 
     def __init__(
         self,

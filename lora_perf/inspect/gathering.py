@@ -28,14 +28,7 @@ _TITLES = {
 
 
 class Gathering:
-    """Takes the zoos of one collection, the commonest set of modules first.
-
-    Args:
-        name: of the collection.
-        near: the cosine from which two dW are near.
-        classes, split: class and part of each adapter by its name, as far as there are any.
-        progress: called with the name of a stage, how many adapters are done, and how many there are.
-    """
+    """Takes the zoos of one collection, the commonest set of modules first; class and part of each adapter by its name."""
 
     def __init__(
         self, name: str, near: float, classes: Mapping[str, str], split: Mapping[str, str], progress: Progress

@@ -27,14 +27,7 @@ def rewritten(path: str | Path) -> LoraPerfError:
 
 
 class Opened:
-    """The files that tables are mapped from. What they map must not be touched once the files were cut: that ends a process.
-
-    Args:
-        paths: of these files, all there.
-
-    Raises:
-        OSError: one is away.
-    """
+    """The files that tables are mapped from. What they map must not be touched once the files were cut: that ends a process."""
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
         self._states = {os.path.abspath(path): state_of(path) for path in paths}

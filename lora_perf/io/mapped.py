@@ -52,12 +52,7 @@ class OpenFile:
 
 
 class MappedRows(RowSource):
-    """Rows of a packed file: mapped as a whole, read block by block without growing the resident memory.
-
-    Args:
-        file: open to be read, for as long as the rows are in use.
-        offset: of the rows in the file.
-    """
+    """Rows of a packed file: mapped as a whole, read block by block without growing the resident memory."""
 
     mapped = divisible = True
 
@@ -84,15 +79,7 @@ class MappedRows(RowSource):
 
 
 class StoredColumn:
-    """A column of names or of metadata in a packed file: a list in JSON that is read when it is used.
-
-    Args:
-        file: open to be read.
-        what: what messages call the column.
-        offset, nbytes: of its text in the file.
-        n: its values.
-        digest: of its text.
-    """
+    """A column of names or metadata in a packed file, which messages call `what`: a list of n values in JSON, read on use."""
 
     def __init__(self, file: OpenFile, what: str, offset: int, nbytes: int, n: int, digest: str) -> None:
         self._file = file

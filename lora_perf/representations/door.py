@@ -112,11 +112,7 @@ def _checked_names(name: str, features: Any) -> tuple[str, ...]:
 
 
 def called(one: PerMatrix | PerModule, batch: Any, width: int, where: Callable[[int], str]) -> Tensor:
-    """What a user's function makes of a batch, checked: (q, width) float32.
-
-    Args:
-        where: tells which adapter and layer a row of the result is about.
-    """
+    """What a user's function makes of a batch, checked: (q, width) float32; `where` tells what a row of it is about."""
     count = len(batch.entries if isinstance(one, PerMatrix) else batch.up)
     return checked(one.name, _run(one.name, one.function, batch), count, width, where)
 

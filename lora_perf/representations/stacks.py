@@ -17,11 +17,7 @@ from lora_perf.representations.updates.modules import Modules, Pairs
 
 
 class LayerStack:
-    """Layers of one shape, up to transposition.
-
-    Args:
-        members: the layers and their places among all that are represented.
-    """
+    """Layers of one shape, up to transposition, with their places among all that are represented."""
 
     def __init__(self, members: Sequence[tuple[int, Layer]], device: torch.device) -> None:
         self.layers = [layer for _, layer in members]
@@ -46,12 +42,7 @@ def layer_stacks(layers: Iterable[Layer], device: torch.device) -> list[LayerSta
 
 
 class ModuleStack:
-    """Modules of one rank and shape.
-
-    Args:
-        members: the modules and their places in `layout.modules`.
-        pairs: those of `siblings` that are both among them.
-    """
+    """Modules of one rank and shape with their places in `layout.modules`, and the pairs of `siblings` among them."""
 
     def __init__(
         self, members: Sequence[tuple[int, Module]], pairs: Sequence[tuple[Module, Module]], device: torch.device

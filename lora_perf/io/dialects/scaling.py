@@ -20,14 +20,7 @@ _ROUNDING = 1e-4
 
 
 class Scaling:
-    """The statements that a file, its metadata and its configuration make.
-
-    Args:
-        unclear: what stands beside the file instead of a configuration of its own.
-
-    Raises:
-        LoraPerfError: a configuration or metadata that cannot be right, or that ask for no product s B A.
-    """
+    """The statements that a file, its metadata and its configuration make; `unclear` is what stands there instead of that."""
 
     def __init__(self, metadata: Mapping[str, str], config: object, unclear: str | None) -> None:
         self._stated: Statements = read_statements(metadata)

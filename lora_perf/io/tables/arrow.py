@@ -67,14 +67,7 @@ class Part:
 
 
 class ArrowRows(RowSource):
-    """Rows of tables of nested columns, one after the other, which are checked when they are first read.
-
-    Args:
-        parts: their tables.
-        weights: the columns of each, as lists.
-        meaning: of these columns.
-        shapes: of a value of each of them.
-    """
+    """Rows of tables of nested columns (`weights`, as lists), one after the other, checked when they are first read."""
 
     divisible = True  # checking offsets, faulting in fresh memory and copying all run outside Python's lock
 

@@ -167,12 +167,7 @@ def partitions(path: PurePath) -> dict[str, str | None]:
 
 
 def in_path(path: Path, root: Path | None, label_column: str | None, columns: Collection[str]) -> dict[str, str | None]:
-    """The columns in the path of a table, below and with the folder that was asked for; above it the labels alone.
-
-    Args:
-        root: the folder that was asked for, None where it was the file itself.
-        columns: of the table.
-    """
+    """The columns in the path of a table, below and with the folder that was asked for (`root`); above it the labels alone."""
     every = partitions(path.absolute())
     found = {} if root is None else partitions(root.name / path.relative_to(root))
     if label_column is not None and label_column in every and label_column not in found and label_column not in columns:
