@@ -99,8 +99,7 @@ def test_a_packed_file_is_a_zoo(data: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_an_embedded_zoo_is_found_by_name(name: str) -> None:
-    zoo = lora_perf.load(name)
-    assert zoo.fingerprint == verify(EMBEDDED[name])
+    assert lora_perf.load(name).fingerprint == verify(EMBEDDED[name])
 
 
 def test_a_zoo_is_passed_through(data: Any) -> None:

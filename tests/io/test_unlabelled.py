@@ -15,7 +15,7 @@ import lora_perf
 from lora_perf.experiment.__main__ import main as experiment
 from lora_perf.inspect import inspection
 from lora_perf.io.__main__ import main as pack_command
-from tests.io.adapters import factors, save, tensors, zoo_folder
+from tests.io.adapters import lay, zoo_folder
 from tests.io.checks import refuses
 from tests.io.tables.forms import adapters
 
@@ -29,9 +29,7 @@ def plain() -> pa.Table:
 
 
 def of_folder(path: Path) -> Any:
-    for i in range(7):
-        save(path / f"{i}.safetensors", tensors(factors(i)))
-    return path
+    return lay(path, *"0123456")
 
 
 def of_parquet(path: Path) -> Any:
@@ -56,17 +54,13 @@ SOURCES: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES.keys())
 @pytest.mark.parametrize("asked", [{}, {"label_column": None}], ids=["by default", "None"])
 def test_adapters_without_classes_are_a_zoo(make: Callable[[Path], Any], asked: Any, tmp_path: Path) -> None:
-    zoo = lora_perf.load(make(tmp_path / "zoo"), **asked)
+    source = make(tmp_path / "zoo")
+    zoo = lora_perf.load(source, **asked)
     assert (len(zoo), zoo.labels, zoo.classes) == (7, None, [])
     again = lora_perf.load(lora_perf.pack(zoo, tmp_path / "packed.safetensors"))
-    assert again.labels is None
-    assert again.fingerprint == zoo.fingerprint
+    assert (again.labels, again.fingerprint) == (None, zoo.fingerprint)
+    refuses(source, "'colour'", label_column="colour")
     assert len(lora_perf.represent(zoo, ["stats"])["stats"].values) == 7
-
-
-@pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES.keys())
-def test_a_column_that_was_asked_for_must_be_there(make: Callable[[Path], Any], tmp_path: Path) -> None:
-    refuses(make(tmp_path / "zoo"), "'colour'", label_column="colour")
 
 
 def test_labels_that_are_there_can_be_left(tmp_path: Path) -> None:
@@ -86,8 +80,8 @@ def test_the_columns_are_told_where_the_default_is_missing(caplog: pytest.LogCap
 
 def test_a_table_beside_the_files_without_labels_tells_its_columns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     of_folder(tmp_path)
-    lines = [f"{i}.safetensors,{'ab'[i % 2]},{i}" for i in range(7)]
-    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,style,num_images", *lines]))
+    lines = "".join(f"{i}.safetensors,{'ab'[i % 2]},{i}\n" for i in range(7))
+    (tmp_path / "metadata.csv").write_text(f"file_name,style,num_images\n{lines}")
     zoo = lora_perf.load(tmp_path)
     assert zoo.labels is None
     assert "no labels; choose a column with label_column=... (--label-column): style, num_images" in caplog.text
@@ -104,16 +98,13 @@ def test_sub_folders_are_the_classes_beside_a_table_that_names_none(tmp_path: Pa
 
 
 def test_checkpoints_are_refused_without_classes_too(tmp_path: Path) -> None:
-    for step in (500, 1000):
-        save(tmp_path / "run" / f"checkpoint-{step}" / "adapter_model.safetensors", tensors(factors(step)))
+    lay(tmp_path, *(f"run/checkpoint-{step}/adapter_model.safetensors" for step in (500, 1000)))
     for asked in ({}, {"label_column": None}):
         refuses(tmp_path, "checkpoints of 1 run, which are near copies", **asked)
 
 
 def test_classes_of_some_adapters_alone_can_be_left(tmp_path: Path) -> None:
-    for name in ("a", "cat/b", "cat/siamese/c"):
-        save(tmp_path / f"{name}.safetensors", tensors(factors(len(name))))
-    refuses(tmp_path, r"or do without classes: label_column=None \(--label-column None\)")
+    refuses(lay(tmp_path, "a", "cat/b", "cat/siamese/c"), r"or do without classes: label_column=None \(--label-column None\)")
     assert len(lora_perf.load(tmp_path, label_column=None)) == 3
 
 

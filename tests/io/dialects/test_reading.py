@@ -122,8 +122,7 @@ def test_tensors_of_no_lora_are_named() -> None:
     ("name", "note"), [("a.lora_B.bias", "a bias"), ("b.diff", "a full difference"), ("b.diff_b", "a difference of a bias")]
 )
 def test_a_part_of_the_update_that_is_no_product_is_noted(name: str, note: str) -> None:
-    reading = read_names({**diffusers("a"), name: entry(5)})
-    assert reading.notes == (f"left out, since {note} is no product B A: {name}",)
+    assert read_names({**diffusers("a"), name: entry(5)}).notes == (f"left out, since {note} is no product B A: {name}",)
 
 
 # Alphas

@@ -271,24 +271,14 @@ JSON = st.recursive(
     max_leaves=6,
 )
 KEYS = (
-    "alpha",
-    "LORA_ALPHA",
-    "r",
-    "rank",
-    "use_rslora",
-    "ss_network_alpha",
-    "ss_network_dim",
-    "ss_network_args",
-    "network_alphas",
+    *("alpha", "LORA_ALPHA", "r", "rank", "use_rslora", "network_alphas"),
+    *("ss_network_alpha", "ss_network_dim", "ss_network_args"),
+    *("lora_adapter_metadata", "config", "scaling"),
 )
 TEXTS = st.text(max_size=6) | st.sampled_from(["1e999", "nan", "-0", "٣", "1_0", "0x10", "None"]) | JSON.map(json.dumps)
 
 
-@given(
-    st.dictionaries(st.sampled_from((*KEYS, "lora_adapter_metadata", "config", "scaling")), TEXTS),
-    st.none() | JSON,
-    st.booleans(),
-)
+@given(st.dictionaries(st.sampled_from(KEYS), TEXTS), st.none() | JSON, st.booleans())
 def test_nothing_that_metadata_hold_is_worse_than_a_refusal(metadata: dict[str, str], config: Any, alphas: bool) -> None:
     for header in (kohya(STEM, alpha=() if alphas else None), peft("a"), {"a.lora_a": entry(6, 4), "a.lora_b": entry(4, 5)}):
         with contextlib.suppress(LoraPerfError):

@@ -138,8 +138,7 @@ def test_pickles_are_counted_and_left_alone(tmp_path: Path, caplog: pytest.LogCa
     paths = zoo_folder(tmp_path)
     for name in ("a.bin", "b.pt", "c.ckpt"):
         (tmp_path / "cat" / name).write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    zoo = lora_perf.load(tmp_path)
-    assert_close(zoo.rows, torch.stack([row(path) for path in paths]), rtol=0, atol=0)
+    assert_close(lora_perf.load(tmp_path).rows, torch.stack([row(path) for path in paths]), rtol=0, atol=0)
     assert [record.message for record in caplog.records] == [
         f"{tmp_path}: 3 files of pickles (.bin, .pt, .ckpt) left alone: they are never unpickled"
     ]

@@ -36,8 +36,7 @@ from tests.io.checks import refuses
 @pytest.mark.parametrize("dtype", [*DTYPES.values(), torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8], ids=str)
 def test_an_alpha_of_any_dtype_over_the_rank_is_the_scale(dtype: torch.dtype, tmp_path: Path) -> None:
     kohya(tmp_path / "cat" / "a.safetensors", 0, {module: torch.tensor(3).to(dtype) for module in MODULES})
-    zoo = lora_perf.load(tmp_path)
-    assert_close(zoo.scales, torch.full((1, 3), 1.5))
+    assert_close(lora_perf.load(tmp_path).scales, torch.full((1, 3), 1.5))
 
 
 def test_each_adapter_and_module_has_its_own_scale(tmp_path: Path) -> None:
@@ -75,8 +74,7 @@ def test_alphas_far_apart_in_the_file_are_found(tmp_path: Path) -> None:
 def test_files_of_one_header_have_the_alphas_of_their_own(tmp_path: Path) -> None:
     for i in range(3):
         kohya(tmp_path / "cat" / f"{i}.safetensors", i, dict.fromkeys(MODULES, float(i)))
-    zoo = lora_perf.load(tmp_path)
-    assert_close(zoo.scales, torch.tensor([[0.0] * 3, [0.5] * 3, [1.0] * 3]))
+    assert_close(lora_perf.load(tmp_path).scales, torch.tensor([[0.0] * 3, [0.5] * 3, [1.0] * 3]))
 
 
 @pytest.mark.parametrize("alpha", [float("nan"), float("inf"), 1e300])
@@ -103,8 +101,7 @@ def test_the_scale_that_diffusers_wrote_into_the_metadata_counts(tmp_path: Path)
     for i, alpha in enumerate((2, 8)):
         metadata = {"format": "pt", "lora_adapter_metadata": json.dumps({"unet.r": 2, "unet.lora_alpha": alpha})}
         save(tmp_path / "cat" / f"{i}.safetensors", tensors(factors(i), "diffusers-new"), metadata)
-    zoo = lora_perf.load(tmp_path)
-    assert_close(zoo.scales, torch.tensor([[1.0] * 3, [4.0] * 3]))
+    assert_close(lora_perf.load(tmp_path).scales, torch.tensor([[1.0] * 3, [4.0] * 3]))
 
 
 @pytest.mark.parametrize("config", ["{", "[1]", "", "\xff"])

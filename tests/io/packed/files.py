@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from lora_perf.core.zoo import Zoo
+from lora_perf.io.store import open_packed, write
 
 MakeZoo = Callable[..., Zoo]
 Header = dict[str, Any]
@@ -22,6 +23,12 @@ def with_tables(zoo: Zoo) -> Zoo:
     scales = torch.rand(n, modules, generator=torch.Generator().manual_seed(1))
     ranks = torch.arange(n * modules).view(n, modules) % 2 + 1
     return Zoo(zoo.source, zoo.layout, zoo.labels, zoo.classes, split=zoo.labels % 3, scales=scales, ranks=ranks)
+
+
+def repacked(zoo: Zoo, folder: Path) -> Zoo:
+    """The zoo as it comes out of a packed file, `zoo.safetensors`."""
+    write(zoo, folder / "zoo.safetensors")
+    return open_packed(folder / "zoo.safetensors")
 
 
 def parts(path: Path) -> tuple[Header, bytes]:

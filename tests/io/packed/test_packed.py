@@ -19,7 +19,7 @@ from lora_perf.core.zoo import Zoo
 from lora_perf.io.headers import read_header
 from lora_perf.io.store import FORMAT, open_packed, verify, write
 from tests.conftest import SHAPES
-from tests.io.packed.files import Header, MakeZoo, with_tables
+from tests.io.packed.files import Header, MakeZoo, repacked, with_tables
 
 
 @given(data=st.data(), n=st.integers(1, 9), seed=st.integers(0, 99), split=st.booleans())
@@ -43,8 +43,7 @@ def test_a_packed_zoo_is_the_zoo(
 def test_names_of_any_script_come_back(random_zoo: MakeZoo, tmp_path: Path) -> None:
     zoo = random_zoo()
     classes = ['"fingerprint":"', "猫", "a\\b\n"]
-    write(Zoo(zoo.source, zoo.layout, zoo.labels, classes, name="zoo “é”"), tmp_path / "zoo.safetensors")
-    again = open_packed(tmp_path / "zoo.safetensors")
+    again = repacked(Zoo(zoo.source, zoo.layout, zoo.labels, classes, name="zoo “é”"), tmp_path)
     assert (again.classes, again.name) == (classes, "zoo “é”")
     verify(tmp_path / "zoo.safetensors")
 
@@ -52,16 +51,13 @@ def test_names_of_any_script_come_back(random_zoo: MakeZoo, tmp_path: Path) -> N
 def test_special_values_come_back_bit_by_bit(random_zoo: MakeZoo, tmp_path: Path) -> None:
     zoo = random_zoo(2)
     zoo.rows[0, :4] = torch.tensor([float("nan"), float("inf"), -0.0, 1e-45])
-    write(zoo, tmp_path / "zoo.safetensors")
-    again = open_packed(tmp_path / "zoo.safetensors")
-    assert_close(again.rows.view(torch.int32), zoo.rows.view(torch.int32))
+    assert_close(repacked(zoo, tmp_path).rows.view(torch.int32), zoo.rows.view(torch.int32))
 
 
 def test_tables_with_strides_are_packed(random_zoo: MakeZoo, tmp_path: Path) -> None:
     zoo, scales = random_zoo(3), torch.rand(2, 3).T
     labels, split = torch.tensor([[0, 2], [1, 0], [2, 1]]).unbind(1)
-    write(Zoo(zoo.source, zoo.layout, labels, zoo.classes, split=split, scales=scales), tmp_path / "zoo.safetensors")
-    again = open_packed(tmp_path / "zoo.safetensors")
+    again = repacked(Zoo(zoo.source, zoo.layout, labels, zoo.classes, split=split, scales=scales), tmp_path)
     assert again.split is not None
     assert (again.labels.tolist(), again.split.tolist()) == ([0, 1, 2], [2, 0, 1])
     assert_close(again.scales, scales, rtol=0, atol=0)
@@ -106,8 +102,7 @@ def test_scales_or_ranks_may_stand_alone(random_zoo: MakeZoo, tmp_path: Path) ->
     zoo = with_tables(random_zoo())
     for name in ("scales", "ranks"):
         one = Zoo(zoo.source, zoo.layout, zoo.labels, zoo.classes, **{name: getattr(zoo, name)})
-        write(one, tmp_path / "zoo.safetensors")
-        again = open_packed(tmp_path / "zoo.safetensors")
+        again = repacked(one, tmp_path)
         assert [title for title in ("split", "scales", "ranks") if getattr(again, title) is not None] == [name]
         assert verify(tmp_path / "zoo.safetensors") == one.fingerprint
 

@@ -62,8 +62,7 @@ def test_splits_in_the_names_of_arrows_files_are_the_split_of_the_zoo(tmp_path: 
     write(tmp_path / "zoo-train-00000-of-00002.arrow", adapters(3), "stream")
     write(tmp_path / "zoo-train-00001-of-00002.arrow", adapters(2, seed=5), "stream")
     write(tmp_path / "zoo-test.arrow", adapters(4, seed=7), "stream")
-    zoo = lora_perf.load(tmp_path)
-    assert parts_of(zoo) == [2] * 4 + [0] * 5
+    assert parts_of(lora_perf.load(tmp_path)) == [2] * 4 + [0] * 5
     assert_rows(lora_perf.load(tmp_path, split="test"), python_rows(adapters(4, seed=7)))
 
 

@@ -84,8 +84,7 @@ def test_alphas_that_differ_from_row_to_row_are_used_without_a_word(caplog: pyte
 
 @pytest.mark.parametrize("name", ["lora_alpha", "network_alpha", "alpha"])
 def test_a_column_of_one_alpha_an_adapter_counts_for_all_its_modules(name: str) -> None:
-    zoo = zoo_of(as_table(factors("peft"), **{name: pa.array([8, 4, 2, 1])}))
-    assert_scales(zoo, [4, 4], [2, 2], [1, 1], [0.5, 0.5])
+    assert_scales(zoo_of(as_table(factors("peft"), **{name: pa.array([8, 4, 2, 1])})), [4, 4], [2, 2], [1, 1], [0.5, 0.5])
 
 
 def value(text: str) -> Any:
