@@ -47,9 +47,10 @@ def test_the_splits_of_a_data_set_are_the_split_of_the_zoo(parts: Any, tmp_path:
 # Parquet
 
 
-def test_a_parquet_file_is_a_zoo(tmp_path: Path) -> None:
-    pq.write_table(adapters(17), tmp_path / "zoo.parquet")
-    assert_rows(lora_perf.load(tmp_path / "zoo.parquet"), python_rows(adapters(17)))
+@pytest.mark.parametrize("name", ["zoo.parquet", "zoo.PARQUET"])
+def test_a_parquet_file_is_a_zoo(name: str, tmp_path: Path) -> None:
+    pq.write_table(adapters(17), tmp_path / name)
+    assert_rows(lora_perf.load(tmp_path / name), python_rows(adapters(17)))
 
 
 def test_shards_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:

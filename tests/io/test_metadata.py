@@ -1,117 +1,152 @@
-"""Tables of adapters as people and programs write them."""
+"""Names of adapters and the other columns of their sources."""
 
 from __future__ import annotations
 
+import copy
+import json
+import os
+import pickle
 from pathlib import Path
 
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import lora_perf
-from tests.io.adapters import factors, save, tensors
-from tests.io.checks import refuses
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.io.plain import as_meant
+from tests.io.adapters import factors, save, tensors, zoo_folder
+from tests.io.tables.forms import adapters
 
-DIFFUSERS = "pytorch_lora_weights.safetensors"
-
-
-def adapters(folder: Path, *paths: str) -> None:
-    for i, path in enumerate(paths):
-        save(folder / path, tensors(factors(i)))
-
-
-def labels(folder: Path) -> dict[str, str]:
-    zoo = lora_perf.load(folder)
-    return dict(zip(zoo.names or [], (zoo.classes[label] for label in zoo.labels.tolist()), strict=True))
-
-
-WAYS = {
-    "as it is": "Run 1/{name}",
-    "the folder of a run": "Run 1",
-    "with a slash": "Run 1/",
-    "backslashes": "Run 1\\{name}",
-    "a dot": "./Run 1/{name}",
-    "a dot and backslashes": ".\\Run 1\\{name}",
-    "the name of the folder": "loras/Run 1/{name}",
-    "another case": "RUN 1/{name}",
-    "as in an address": "Run%201/{name}",
-    "no ending": "Run 1/" + DIFFUSERS.removesuffix(".safetensors"),
-    "an absolute path": "{folder}/Run 1/{name}",
+COLUMNS = {
+    "num_images": pa.array([3, None, 5]),
+    "step_loss": pa.array([0.5, 0.25, 1.0], pa.float32()),
+    "base": pa.array(["sd", "sd", "xl"]).dictionary_encode(),
+    "flipped": pa.array([True, False, None]),
+    "made": pa.array([0, 1, 2], pa.date32()),
+    "tags": pa.array([["a"], [], ["b"]]),
+    "settings": pa.array([{"lr": 1.0}] * 3),
+}
+PLAIN = {
+    "num_images": [3, None, 5],
+    "step_loss": [0.5, 0.25, 1.0],
+    "base": ["sd", "sd", "xl"],
+    "flipped": [True, False, None],
+    "made": ["1970-01-01", "1970-01-02", "1970-01-03"],
 }
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_a_path_finds_its_adapter_however_it_is_written(way: str, tmp_path: Path) -> None:
-    folder = tmp_path / "loras"
-    adapters(folder, f"Run 1/{DIFFUSERS}", f"run 2/{DIFFUSERS}")
-    written = way.format(name=DIFFUSERS, folder=folder)
-    (folder / "metadata.csv").write_text(f"file_name,label\n{written},cat\nrun 2,dog\n")
-    assert labels(folder) == {f"Run 1/{DIFFUSERS}": "cat", f"run 2/{DIFFUSERS}": "dog"}
+def table(**more: pa.Array) -> pa.Table:
+    whole = adapters(3)
+    for name, values in (COLUMNS | more).items():
+        whole = whole.append_column(name, values)
+    return whole
 
 
-def test_a_file_of_that_very_name_counts_before_other_readings(tmp_path: Path) -> None:
-    adapters(tmp_path, "a%20b.safetensors", "a b.safetensors", "A b.safetensors")
-    rows = "a%20b.safetensors,x\na b.safetensors,y\nA b.safetensors,z\n"
-    (tmp_path / "metadata.csv").write_text(f"file_name,label\n{rows}")
-    assert labels(tmp_path) == {"a%20b.safetensors": "x", "a b.safetensors": "y", "A b.safetensors": "z"}
+@pytest.mark.parametrize("form", ["table", "parquet", "data set"])
+def test_the_other_columns_of_a_table_are_metadata(form: str, tmp_path: Path) -> None:
+    pq.write_table(table(), tmp_path / "zoo.parquet")
+    sources = {"table": table(), "parquet": tmp_path / "zoo.parquet", "data set": datasets.Dataset(table())}
+    zoo = lora_perf.load(sources[form])
+    assert dict(zoo.metadata) == PLAIN
+    assert zoo.names == ["row 0", "row 1", "row 2"]
+    assert dict(pickle.loads(pickle.dumps(zoo)).metadata) == PLAIN
+    assert dict(copy.deepcopy(lora_perf.load(sources[form])).metadata) == PLAIN
+    assert dict(lora_perf.load(lora_perf.pack(zoo, tmp_path / "packed.safetensors")).metadata) == PLAIN
 
 
-def test_a_path_of_several_adapters_is_refused(tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors", "A.safetensors")
-    (tmp_path / "metadata.csv").write_text("file_name,label\na.SAFETENSORS,x\n")
-    refuses(tmp_path, r"of one adapter in row 1 .*'a\.SAFETENSORS', which may be A\.saf.*, a\.saf")
+def test_a_selected_data_set_has_the_metadata_of_its_rows() -> None:
+    zoo = lora_perf.load(datasets.Dataset(table()).select([2, 0]))
+    assert zoo.metadata["num_images"] == [5, 3]
 
 
-def test_rows_that_fit_no_file_are_named_where_adapters_have_none(tmp_path: Path) -> None:
-    adapters(tmp_path, "cat/0.safetensors", "cat/1.safetensors")
-    (tmp_path / "metadata.csv").write_text("file_name,label\ncat/0.safetensors,x\nimages/7.safetensors,y\n")
-    message = r"none for 1 of 2 \(cat/1\.safetensors\), and 1 row of no file here, the first 'images/7\.saf.*' \(row 2 of .*\)"
-    refuses(tmp_path, message)
+def test_class_labels_of_another_column_are_names() -> None:
+    features = datasets.Features({"style": datasets.ClassLabel(names=["ink", "oil"])})
+    styles = datasets.Dataset.from_dict({"style": [1, 0, 1]}, features)
+    data = datasets.concatenate_datasets([datasets.Dataset(adapters(3)), styles], axis=1)
+    assert lora_perf.load(data).metadata["style"] == ["oil", "ink", "oil"]
 
 
-TABLES = {
-    "semicolons": b"file_name;label\na.safetensors;x, y\n",
-    "tabulators": b"file_name\tlabel\na.safetensors\tx, y\n",
-    "quotes": b'"file_name","label"\r\n"a.safetensors","x, y"\r\n',
-    "spaces in the header": b'file_name , label\na.safetensors,"x, y"\n',
-    "a byte order mark": '\ufefffile_name;label\na.safetensors;"x, y"\n'.encode(),
-    "UTF-16": 'file_name;label\na.safetensors;"x, y"\n'.encode("utf-16"),
-}
+@pytest.mark.parametrize(
+    ("column", "values", "names"),
+    [
+        ("id", ["x", "y", "z"], ["x", "y", "z"]),
+        ("ID", [7, 8, 9], ["7", "8", "9"]),
+        ("filename", ["a", "a", "b"], ["row 0", "row 1", "row 2"]),
+        ("name", ["a", None, "b"], ["a", "row 1", "b"]),
+    ],
+)
+def test_adapters_of_a_table_are_called_by_its_column_of_names(column: str, values: list[object], names: list[str]) -> None:
+    assert lora_perf.load(table(**{column: pa.array(values)})).names == names
 
 
-@pytest.mark.parametrize("content", TABLES.values(), ids=TABLES.keys())
-def test_tables_of_several_programs_are_read(content: bytes, tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors")
-    (tmp_path / "metadata.csv").write_bytes(content)
-    assert labels(tmp_path) == {"a.safetensors": "x, y"}
+def test_a_shard_without_a_column_has_no_values_there(tmp_path: Path) -> None:
+    pq.write_table(table(), tmp_path / "a.parquet")
+    pq.write_table(adapters(3), tmp_path / "b.parquet")
+    assert lora_perf.load(tmp_path).metadata["num_images"] == [3, None, 5, None, None, None]
 
 
-def test_a_name_in_any_case_is_a_table(tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors")
-    (tmp_path / "Metadata.CSV").write_text("file_name,label\na.safetensors,x\n")
-    assert labels(tmp_path) == {"a.safetensors": "x"}
+def test_headers_and_configurations_are_metadata(tmp_path: Path) -> None:
+    for i in range(2):
+        said = {"ss_steps": str(10 * i), "ss_lr": "1e-4", "ss_tags": '{"a": 1}', "format": "pt", "ss_text": ("x", "None")[i]}
+        save(tmp_path / "cat" / f"{i}" / "adapter_model.safetensors", tensors(factors(i), "peft"), said)
+        config = {"base_model_name_or_path": f"base {i}", "r": 2, "lora_alpha": 2, "target_modules": ["q"]}
+        (tmp_path / "cat" / f"{i}" / "adapter_config.json").write_text(json.dumps(config))
+    zoo = lora_perf.load(tmp_path)
+    wanted = {
+        "ss_steps": [0, 10],
+        "ss_lr": [1e-4, 1e-4],
+        "ss_text": ["x", None],
+        "base_model_name_or_path": ["base 0", "base 1"],
+        "r": [2, 2],
+        "lora_alpha": [2, 2],
+    }
+    assert dict(zoo.metadata) == wanted
+    assert dict(pickle.loads(pickle.dumps(zoo)).metadata) == wanted
+    assert zoo.names == ["cat/0/adapter_model.safetensors", "cat/1/adapter_model.safetensors"]
 
 
-def test_a_column_named_twice_is_refused(tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors")
-    (tmp_path / "metadata.csv").write_text("file_name,label,label\na.safetensors,x,y\n")
-    refuses(tmp_path, r"each column once in .*metadata\.csv; found label twice")
+def test_opening_a_folder_reads_no_header_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zoo_folder(tmp_path)
+    from lora_perf.io.files.reader import Reader
+
+    monkeypatch.setattr(Reader, "entries", lambda *_: pytest.fail("a header was read for its metadata"))
+    assert lora_perf.load(tmp_path).metadata is not None
 
 
-def test_a_delimiter_in_a_label_without_quotes_is_named(tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors", "b.safetensors")
-    (tmp_path / "metadata.csv").write_text("file_name,label\na.safetensors,x\nb.safetensors,x, y\n")
-    refuses(tmp_path, r"2 values in row 2 of .*metadata\.csv; found 3; put values that hold")
+def test_rows_of_a_table_count_before_headers(tmp_path: Path) -> None:
+    save(tmp_path / "a.safetensors", tensors(factors(0)), {"steps": "1", "author": "x"})
+    row = {"file_name": "a.safetensors", "label": "cat", "steps": 2, "tags": ["t"]}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row))
+    assert dict(lora_perf.load(tmp_path).metadata) == {"steps": [2], "author": ["x"]}
 
 
-def test_a_bad_adapter_needs_no_row(tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors", "b.safetensors")
-    (tmp_path / "b.safetensors").write_bytes(b"\0" * 40)
-    (tmp_path / "metadata.csv").write_text("file_name,label\na.safetensors,x\n")
-    zoo = lora_perf.load(tmp_path, skip_bad=True)
-    assert (zoo.names, [one.path for one in zoo.skipped]) == (["a.safetensors"], ["b.safetensors"])
+@given(st.lists(st.integers() | st.none()))
+def test_numbers_that_were_written_as_texts_come_back(values: list[int | None]) -> None:
+    assert as_meant([None if value is None else str(value) for value in values]) == values
 
 
-def test_a_row_that_names_another_kind_of_file_says_so(tmp_path: Path) -> None:
-    adapters(tmp_path, "a.safetensors")
-    (tmp_path / "a.png").write_bytes(b"")
-    (tmp_path / "metadata.csv").write_text("file_name,label\na.safetensors,x\na.png,x\n")
-    refuses(tmp_path, r"/a\.png; found no adapter file")
+@given(st.lists(st.text().filter(lambda text: text not in ("", "None", "null")), min_size=1))
+def test_a_text_among_words_stays_as_it_is(values: list[str]) -> None:
+    assert as_meant([*values, "a word"]) == [*values, "a word"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not list what a process has open")
+def test_no_parquet_file_stays_open(tmp_path: Path) -> None:
+    for name in "abc":
+        pq.write_table(table(), tmp_path / f"{name}.parquet")
+    before = set(os.listdir("/proc/self/fd"))
+    zoo = lora_perf.load(tmp_path)
+    assert zoo.metadata["num_images"] == PLAIN["num_images"] * 3
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_parquet_file_that_was_written_since_gives_no_metadata(tmp_path: Path) -> None:
+    pq.write_table(table(), tmp_path / "zoo.parquet")
+    zoo = lora_perf.load(tmp_path / "zoo.parquet")
+    pq.write_table(adapters(3), tmp_path / "zoo.parquet")
+    with pytest.raises(LoraPerfError, match="another one, written since; load the data set again"):
+        zoo.metadata["num_images"]

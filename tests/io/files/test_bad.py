@@ -100,6 +100,8 @@ def test_a_class_of_bad_files_alone_is_no_class(tmp_path: Path) -> None:
     zoo = lora_perf.load(tmp_path, skip_bad=True)
     assert (zoo.classes, zoo.labels.tolist()) == (["dog"], [0, 0])
     assert [one.path for one in zoo.skipped] == ["cat/0.safetensors", "cat/2.safetensors"]
+    packed = lora_perf.pack(tmp_path, tmp_path / "zoo.safetensors", skip_bad=True)
+    assert lora_perf.load(packed).fingerprint == zoo.fingerprint
     assert all(isinstance(one, Skipped) for one in zoo.skipped)
 
 
