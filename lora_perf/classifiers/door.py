@@ -56,6 +56,12 @@ def classifier(name: str, about: str = "") -> Callable[[Function], Function]:
 
 
 def _takes_seed(name: str, function: Callable[..., Any]) -> bool:
+    if not callable(function):
+        raise LoraPerfError(
+            expected=f"a function that returns estimators, or their class, for the classifier {name}",
+            found=f"a value of type {type(function).__name__}",
+            fix="return it from a function: each run fits one of its own",
+        )
     parameters = inspect.signature(function).parameters
     needed = [
         one.name for one in parameters.values() if one.default is one.empty and one.kind not in _REST and one.name != "seed"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from operator import index
-from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layer, Layout
 from lora_perf.core.metadata import Column, named
-from lora_perf.core.rows import Chosen, row_numbers
+from lora_perf.core.rows import Chosen, row_numbers, single_row
 from lora_perf.core.showing import card
 from lora_perf.core.tables import Table
 from lora_perf.core.text import counted
@@ -46,7 +45,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Features:
-    """A matrix (n, f) of features that knows the layers of each column; NumPy, scikit-learn and torch take it as an array.
+    """A matrix (n, f) of features that knows the layers of each column; an array to NumPy and scikit-learn, `values` for torch.
 
     Attributes:
         values: (n, f) float32.
@@ -133,8 +132,8 @@ class Features:
             if rows[1] is not Ellipsis:
                 return self.values[rows]
             rows = rows[0]  # as scikit-learn asks for rows
-        if isinstance(rows, SupportsIndex) and not getattr(rows, "ndim", 0):
-            return self.values[int(row_numbers([index(rows)], len(self))[0])]
+        if (single := single_row(rows, len(self))) is not None:
+            return self.values[single]
         wanted = row_numbers(rows, len(self))
         values = self.values[torch.from_numpy(wanted).to(self.values.device)]
         return replace(self, values=values, called=named(self.called, len(self)).select(wanted))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence, Sized
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.given import floats_of
 from lora_perf.core.layout import Layout
-from lora_perf.core.rows import RowSource
+from lora_perf.core.rows import FloatRows, RowSource
 from lora_perf.core.split import SPLIT_NAMES
 
 
@@ -58,6 +61,9 @@ def _check_sizes(source: RowSource, layout: Layout, labels: Tensor | None, class
         )
     if source.n == 0:
         raise LoraPerfError(expected="at least one adapter", found="none", fix="check the filter or the split of the data set")
+    if len(set(classes)) < len(classes):
+        twice = [name for name, count in Counter(classes).items() if count > 1]
+        raise LoraPerfError(expected="classes of different names", found=f"{listed(twice)} twice", fix="give each class a name")
     if labels is None:
         if classes:
             raise LoraPerfError(
@@ -76,18 +82,26 @@ def _within(values: Tensor, stop: int) -> bool:
     return bool(0 <= array.min() <= array.max() < stop)
 
 
-def encode(values: Sequence[str | int]) -> tuple[Tensor, list[str]]:
+def encode(values: Sequence[Any]) -> tuple[Tensor, list[str]]:
     """Class indices (n,) and class names: in numerical order where all are numbers, if only as text, else alphabetical.
 
     Raises:
-        LoraPerfError: both numbers and texts.
+        LoraPerfError: both numbers and texts, or something else than these.
 
     >>> encode(["dog", "cat", "dog"])
     (tensor([1, 0, 1]), ['cat', 'dog'])
     """
     kinds = {type(value) for value in values}
-    if len(kinds) > 1:
-        examples = [next(value for value in values if type(value) is kind) for kind in (str, int)]
+    for kind in kinds:
+        if not issubclass(kind, str | int | np.integer | np.bool_):
+            other = next(value for value in values if type(value) is kind)
+            raise LoraPerfError(
+                expected="labels that are texts or whole numbers",
+                found=f"{other!r} of type {kind.__name__}",
+                fix="give each adapter a class, or leave it out",
+            )
+    if len({issubclass(kind, str) for kind in kinds}) > 1:
+        examples = [next(value for value in values if isinstance(value, str) is text) for text in (True, False)]
         raise LoraPerfError(
             expected="labels that are all texts or all whole numbers",
             found=f"both, such as {examples[0]!r} and {examples[1]!r}",
@@ -101,9 +115,10 @@ def encode(values: Sequence[str | int]) -> tuple[Tensor, list[str]]:
     return torch.from_numpy(labels), [str(value) for value in distinct]
 
 
-def stacked(layers: dict[str, Tensor]) -> tuple[list[tuple[str, tuple[int, int]]], Tensor]:
+def stacked(given: Mapping[str, Any]) -> tuple[list[tuple[str, tuple[int, int]]], FloatRows]:
     """The shapes of a layout and the rows (n, p) of layers (n, *shape) by their names."""
-    shapes = [(name, tuple(layer.shape)) for name, layer in layers.items()]
+    layers = {name: floats_of(_listed(one), f"layer {name}") for name, one in given.items()}
+    shapes = [(name, layer.shape) for name, layer in layers.items()]
     wrong = [f"{name} of shape {shape}" for name, shape in shapes if len(shape) != 3 or shape[0] != shapes[0][1][0]]
     if wrong or not shapes:
         raise LoraPerfError(
@@ -111,5 +126,10 @@ def stacked(layers: dict[str, Tensor]) -> tuple[list[tuple[str, tuple[int, int]]
             found=listed(wrong, 3) or "none",
             fix="stack the matrices of each layer: torch.stack([...])",
         )
-    flat = [layer.detach().to("cpu", torch.float32).flatten(1) for layer in layers.values()]
-    return [(name, (shape[1], shape[2])) for name, shape in shapes], torch.cat(flat, dim=1)
+    flat = [layer.reshape(len(layer), -1) for layer in layers.values()]
+    return [(name, (shape[1], shape[2])) for name, shape in shapes], np.concatenate(flat, axis=1)
+
+
+def _listed(layer: Any) -> Any:
+    """What a list of tensors holds, which NumPy does not take in all types of torch."""
+    return [floats_of(one, "a matrix") for one in layer] if isinstance(layer, list | tuple) else layer

@@ -109,7 +109,8 @@ class Metadata(Mapping[str, list[Any]]):
     """
 
     def __init__(self, columns: Mapping[str, Any] | None = None, n: int | None = None) -> None:
-        made = {name: one if isinstance(one, Column) else Column(one) for name, one in (columns or {}).items()}
+        given = {} if columns is None else dict(columns)  # a DataFrame has no truth of its own
+        made = {str(name): one if isinstance(one, Column) else Column(one) for name, one in given.items()}
         self.n = n if n is not None else len(next(iter(made.values()), ()))
         wrong = [f"{len(one):,} in {name}" for name, one in made.items() if len(one) != self.n]
         if wrong:

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from operator import index
+from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 import torch
@@ -51,6 +52,12 @@ class ArrayRows(RowSource):
     where = "in memory"
 
     def __init__(self, rows: FloatRows) -> None:
+        if rows.ndim != 2:
+            raise LoraPerfError(
+                expected="rows (n, p), one an adapter",
+                found=f"shape {rows.shape}",
+                fix="give a matrix; a single row is row[None]",
+            )
         self.n, self.p = rows.shape
         self._rows = rows
 
@@ -152,6 +159,26 @@ def row_numbers(rows: Chosen, n: int) -> Indices:
     if len(outside):
         raise RowError(expected=f"rows from 0 to {n - 1}", found=f"{outside[0]}", fix="choose rows of this zoo")
     return np.where(numbers < 0, numbers + n, numbers)
+
+
+def single_row(rows: Any, n: int) -> int | None:
+    """The row that an index of a single one means; None where it is a choice of several.
+
+    >>> single_row(-1, 5), single_row([-1], 5)
+    (4, None)
+
+    Raises:
+        LoraPerfError: a truth, such as a list compared with a number makes; a row that is not there.
+    """
+    if getattr(rows, "ndim", 0):
+        return None
+    if isinstance(rows, bool | np.bool_) or (isinstance(rows, Tensor) and rows.dtype == torch.bool):
+        raise LoraPerfError(
+            expected=f"a row number, or {n:,} booleans",
+            found=f"{bool(rows)} alone",
+            fix="compare a tensor or an array, as in zoo[zoo.labels == 3]; a list is equal to no number",
+        )
+    return int(row_numbers([index(rows)], n)[0]) if isinstance(rows, SupportsIndex) else None
 
 
 def blocks_of(source: RowSource, step: int) -> Iterator[tuple[slice, FloatRows]]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from lora_perf.core.errors import LoraPerfError, listed
 
 T = TypeVar("T")
@@ -41,6 +43,8 @@ def settings_of(kind: type[T], given: Mapping[str, Any]) -> T:
     for name, value in given.items():
         hint = hints[name]
         if get_origin(hint) is tuple:
+            if not isinstance(value, Iterable):
+                raise _refused(name, "a list of names", value)
             values = (value,) if isinstance(value, str) else tuple(value)
             kept[name] = tuple(_checked(name, one, get_args(hint)[0]) for one in values)
         else:
@@ -63,6 +67,7 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
             raise _refused(name, f"one of {listed(get_args(hint))}", value)
         return value
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    value = value.item() if isinstance(value, np.generic) else value
     if Path in kinds and isinstance(value, str):
         return Path(value).expanduser()
     wanted = (*kinds, int) if float in kinds else kinds

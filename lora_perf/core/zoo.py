@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from operator import index
 from pathlib import Path
-from typing import Any, ClassVar, SupportsIndex, cast, overload
+from typing import Any, ClassVar, TypeAlias, cast, overload
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from lora_perf.core.digest import Promise as Promise
 from lora_perf.core.digest import RowDigest as RowDigest
 from lora_perf.core.digest import hashed
 from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.given import floats_of, whole_of
 from lora_perf.core.layout import Layout
 from lora_perf.core.making import check, encode, stacked
 from lora_perf.core.matrix import BLOCK_NBYTES as BLOCK_NBYTES
@@ -26,11 +26,15 @@ from lora_perf.core.matrix import Matrix
 from lora_perf.core.metadata import Column, Metadata, named, row_names
 from lora_perf.core.metadata import Skipped as Skipped
 from lora_perf.core.rows import ArrayRows as ArrayRows
-from lora_perf.core.rows import Chosen, chosen, row_numbers
+from lora_perf.core.rows import Chosen, chosen, row_numbers, single_row
 from lora_perf.core.rows import FloatRows as FloatRows
 from lora_perf.core.rows import RowSource as RowSource
 from lora_perf.core.showing import card_of_zoo
 from lora_perf.core.split import SPLIT_NAMES as SPLIT_NAMES
+
+# What stands for numbers: a tensor, an array of any library, nested lists.
+Numbers: TypeAlias = Tensor | NDArray[Any] | Sequence[Any]
+Labels: TypeAlias = Tensor | NDArray[Any] | Sequence[str] | Sequence[int]
 
 
 class Zoo(Matrix):
@@ -77,26 +81,26 @@ class Zoo(Matrix):
         self,
         source: RowSource,
         layout: Layout,
-        labels: Tensor | None = None,
+        labels: Numbers | None = None,
         classes: Sequence[str] = (),
         *,
-        split: Tensor | None = None,
+        split: Numbers | None = None,
         name: str = "zoo",
-        scales: Tensor | None = None,
-        ranks: Tensor | None = None,
+        scales: Numbers | None = None,
+        ranks: Numbers | None = None,
         skipped: Sequence[Skipped] = (),
         names: Sequence[str] | Column | None = None,
         metadata: Mapping[str, Any] | None = None,
         promise: Promise | None = None,
     ) -> None:
-        check(source, layout, labels, classes, split, {"scales": scales, "ranks": ranks}, names)
         self.source = source
         self.layout = layout
-        self.scales = None if scales is None else scales.to(torch.float32)
-        self.ranks = None if ranks is None else ranks.to(torch.int64)
-        self.labels = None if labels is None else labels.to(torch.int64)
-        self.classes = list(classes)
-        self.split = split
+        self.scales = None if scales is None else torch.from_numpy(np.require(floats_of(scales, "scales"), requirements="W"))
+        self.ranks = None if ranks is None else whole_of(ranks, "ranks").to(torch.int64)
+        self.labels = None if labels is None else whole_of(labels, "labels").to(torch.int64)
+        self.classes = [str(name) for name in classes]
+        self.split = None if split is None else whole_of(split, "split")
+        check(source, layout, self.labels, self.classes, self.split, {"scales": self.scales, "ranks": self.ranks}, names)
         self.name = name
         self.skipped = tuple(skipped)
         self.given_names = names if names is None or isinstance(names, Column) else Column(names)
@@ -115,30 +119,30 @@ class Zoo(Matrix):
     @classmethod
     def from_rows(
         cls,
-        rows: Tensor,
+        rows: Numbers,
         layout: Layout,
-        labels: Tensor | None = None,
+        labels: Numbers | None = None,
         classes: Sequence[str] = (),
         *,
-        split: Tensor | None = None,
+        split: Numbers | None = None,
         name: str = "zoo",
-        scales: Tensor | None = None,
-        ranks: Tensor | None = None,
+        scales: Numbers | None = None,
+        ranks: Numbers | None = None,
         names: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Zoo:
-        """A zoo of rows (n, p) that are in memory; float32 rows are shared, others converted.
+        """A zoo of rows (n, p) that are in memory, as tensors, arrays or lists; float32 rows are shared, others converted.
 
         >>> layout = Layout([("a.lora.down.weight", (2, 5)), ("a.lora.up.weight", (4, 2))])
         >>> Zoo.from_rows(torch.ones(3, 18), layout, names=["x", "y", "z"])[1].name
         'y'
         """
-        array = rows.detach().to("cpu", torch.float32).contiguous().numpy()
         said: dict[str, Any] = {"split": split, "name": name, "scales": scales, "ranks": ranks}
+        array = np.require(floats_of(rows, "rows"), requirements="W")  # torch takes no others without a warning
         return cls(ArrayRows(array), layout, labels, classes, **said, names=names, metadata=metadata)
 
     @classmethod
-    def from_tensors(cls, layers: Mapping[str, Tensor], labels: Tensor | Sequence[str | int] | None = None, **said: Any) -> Zoo:
+    def from_tensors(cls, layers: Mapping[str, Numbers], labels: Labels | None = None, **said: Any) -> Zoo:
         """A zoo of the layers of n adapters, each a tensor (n, rows, columns) by its name; they are copied.
 
         Args:
@@ -153,10 +157,10 @@ class Zoo(Matrix):
         >>> zoo.classes, zoo.labels.tolist(), zoo.rows.shape
         (['cat', 'dog'], [1, 0, 1], torch.Size([3, 18]))
         """
-        shapes, rows = stacked(dict(layers))
+        shapes, rows = stacked(layers)
         if labels is not None and "classes" not in said:
-            labels, said["classes"] = encode(labels.tolist() if isinstance(labels, Tensor) else list(labels))
-        return cls(ArrayRows(rows.numpy()), Layout(shapes), None if labels is None else torch.as_tensor(labels), **said)
+            labels, said["classes"] = encode(labels.tolist() if hasattr(labels, "tolist") else list(labels))
+        return cls(ArrayRows(rows), Layout(shapes), labels, **said)
 
     def __repr__(self) -> str:
         return repr(card_of_zoo(self, SPLIT_NAMES))
@@ -200,9 +204,8 @@ class Zoo(Matrix):
     def __getitem__(self, rows: Chosen) -> Zoo: ...
     def __getitem__(self, rows: int | np.integer[Any] | Chosen) -> Adapter | Zoo:
         """One adapter by its row, or the zoo of several as `select` gives it."""
-        if isinstance(rows, SupportsIndex) and not getattr(rows, "ndim", 0):
-            return Adapter(self, int(row_numbers([index(rows)], len(self))[0]))
-        return self.select(cast(Chosen, rows))
+        single = single_row(rows, len(self))
+        return self.select(cast(Chosen, rows)) if single is None else Adapter(self, single)
 
     def __iter__(self) -> Iterator[Adapter]:
         return (Adapter(self, i) for i in range(len(self)))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.making import encode
+from lora_perf.core.metadata import Metadata
 from lora_perf.core.names import parse_factor
 from lora_perf.core.zoo import ArrayRows, Zoo
 from lora_perf.io.dialects.names import parse_alpha
@@ -49,6 +50,7 @@ def table_of(data: Any) -> pa.Table | None:
     3
     """
     if type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "columns"):
+        data = _checked(data)
         columns = {str(name): data[name].tolist() for name in data.columns}
         if not any(_is_array(values[0]) and np.ndim(values[0]) > 1 for values in columns.values() if values):
             return None  # Arrow reads it as it is
@@ -64,7 +66,8 @@ def table_of(data: Any) -> pa.Table | None:
         raise LoraPerfError(
             expected="columns of the same number of adapters",
             found=listed((f"{count} in {name}" for name, count in counts.items()), 4),
-            fix="stack the matrices of each layer to (n, rows, columns), and give each adapter its values",
+            fix="stack the matrices of each layer to (n, rows, columns), and give each adapter its values; "
+            "a state dict of one adapter goes into a list",
         )
     return pa.table(arrays)
 
@@ -90,6 +93,8 @@ def zoo_of_state_dicts(
     Raises:
         LoraPerfError: what the reader of adapter files refuses, adapters of different modules, labels of some only.
     """
+    from lora_perf.io.tables.others import names_of  # which imports pyarrow
+
     refuse_part(split, "the state dicts")
     called = names or [f"state dict {i}" for i in range(len(dicts))]
     known: dict[bytes, Meaning] = {}
@@ -103,17 +108,18 @@ def zoo_of_state_dicts(
         plan = plans[id(one.meaning)]
         with _as_file(state) as (descriptor, _, begin):
             plan.fill(row, descriptor, begin, np.empty(plan.buffer_nbytes, np.uint8))
-    members, columns = _beside(called, dicts, label_column)
-    labels, classes = (None, []) if members is None else encode([one.label for one in members])
+    members, labelled, columns = _beside(called, dicts, label_column)
+    labels, classes = encode([one.label for one in members]) if labelled else (None, [])
+    metadata = Metadata(columns, len(members))
     return Zoo(
         ArrayRows(rows),
         layout,
         labels,
         classes,
-        split=None if members is None else split_of(members),
+        split=split_of(members),
         name=name,
-        names=names,
-        metadata=columns,
+        names=names or names_of(metadata),
+        metadata=metadata,
         **tables_of(opened),
     )
 
@@ -152,9 +158,9 @@ def _empty_file() -> Any:
 
 def _beside(
     names: Sequence[str], dicts: Sequence[StateDict], label_column: str | None
-) -> tuple[list[Member] | None, dict[str, list[Any]]]:
-    """The adapters with labels, None without; and what else the state dicts hold, as columns."""
-    plain = [{str(key): value for key, value in one.items() if not _is_weight(str(key), value)} for one in dicts]
+) -> tuple[list[Member], bool, dict[str, list[Any]]]:
+    """The adapters, whether they have labels, and what else the state dicts hold, as columns."""
+    plain = [{str(key): _plain(value) for key, value in one.items() if not _is_weight(str(key), value)} for one in dicts]
     known = {key: None for one in plain for key in one}
     asked = () if label_column is None else label_columns(label_column)
     column = next((one for one in asked if one in known), None)
@@ -165,9 +171,8 @@ def _beside(
             fix="add it, or leave label_column out",
         )
     others = {key: [one.get(key) for one in plain] for key in known if key not in (column, SPLIT_COLUMN)}
-    if column is None:
-        return None, others
-    return [member_of(name, one, column, "its state dict") for name, one in zip(names, plain, strict=True)], others
+    members = [member_of(name, one, column, "its state dict") for name, one in zip(names, plain, strict=True)]
+    return members, column is not None, others
 
 
 def _is_array(value: Any) -> bool:
@@ -175,11 +180,24 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_weight(name: str, value: Any) -> bool:
-    return _is_array(value) or (isinstance(value, int | float) and parse_alpha(name) is not None)
+    """Whether an entry is part of the adapter: tensors are, but for a single number of a name without a module."""
+    if _is_array(value):
+        return value.ndim > 0 or "." in name or parse_alpha(name) is not None
+    return isinstance(value, int | float) and parse_alpha(name) is not None
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, Tensor | np.ndarray | np.generic) else value
 
 
 def _tensor(value: Any) -> Tensor:
-    """A tensor of its own, as safetensors writes it."""
+    """A tensor of its own, as safetensors writes it.
+
+    Raises:
+        LoraPerfError: it has no values, as those on the device meta.
+    """
+    if isinstance(value, Tensor) and value.is_meta:
+        raise LoraPerfError(expected="tensors with values", found="one on the device meta", fix="load the weights first")
     return torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
 
 
@@ -191,7 +209,7 @@ def _column(name: str, values: Any) -> Any:
         values = values.detach().cpu()
         values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     if parse_factor(name) is None:
-        return pa.array(values)
+        return _values(name, values)
     if not isinstance(values, np.ndarray):
         values = _stacked(values)
     if not isinstance(values, np.ndarray) or values.ndim != 3:
@@ -199,6 +217,34 @@ def _column(name: str, values: Any) -> Any:
     values = np.ascontiguousarray(values if values.dtype.kind == "f" else values.astype(np.float32))
     inner = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[2])
     return pa.FixedSizeListArray.from_arrays(inner, values.shape[1])
+
+
+def _values(name: str, values: Any) -> pa.Array:
+    """A column of plain values; a missing one among texts, which pandas writes as a number, is none."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, TypeError, ValueError):
+        pass
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise LoraPerfError(
+            expected=f"values of one plain type in the column {name!r}",
+            found=listed(str(error).splitlines()[:1]),
+            fix="make all of them texts or all of them numbers, or leave the column out",
+        ) from None
+
+
+def _checked(data: Any) -> Any:
+    """A DataFrame with rows, whose columns have different names; an index of a name is a column too."""
+    if not data.columns.is_unique:
+        twice = list(dict.fromkeys(data.columns[data.columns.duplicated()]))
+        raise LoraPerfError(expected="columns of different names", found=f"{listed(twice)} twice", fix="drop or rename some")
+    if not len(data):
+        raise LoraPerfError(expected="at least one adapter", found="a DataFrame without rows", fix="check its filter")
+    return data if data.index.name in (None, *data.columns) else data.reset_index()
 
 
 def _stacked(values: Iterable[Any]) -> Any:

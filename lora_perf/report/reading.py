@@ -17,6 +17,7 @@ from lora_perf.report.results import Results
 # What records of before do not say, since it could not be otherwise then.
 _CELL = {"classifier": DEFAULT, "shuffled": False, "milliseconds": None, "note": ""}
 _RUN: dict[str, Any] = {"setting": {}}
+_LISTS = ("skipped", "untrained", "untested")
 _DATASET: dict[str, Any] = {"skipped": []}
 _NUMBERS = ("adapters", "layers", "parameters", "train", "validation", "test")
 
@@ -30,7 +31,7 @@ def read_results(path: Path) -> Results:
     file = path / "results.json" if path.is_dir() else path
     try:
         content = read_whole(file)
-    except (OSError, HeaderError) as error:
+    except (OSError, ValueError, HeaderError) as error:  # ValueError: a path that cannot be
         raise _no_results(file, getattr(error, "strerror", None) or str(error)) from None
     try:
         return _results(json.loads(content))
@@ -54,18 +55,26 @@ def _no_results(file: Path, found: str) -> LoraPerfError:
 def _results(found: dict[str, Any]) -> Results:
     """Results of what JSON holds; where a field is missing, or of another kind, an error of Python."""
     data = _DATASET | found["dataset"]
-    classes = [*map(str, data["classes"])]
+    classes = data["classes"]
+    require(set(map(type, classes)) == {str} and len(set(classes)) == len(classes), "classes without names of their own")
     truth = np.array(found["test_labels"])
     require(truth.ndim == 1 and len(truth) == data["test"] and truth.dtype == np.int64, "labels of other test adapters")
     require(truth.min() >= 0 and truth.max() < len(classes), "labels of no class")
     require(all(type(data[name]) is int for name in _NUMBERS), "no sizes of the data set")
     require({type(data[name]) for name in ("name", "fingerprint", "split")} == {str}, "no name of the data set")
     require(type(data["resubstitution"]) is bool, "no word on the split")
+    require(all(isinstance(data.get(name, []), list) for name in _LISTS), "no word on classes or files that were left out")
+    repeated = data.get("repeated") or {"test": 0, "other_class": 0}
+    require(all(type(repeated[name]) is int for name in ("test", "other_class")), "no word on repeated adapters")
+    require(type(found["config"]["num_runs"]) is int, "no number of runs")
+    require(all(type(value) in (int, float) for value in found["seconds"].values()), "stages without seconds")
     rows, adapters = found.get("test_rows", []), found.get("test_adapters", [])
+    require(all(type(row) is int and 0 <= row < data["adapters"] for row in rows), "test rows that are not there")
     require(len(rows) == len(adapters) and len(rows) in (0, len(truth)), "names of other test adapters")
     halves = found.get("halves", {})
     cells = [_cell(record, truth, len(classes)) for record in found["cells"]]
     require(bool(cells), "no cells")
+    require(len({cell.cell for cell in cells}) == len(cells), "a cell twice")
     return Results(
         config=dict(found["config"]),
         dataset=data,
@@ -76,7 +85,7 @@ def _results(found: dict[str, Any]) -> Results:
         cells=cells,
         groups=tuple(dict.fromkeys(cell.group for cell in cells if cell.group not in halves)),
         halves={str(name): [*map(str, modules)] for name, modules in halves.items()},
-        rows=[*map(int, rows)],
+        rows=rows,
         adapters=[*map(str, adapters)],
     )
 
@@ -86,4 +95,6 @@ def _cell(record: dict[str, Any], truth: Any, n_classes: int) -> CellResult:
     cell = Cell(*(record[name] for name in ("representation", "group", "classifier", "shuffled")))
     require(all(type(name) is str for name in (cell.representation, cell.group, cell.classifier)), "a cell without a name")
     require(bool(record["runs"]), "a cell without runs")
-    return cell_from_json(record, cell, [run["seed"] for run in record["runs"]], truth, n_classes)
+    seeds = [run["seed"] for run in record["runs"]]
+    require(seeds == [None] or all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds), "runs without seeds")
+    return cell_from_json(record, cell, seeds, truth, n_classes)

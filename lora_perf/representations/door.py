@@ -72,6 +72,7 @@ def representation(name: str, *, of: Of = "factors", features: Names = None) -> 
         )
 
     def enter(function: Function) -> Function:
+        _refuse_uncallable(name, function)
         written: dict[str, Any] = {"family": USERS, "sources": (function, features) if callable(features) else (function,)}
         made: Representation
         if of == "train":
@@ -84,10 +85,18 @@ def representation(name: str, *, of: Of = "factors", features: Names = None) -> 
     return enter
 
 
+def _refuse_uncallable(name: str, function: Any) -> None:
+    if not callable(function):
+        found = f"a value of type {type(function).__name__}"
+        raise LoraPerfError(expected=f"a function for the representation {name}", found=found, fix="decorate one")
+
+
 def _names(name: str, features: Names) -> Callable[[Layer | Module], tuple[str, ...]]:
     """The names of the features of a layer or module, checked."""
     if not callable(features):
         fixed = _checked_names(name, features)
+        if not fixed:
+            raise LoraPerfError(expected=f"at least one feature of {name}", found="none", fix='write features=("one", "two")')
         return lambda _: fixed
     found: dict[Layer | Module, tuple[str, ...]] = {}  # asked once each: there is one answer for a layer
 
@@ -125,6 +134,9 @@ def checked(name: str, values: Any, count: int, width: int | None, where: Callab
         raise LoraPerfError(expected=wanted, found=type(values).__name__, fix=fix)
     if values.is_complex() or values.dim() != 2 or len(values) != count or width not in (None, values.shape[1]):
         raise LoraPerfError(expected=wanted, found=f"shape {tuple(values.shape)} of {values.dtype}", fix=fix)
+    if values.layout != torch.strided or values.is_meta:
+        what = "one on the device meta" if values.is_meta else f"one of layout {values.layout}"
+        raise LoraPerfError(expected=wanted, found=what, fix="return a dense tensor of values")
     found = values.detach().to(torch.float32)
     bad = (~torch.isfinite(found)).nonzero()
     if len(bad):

@@ -184,6 +184,11 @@ def test_a_function_that_needs_more_than_a_seed_is_refused() -> None:
         lora_perf.classifier("mine")(lambda x, y, seed: None)
 
 
+def test_an_estimator_itself_is_refused() -> None:
+    with pytest.raises(LoraPerfError, match="estimators, or their class, for the classifier mine; found a value of type SVC"):
+        lora_perf.classifier("mine")(SVC())
+
+
 def test_errors_of_users_pass_through() -> None:
     class Broken(BaseEstimator):  # type: ignore[misc]
         def fit(self, x: Any, y: Any) -> Any:

@@ -127,3 +127,50 @@ def test_columns_are_a_table(kind: str) -> None:
 
 def test_columns_of_different_lengths_are_refused() -> None:
     refuses(columns() | {"num_images": np.arange(5)}, r"columns of the same number of adapters; found 6 in .*, 5 in num_images")
+
+
+def table(**others: Any) -> dict[str, Any]:
+    torch.manual_seed(0)
+    return {DOWN: torch.randn(3, 2, 5), UP: torch.randn(3, 4, 2), **others}
+
+
+def data_frame(**others: Any) -> pd.DataFrame:
+    return pd.DataFrame({name: list(values.numpy()) for name, values in table().items()} | others)
+
+
+def test_a_split_counts_without_labels_and_columns_of_names_are_names() -> None:
+    zoo = lora_perf.load([{**peft(i), "split": part, "name": f"lora {i}"} for i, part in enumerate(("train", "test"))])
+    assert (zoo.labels, zoo.names) == (None, ["lora 0", "lora 1"])
+    assert zoo.split is not None
+    assert zoo.split.tolist() == [0, 2]
+    refuses([{**peft(0), "split": "later"}], "train, validation or test in column 'split'.*found 'later'")
+
+
+@pytest.mark.parametrize("kind", [np.int64, torch.tensor, np.array, int])
+def test_the_label_of_a_state_dict_may_be_a_number_of_any_library(kind: Any) -> None:
+    assert lora_perf.load([{**peft(i), "label": kind(i)} for i in (4, 2)]).classes == ["2", "4"]
+
+
+def test_an_index_of_a_name_is_a_column() -> None:
+    assert lora_perf.load(data_frame(id=["p", "q", "r"]).set_index("id")[1:]).names == ["q", "r"]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (peft(0), "a state dict of one adapter goes into a list"),
+        (
+            [{name: one.to("meta") for name, one in peft(0).items()}],
+            "tensors with values in state dict 0; found one on the device",
+        ),
+        (table(note=[1, "a", None]), "values of one plain type in the column 'note'"),
+        (table(note=[object()] * 3), "values of one plain type in the column 'note'"),
+        (data_frame(category_label=["a", None, "b"]), "in column 'category_label'; found 1 missing, the first in row 1"),
+        (data_frame()[:0], "at least one adapter; found a DataFrame without rows"),
+        (pd.concat([data_frame(k=1), data_frame()[[]].assign(k=2)], axis=1), "columns of different names; found k twice"),
+        ([], "state dicts in a list or by name; found an empty list"),
+        (None, "state dicts in a list or by name; found a NoneType"),
+    ],
+)
+def test_what_is_no_zoo_in_memory_is_told_in_one_line(source: Any, told: str) -> None:
+    refuses(source, told)

@@ -105,6 +105,16 @@ def edited(change: Callable[[dict[str, Any]], object]) -> bytes:
         (edited(lambda one: one["cells"][0]["runs"][0].update(accuracy=0.999)), "the accuracy of other predictions"),
         (edited(lambda one: one["cells"][0].update(group=3)), "a cell without a name"),
         (edited(lambda one: one["dataset"].update(adapters="many")), "no sizes of the data set"),
+        (edited(lambda one: one["dataset"].update(classes=["a", "a", "c"])), "classes without names of their own"),
+        (edited(lambda one: one["dataset"].update(classes=["a", None, "c"])), "classes without names of their own"),
+        (edited(lambda one: one["dataset"].update(skipped=True)), "no word on classes or files"),
+        (edited(lambda one: one["dataset"].update(repeated={"test": "x"})), "no word on repeated adapters"),
+        (edited(lambda one: one["config"].pop("num_runs")), "no num_runs"),
+        (edited(lambda one: one["config"].update(num_runs="x")), "no number of runs"),
+        (edited(lambda one: one["seconds"].update(load=None)), "stages without seconds"),
+        (edited(lambda one: one["test_rows"].__setitem__(0, 2**80)), "test rows that are not there"),
+        (edited(lambda one: one["cells"].append(one["cells"][0])), "a cell twice"),
+        (edited(lambda one: one["cells"][0]["runs"][0].update(seed={})), "runs without seeds"),
     ],
 )
 def test_a_damaged_or_foreign_file_is_one_clear_error(content: bytes | None, told: str, tmp_path: Path) -> None:
@@ -114,6 +124,11 @@ def test_a_damaged_or_foreign_file_is_one_clear_error(content: bytes | None, tol
         Results.load(tmp_path)
     assert f"the results.json of an experiment at {tmp_path / 'results.json'}; found " in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_path_that_cannot_be_is_one_clear_error() -> None:
+    with pytest.raises(LoraPerfError, match="embedded null byte"):
+        Results.load("a\0b")
 
 
 def test_a_frame_has_a_row_for_each_run_cell_or_prediction() -> None:

@@ -202,6 +202,27 @@ def test_an_exception_passes_through_and_says_whose_it_is(of: Any, zoo: Zoo) -> 
     assert caught.traceback[-1].name == "broken"
 
 
+@pytest.mark.parametrize("of", ["factors", "updates", "train"])
+def test_what_is_no_function_is_refused(of: Any) -> None:
+    with pytest.raises(LoraPerfError, match="a function for the representation odd; found a value of type int"):
+        lora_perf.representation("odd", of=of, features=None if of == "train" else ("x",))(3)  # type: ignore[type-var]
+
+
+def test_no_feature_at_all_is_refused() -> None:
+    with pytest.raises(LoraPerfError, match="at least one feature of odd; found none"):
+        lora_perf.representation("odd", features=())(largest)
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [(Tensor.to_sparse, "one of layout torch.sparse_coo"), (lambda x: x.to("meta"), "one on the device meta")],
+)
+def test_tensors_that_hold_no_plain_values_are_refused(made: Any, found: str, zoo: Zoo) -> None:
+    lora_perf.representation("odd", features=("x",))(lambda x: made(x.entries[:, 0, :1]))
+    with pytest.raises(LoraPerfError, match=f"from the function of odd; found {found}"):
+        lora_perf.represent(zoo, ["odd"])
+
+
 def test_what_a_function_writes_into_does_not_reach_others(zoo: Zoo) -> None:
     @lora_perf.representation("vandal", features=("x",))
     def vandal(x: Matrices) -> Tensor:

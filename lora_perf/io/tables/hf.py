@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,9 @@ def _part(data: Any, where: str) -> Part:
         )
     if not isinstance(data, datasets.Dataset):
         raise LoraPerfError(
-            expected="a path, a name, a Zoo, a pyarrow.Table, a datasets.Dataset or a datasets.DatasetDict",
-            found=f"a {type(data).__name__}",
+            expected="a path, a name, a Zoo, a pyarrow.Table, a datasets.Dataset or a datasets.DatasetDict, a DataFrame, "
+            "a mapping of columns, or state dicts in a list or by name",
+            found=f"{'an empty' if isinstance(data, Sized) and not len(data) else 'a'} {type(data).__name__}",
             fix="load or convert it first",
         )
     if data.format["type"] == "custom":
