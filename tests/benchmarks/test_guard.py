@@ -21,7 +21,7 @@ from benchmarks.guard.compare import Bench, Verdict, compare
 from benchmarks.guard.rule import Rule
 from benchmarks.guard.workers import BaseError, Pair, Worker, WorkerError
 from lora_perf import LoraPerfError
-from tests.benchmarks.guard_tree import LOOPS, Tree
+from tests.benchmarks.guard_tree import Tree
 
 _RULE = Rule(suspicion=1.4, threshold=1.6, looks=(0.05, 0.2))  # generous: what is tested is not the clock of a busy machine
 
@@ -92,14 +92,6 @@ def test_a_pair_shares_a_core_and_the_next_takes_another(tree: Tree, two_package
         found += sides[0]
     assert sorted(found) == sorted(before)
     assert os.sched_getaffinity(0) == before
-
-
-def test_what_a_workload_prints_does_not_disturb_the_answers(tree: Tree, tmp_path: Path) -> None:
-    tree.write("lora_perf/work.py", f"def spin():\n    print('noise', flush=True)\n    return {LOOPS}\n")
-    with Worker(trees.copy_package(tree.root, tmp_path / "package"), tree.root) as one:
-        one.receive()
-        assert set(one.ask("prepare", workload="spinning", scale="small")) == {"seconds"}
-        assert set(one.ask("run", calls=3)) == {"wall", "own", "cpu"}
 
 
 def test_a_wrong_result_of_the_change_is_reported_and_never_timed(tree: Tree, tmp_path: Path) -> None:
@@ -218,14 +210,11 @@ def test_a_base_that_can_do_nothing_is_an_error(tree: Tree) -> None:
         checked(tree, base="HEAD")
 
 
-def test_a_wrong_result_fails(tree: Tree) -> None:
+def test_a_wrong_result_fails_and_workloads_that_cannot_be_imported_are_an_error(tree: Tree) -> None:
     tree.work(result="0")
     found, text = checked(tree)
     assert not found
     assert "FAILS: spinning AssertionError: wrong sum" in text
-
-
-def test_workloads_that_cannot_be_imported_are_an_error(tree: Tree) -> None:
     tree.write("benchmarks/stages/fake.py", "import nothing_of_that_name")
     with pytest.raises(LoraPerfError, match=r"workloads that can be imported; found ModuleNotFoundError.*nothing_of_that_name"):
         workload_scales(tree.root, tree.root)
@@ -243,12 +232,9 @@ def test_the_base_is_where_the_branch_left_main(tree: Tree) -> None:
     assert "merge base with main" in str(trees.base_revision(tree.root, None))
 
 
-def test_a_folder_that_is_no_repository_is_an_error(tmp_path: Path) -> None:
+def test_a_base_that_is_not_there_is_an_error(tree: Tree, tmp_path: Path) -> None:
     with pytest.raises(LoraPerfError, match=r"HEAD has a commit in common.*name the commit to compare with by --base"):
         trees.base_revision(tmp_path, None)
-
-
-def test_a_base_without_the_package_is_an_error(tree: Tree, tmp_path: Path) -> None:
     tree.git("rm", "-r", "--quiet", "--cached", "lora_perf")
     tree.git("commit", "--quiet", "--message", "none")
     with pytest.raises(LoraPerfError, match="a commit with a folder lora_perf; found none in"):

@@ -54,6 +54,7 @@ def about(folder: Path) -> tuple[list[str], bool]:
 def test_the_report_of_other_settings_is_kept_in_earlier(run: Run, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--layer-groups", "all") == 0
     assert "is kept in" not in capsys.readouterr().out
+    (out / "drop.svg").write_text("a figure goes with its report")
     first = {name: (out / name).read_bytes() for name in REPORT if (out / name).exists()}
     assert run("--layer-groups", "text") == 0
     (kept,) = (out / "earlier").iterdir()
@@ -116,15 +117,6 @@ def test_a_results_file_of_another_kind_is_kept_too(run: Run, out: Path, content
     assert (kept / "results.json").read_bytes() == content
 
 
-def test_a_figure_of_an_earlier_run_goes_with_its_report(run: Run, out: Path) -> None:
-    run()
-    (out / "drop.svg").write_text("of two groups")
-    run("--layer-groups", "all")
-    assert not (out / "drop.svg").exists()
-    (kept,) = (out / "earlier").iterdir()
-    assert (kept / "drop.svg").read_text() == "of two groups"
-
-
 def test_a_second_run_in_the_folder_is_refused_in_one_line_and_one_elsewhere_is_not(
     run: Run, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +128,12 @@ def test_a_second_run_in_the_folder_is_refused_in_one_line_and_one_elsewhere_is_
         assert run("--output-dir", str(tmp_path / "elsewhere"), "--cache-dir", str(out / "cache")) == 0
     assert run() == 0
     assert not (out / LOCK).exists()
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
 
 
 def make(kind: str, path: Path) -> None:
@@ -214,9 +212,7 @@ def test_damaged_cells_and_features_are_computed_anew_with_a_warning(
     run()
     first = json.loads((out / "results.json").read_text())
     for path in (*(out / "cells").iterdir(), *(out / "cache").iterdir()):
-        content = bytearray(path.read_bytes())
-        content[-20] ^= 1
-        path.write_bytes(content)
+        flip(path, -20)
     capsys.readouterr()
     assert run() == 0
     told = capsys.readouterr().err
@@ -224,12 +220,6 @@ def test_damaged_cells_and_features_are_computed_anew_with_a_warning(
     again = json.loads((out / "results.json").read_text())
     for one, other in zip(first["cells"], again["cells"], strict=True):
         assert one["runs"][0]["predictions"] == other["runs"][0]["predictions"]
-
-
-def flip(path: Path, place: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[place] ^= 1
-    path.write_bytes(content)
 
 
 def test_a_flipped_bit_in_a_packed_file_is_one_line(

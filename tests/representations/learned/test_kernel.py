@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA, KernelPCA
 
 from lora_perf.core.errors import LoraPerfError
-from lora_perf.core.layout import Layout
 from lora_perf.core.zoo import Zoo
 from lora_perf.representations.learned import kernel, task
 from tests.conftest import MakeZoo
@@ -138,16 +137,3 @@ def test_tiny_and_zero_updates_keep_finite_scores(random_zoo: MakeZoo) -> None:
     found = learn(zoo, "dw_kernel", train=TRAIN, dimensions=5).values
     expected = learn(large, "dw_kernel", train=TRAIN, dimensions=5).values
     torch.testing.assert_close((found.double() * 1e30).float(), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_equal_updates_are_refused(random_zoo: MakeZoo) -> None:
-    zoo = random_zoo(18)
-    zoo.rows[2:14] = zoo.rows[2]
-    with pytest.raises(LoraPerfError, match="expected train adapters that differ; found 12 equal ones"):
-        learn(zoo, "dw_kernel", train=TRAIN)
-
-
-def test_the_layout_of_a_zoo_without_modules_is_refused() -> None:
-    zoo = Zoo.from_rows(torch.randn(6, 3), Layout([("a.lora.up.weight", (3, 1))]), torch.zeros(6), ["a"])
-    with pytest.raises(LoraPerfError, match=r"found none within a\.lora\.up\.weight"):
-        learn(zoo, "dw_kernel", train=torch.arange(5))

@@ -78,7 +78,7 @@ def test_columns_that_do_not_vary_do_no_harm(name: str, random_zoo: MakeZoo) -> 
     assert torch.isfinite(learn(zoo, name, train=TRAIN).values).all()
 
 
-@pytest.mark.parametrize("name", ["pca", "vae", "denoising"])
+@pytest.mark.parametrize("name", ["pca", "vae", "denoising", "dw_kernel"])
 def test_equal_train_rows_are_refused(name: str, random_zoo: MakeZoo) -> None:
     zoo = random_zoo(18)
     zoo.rows[TRAIN] = zoo.rows[0].clone()
@@ -92,31 +92,29 @@ def test_more_dimensions_than_directions_are_refused(name: str, random_zoo: Make
         learn(random_zoo(18), name, train=TRAIN, dimensions=10)
 
 
-def test_no_dimension_is_refused(random_zoo: MakeZoo) -> None:
-    with pytest.raises(LoraPerfError, match="expected at least one dimension; found 0"):
-        learn(random_zoo(18), "pca", train=TRAIN, dimensions=0)
-
-
-@pytest.mark.parametrize("train", [[], [1, 2], [1, 2, 2, 1]], ids=str)
-def test_fewer_than_three_train_rows_are_refused(train: list[int], random_zoo: MakeZoo) -> None:
-    with pytest.raises(LoraPerfError, match=f"at least 3 different train rows; found {len(set(train))}"):
-        learn(random_zoo(18), "pca", train=torch.tensor(train, dtype=torch.int64))
+@pytest.mark.parametrize(
+    ("train", "dimensions", "told"),
+    [
+        (TRAIN.tolist(), 0, "expected at least one dimension; found 0"),
+        ([], None, "at least 3 different train rows; found 0"),
+        ([1, 2], None, "at least 3 different train rows; found 2"),
+        ([1, 2, 2, 1], None, "at least 3 different train rows; found 2"),
+        ([1, 2, 3, -1], None, "train rows from 0 to 17; found rows from"),
+        ([1, 2, 3, 18], None, "train rows from 0 to 17; found rows from"),
+        ([True] * 18, None, r"a vector of row indices; found a tensor of shape \(18,\) and torch.bool"),
+    ],
+)
+def test_what_nothing_can_be_fitted_to_is_refused(
+    train: list[int], dimensions: int | None, told: str, random_zoo: MakeZoo
+) -> None:
+    rows = torch.tensor(train, dtype=None if train else torch.int64)
+    with pytest.raises(LoraPerfError, match=told):
+        learn(random_zoo(18), "pca", train=rows, dimensions=dimensions)
 
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_three_train_rows_are_enough(name: str, random_zoo: MakeZoo) -> None:
     assert torch.isfinite(learn(random_zoo(18), name, train=TRAIN[:3]).values).all()
-
-
-@pytest.mark.parametrize("row", [-1, 18])
-def test_rows_that_the_zoo_does_not_have_are_refused(row: int, random_zoo: MakeZoo) -> None:
-    with pytest.raises(LoraPerfError, match="train rows from 0 to 17; found rows from"):
-        learn(random_zoo(18), "pca", train=torch.tensor([1, 2, 3, row]))
-
-
-def test_a_mask_is_refused(random_zoo: MakeZoo) -> None:
-    with pytest.raises(LoraPerfError, match=r"a vector of row indices; found a tensor of shape \(18,\) and torch.bool"):
-        learn(random_zoo(18), "pca", train=torch.ones(18, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("name", ["pca", "vae", "denoising", "contrastive"])
