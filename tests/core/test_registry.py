@@ -34,12 +34,9 @@ def test_a_name_that_a_command_line_or_a_file_cannot_hold_is_refused(registry: R
         registry.add(name, 3)
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones(registry: Registry[int]) -> None:
+def test_an_unknown_name_is_answered_with_the_known_ones_and_a_text_is_no_list(registry: Registry[int]) -> None:
     with pytest.raises(LoraPerfError, match=r"a reader \(two, one\); found 'three'"):
         registry.resolve(["one", "three"])
-
-
-def test_a_text_is_no_list_of_names(registry: Registry[int]) -> None:
     with pytest.raises(LoraPerfError, match=r"write \['one'\]"):
         registry.resolve("one")
 
