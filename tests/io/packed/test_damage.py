@@ -50,6 +50,12 @@ def test_verify_finds_other_class_names_and_another_layout(packed: Path) -> None
             verify(packed)
 
 
+@pytest.mark.parametrize("path", ["missing.safetensors", "."])
+def test_a_path_that_is_no_file_is_refused(path: str, tmp_path: Path) -> None:
+    with pytest.raises(LoraPerfError, match=r"a whole safetensors file at .*found (No such file|a folder)"):
+        open_packed(tmp_path / path)
+
+
 def test_a_safetensors_file_that_is_no_zoo_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "zoo.safetensors"
     for header in ({}, {"__metadata__": {"format": "pt"}}, {"__metadata__": {}}):
