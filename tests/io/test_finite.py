@@ -98,7 +98,4 @@ def test_splits_scales_and_ranks_follow_their_adapters() -> None:
     left = without_non_finite(zoo)
     assert [one.reason.split(" in ")[0] for one in left.skipped] == ["1 of 6 entries NaN", "a scale that is NaN or infinite"]
     assert left.labels.tolist() == [0, 1]
-    assert left.split is not None
-    assert left.scales is not None
-    assert left.ranks is not None
     assert (left.split.tolist(), left.scales.tolist(), left.ranks.tolist()) == ([0, 2], [[1.0], [3.0]], [[1], [1]])

@@ -151,7 +151,6 @@ def test_another_revision_is_not_taken_for_the_one_that_is_asked_for(revision: s
 def test_the_splits_of_the_hub_are_the_split_of_the_zoo(cache: Path) -> None:
     cached(cache, REPOSITORY, {"train": adapters(5), "test": adapters(3, seed=2)})
     zoo = lora_perf.load(REPOSITORY)
-    assert zoo.split is not None
     assert zoo.split.tolist() == [0] * 5 + [2] * 3
     assert len(lora_perf.load(REPOSITORY, split="test")) == 3
     assert len(lora_perf.load(REPOSITORY, split="train[:2]")) == 2

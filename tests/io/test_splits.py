@@ -64,7 +64,6 @@ def test_parts_of_other_types_are_one_zoo(parts: Any) -> None:
     wide = wide.cast_column(DOWN, features).shuffle(seed=3)
     mixed = datasets.DatasetDict(train=parts["train"], test=wide)
     zoo = lora_perf.load(mixed)
-    assert zoo.split is not None
     assert (len(zoo), zoo.split.tolist()) == (14, [0] * 9 + [2] * 5)
     assert_rows(lora_perf.load(mixed, split="test"), python_rows(wide))
     assert zoo.rows[9:].tolist() == python_rows(wide).tolist()

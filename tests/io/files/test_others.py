@@ -79,7 +79,6 @@ def test_a_configuration_counts_in_any_case(tmp_path: Path) -> None:
         lay(tmp_path / name / "run", "Adapter_Model.SafeTensors", dialect="peft", texts={"Adapter_Config.JSON": CONFIG})
     zoo = lora_perf.load(tmp_path)
     assert zoo.classes == ["cat", "dog"]
-    assert zoo.scales is not None
     assert torch.equal(zoo.scales, torch.full((2, 3), 2.0))
     single = inspection(tmp_path / "cat" / "run" / "Adapter_Model.SafeTensors")
     assert not single.problems

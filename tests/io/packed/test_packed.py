@@ -58,7 +58,6 @@ def test_tables_with_strides_are_packed(random_zoo: MakeZoo, tmp_path: Path) -> 
     zoo, scales = random_zoo(3), torch.rand(2, 3).T
     labels, split = torch.tensor([[0, 2], [1, 0], [2, 1]]).unbind(1)
     again = repacked(Zoo(zoo.source, zoo.layout, labels, zoo.classes, split=split, scales=scales), tmp_path)
-    assert again.split is not None
     assert (again.labels.tolist(), again.split.tolist()) == ([0, 1, 2], [2, 0, 1])
     assert_close(again.scales, scales, rtol=0, atol=0)
 

@@ -33,7 +33,6 @@ def kohya_with_alphas() -> dict[str, Values]:
 
 
 def assert_scales(zoo: Zoo, *rows: list[float]) -> None:
-    assert zoo.scales is not None
     assert_array_equal(zoo.scales.numpy(), np.array(rows, "float32"))
 
 
