@@ -50,7 +50,7 @@ __all__ = [
     "representation",
 ]
 
-# Where these stood before there were rooms: scripts and pickled zoos of users name them so.
+# Where these stood before there were rooms: scripts of users, and zoos that they pickled from memory, name them so.
 for _module in (errors, layout, zoo):
     sys.modules[f"{__name__}.{_module.__name__.rpartition('.')[2]}"] = _module
 

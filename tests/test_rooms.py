@@ -51,6 +51,12 @@ def test_a_file_imports_only_rooms_below_its_own(path: Path) -> None:
     assert not wrong, f"{path} imports {sorted(wrong)}"
 
 
+@pytest.mark.parametrize("name", sorted(ALLOWED))
+def test_the_face_of_a_room_says_what_comes_in_what_goes_out_and_what_to_import(name: str) -> None:
+    told = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text())) or ""
+    assert re.search(r"^Comes in: .*^Goes out: .*^Import from here: ", told, re.MULTILINE | re.DOTALL)
+
+
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_the_package_knows_nothing_of_benchmarks_and_tests(path: Path) -> None:
     assert not {name.split(".")[0] for name in imported(path)} & {"benchmarks", "tests"}

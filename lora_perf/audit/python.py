@@ -27,7 +27,7 @@ def run(
     adapters: Literal["test", "all"] = "test",
     num_runs: int = 10,
     seed: int = 42,
-    label_column: str = "category_label",
+    label_column: str | None = "category_label",
     skip_bad: bool = False,
     output_dir: str | Path | None = None,
     progress: Progress | None = None,

@@ -77,6 +77,11 @@ class Audit:
         rounding: by gauge, how far float32 factors alone moved dW, over the adapters.
         moved: how many adapters the movements are over.
         left_out: representations of the sets asked for that cannot be audited on this zoo, and why.
+
+    >>> import lora_perf
+    >>> found = lora_perf.audit.run("digits", representations=["dw_norms"], layers="attn1")
+    >>> found.moved, found.labelled, sorted(set(found.to_frame()["gauge"]))
+    (200, True, ['balanced', 'invertible', 'rescaled', 'signs'])
     """
 
     config: dict[str, Any]

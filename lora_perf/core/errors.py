@@ -17,6 +17,9 @@ class LoraPerfError(Exception):
         expected: what the program needs, as a noun phrase.
         found: what it got instead, with the names and numbers that locate it.
         fix: what the user can do, as an imperative.
+
+    >>> LoraPerfError(expected="a zoo", found="an empty folder", fix="name another one")
+    LoraPerfError('expected a zoo; found an empty folder; name another one')
     """
 
     def __init__(self, *, expected: str, found: str, fix: str) -> None:

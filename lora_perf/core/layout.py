@@ -208,6 +208,10 @@ class Layout:
     def choose(self, layers: Sequence[Layer] | None) -> tuple[Layer, ...]:
         """Some layers, each once and in layout order whatever the order here; all for None.
 
+        >>> layout = Layout([("a.lora.down.weight", (2, 5)), ("a.lora.up.weight", (4, 2))])
+        >>> layout.choose(layout.layers[::-1]) == layout.layers, layout.indices(layout.group("up"))
+        (True, (1,))
+
         Raises:
             LoraPerfError: no layer, or one of another layout.
         """

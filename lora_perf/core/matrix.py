@@ -23,6 +23,14 @@ class Matrix:
         source: where the rows come from.
         layout: the layers; its p is the width of the rows.
         ranks: (n, modules) the rank of each adapter's factors, where they differ.
+
+    >>> import lora_perf
+    >>> zoo = lora_perf.load("digits")
+    >>> up, down = zoo.module(zoo.layout.modules[0].name)
+    >>> up.shape, down.shape, torch.equal(up, zoo.layer(zoo.layout.modules[0].up.name))
+    (torch.Size([1000, 32, 1]), torch.Size([1000, 1, 32]), True)
+    >>> [block.shape for _, block in zoo.blocks(zoo.nbytes // 2)]
+    [torch.Size([500, 720]), torch.Size([500, 720])]
     """
 
     source: RowSource

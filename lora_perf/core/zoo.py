@@ -44,8 +44,8 @@ class Zoo(Matrix):
 
     >>> import lora_perf
     >>> zoo = lora_perf.load("digits")
-    >>> zoo.rows.shape, zoo.classes[:3], zoo.names[17], len(zoo.train), len(zoo[[5, 1]])
-    (torch.Size([1000, 720]), ['zero', 'one', 'two'], 'row 17', 700, 2)
+    >>> zoo.rows.shape, zoo.classes[:3], zoo.names[17], len(zoo.train), len(zoo.test), len(zoo[[5, 1]])
+    (torch.Size([1000, 720]), ['zero', 'one', 'two'], 'row 17', 700, 200, 2)
     >>> zoo[zoo.labels == 3]
     Zoo 'digits': 100 adapters
     classes  1 of 10 (three), 100 of each

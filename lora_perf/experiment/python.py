@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def run(
     source: Source = "digits",
     *,
-    label_column: str = "category_label",
+    label_column: str | None = "category_label",
     representations: Sequence[str] = TEN,
     layer_groups: Sequence[str] = ("auto",),
     classifiers: Sequence[str] = (DEFAULT,),

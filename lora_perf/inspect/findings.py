@@ -147,6 +147,12 @@ class Inspection:
         repeats: adapters that repeat an earlier one.
         problems: what is wrong; notes: what is worth knowing.
         seconds: by stage.
+
+    >>> import lora_perf, torch
+    >>> layers = {"a.lora.down.weight": torch.ones(2, 1, 3), "a.lora.up.weight": torch.zeros(2, 3, 1)}
+    >>> found = lora_perf.inspect.run(lora_perf.Zoo.from_tensors(layers, names=["x", "y"]))
+    >>> [one.kind for one in found.findings], found.to_frame()["adapters"][0]
+    (['zero', 'identical'], ('x', 'y'))
     """
 
     name: str

@@ -1,4 +1,9 @@
-"""Where zoos come from: one reader a file, `load` finds the right one."""
+"""Where zoos come from: one reader a file, `load` finds the right one.
+
+Comes in: paths, Hub ids, names, tables and state dicts in memory, readers of users.
+Goes out: a `Zoo`, with the names and all else that its source says of the adapters; packed files.
+Import from here: `load`, `pack`, `reader`; `store` for packed files, `atomic` for any file that is whole or not there.
+"""
 
 from __future__ import annotations
 
@@ -107,6 +112,11 @@ def pack(
     skip_bad: bool = False,
 ) -> Path:
     """Writes any source as a packed file, in a stream: memory does not grow with the zoo.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     len(load(pack("digits", f"{folder}/zoo.safetensors")))
+    1000
 
     Raises:
         LoraPerfError: what `load` refuses; a path that cannot be written.

@@ -45,11 +45,15 @@ class Results:
     """All cells of one experiment with what they depend on: numbers, tables, figures and files.
 
     >>> import lora_perf, tempfile
-    >>> results = lora_perf.experiment.run("digits", representations=["stats"], layer_groups=["all"], classifiers=["knn"])
+    >>> results = lora_perf.experiment.run("digits", representations=["stats"], layer_groups=["all", "up"], classifiers=["knn"])
     >>> results.to_frame("runs")[["representation", "group", "classifier", "seed"]].values.tolist()
-    [['stats', 'all', 'knn', <NA>]]
+    [['stats', 'all', 'knn', <NA>], ['stats', 'up', 'knn', <NA>]]
     >>> len(results.predictions), results.table().columns
-    (200, ['representation', 'classifier', 'all', 'seconds'])
+    (200, ['representation', 'classifier', 'all', 'up', 'drop to up', 'p', 'seconds'])
+    >>> results.cell("stats", "up", "knn").features, results.accuracy("stats", "all", "knn").mean > results.chance
+    (84, True)
+    >>> results.drop("stats", "up", "knn").p > 0, results.plot("drop").axes[0].get_xlabel() != ""
+    (True, True)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     files = results.save(folder)
     ...     lora_perf.Results.load(folder).to_json() == results.to_json()

@@ -2,6 +2,10 @@
 
 Each is a function of one matrix (layer), of one update dW = s B A (module) or of the train rows, and stands in one registry
 under the name that serves everywhere: as function, registry key, CLI value, report row and benchmark name.
+
+Comes in: a `Zoo`, with a split for what is fitted to the train rows.
+Goes out: `Features` by the name of their representation; their cache.
+Import from here: the registry, the protocol and the door for users' representations; `represent` from `streaming`.
 """
 
 from lora_perf.representations.controls import Numbers, module_norms, module_ranks

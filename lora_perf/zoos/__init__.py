@@ -1,4 +1,9 @@
-"""Zoos of real adapters that come with the package; the programs that train them are imported by none but themselves."""
+"""Zoos that come with the package, and the programs that make zoos, which are imported by none but themselves.
+
+Comes in: the settings of a zoo to make.
+Goes out: the embedded zoos by their names; synthetic zoos, and zoos of digits, in files.
+Import from here: `EMBEDDED`; `synthetic` for zoos of any size.
+"""
 
 import logging
 from functools import partial
