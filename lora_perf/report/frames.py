@@ -1,15 +1,11 @@
-"""Results as data frames of pandas, which is imported when one is asked for."""
+"""The rows of results, of files and data frames alike: one a cell, one a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, get_args
-
-from lora_perf.core.errors import LoraPerfError, listed
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    import pandas
-
     from lora_perf.report.results import Results
 
 Of = Literal["cells", "runs", "predictions"]
@@ -20,18 +16,6 @@ _RUN = (
 )
 
 
-def frame(results: Results, of: Of) -> pandas.DataFrame:
-    """The data frame that `Results.to_frame` gives."""
-    import pandas as pd
-
-    if of not in get_args(Of):
-        raise LoraPerfError(expected=f"a frame of {listed(get_args(Of))}", found=repr(of), fix="choose one of these")
-    if of == "predictions":
-        return results.predictions.to_frame()
-    table = pd.DataFrame(list(run_rows(results) if of == "runs" else _cell_rows(results)))
-    return table.astype({"seed": "Int64"}) if of == "runs" else table
-
-
 def run_rows(results: Results) -> Iterator[dict[str, Any]]:
     """A row for each run."""
     for cell in results.cells:
@@ -39,7 +23,7 @@ def run_rows(results: Results) -> Iterator[dict[str, Any]]:
             yield {name: getattr(cell, name) for name in _CELL} | {name: getattr(run, name) for name in _RUN}
 
 
-def _cell_rows(results: Results) -> Iterator[dict[str, Any]]:
+def cell_rows(results: Results) -> Iterator[dict[str, Any]]:
     """A row for each cell; drops are counted from the first group, of cells with true labels."""
     for cell in results.cells:
         row = {name: getattr(cell, name) for name in _CELL}

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from lora_perf.core.tables import Table, page
 from lora_perf.core.text import LONGEST, counted, csv_cell, printable
 from lora_perf.io import store
 from lora_perf.report.cells import Cell, CellResult
-from lora_perf.report.frames import Of, run_rows
+from lora_perf.report.frames import Of, cell_rows, run_rows
 from lora_perf.report.predictions import Predictions, write_predictions
 
 if TYPE_CHECKING:
@@ -110,9 +110,14 @@ class Results:
         Raises:
             LoraPerfError: `of` is none of cells, runs, predictions.
         """
-        from lora_perf.report.frames import frame
+        import pandas as pd
 
-        return frame(self, of)
+        if of not in get_args(Of):
+            raise LoraPerfError(expected=f"a frame of {listed(get_args(Of))}", found=repr(of), fix="choose one of these")
+        if of == "predictions":
+            return self.predictions.to_frame()
+        table = pd.DataFrame(list(run_rows(self) if of == "runs" else cell_rows(self)))
+        return table.astype({"seed": "Int64"}) if of == "runs" else table
 
     def table(self) -> Table:
         """Mean accuracies with their intervals, drops and controls, to be printed or shown in a notebook."""
