@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lora_perf.audit.gauges import GAUGES
-from lora_perf.audit.study import STILL, Audit, Reading
+from lora_perf.audit.movement import STILL
 from lora_perf.report.canvas import COLOURS, MARKERS, canvas, figure_text, heights, intervals, name_rows, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from lora_perf.audit.study import Audit, Reading
 
 _LEAST = 1e-9  # where movements of exactly 0 are drawn, well below the rounding of float32
 

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from lora_perf.classifiers.standardise import ConstantFeaturesError, Standardiser
 
+# Features that move by less than this, relative to their row, do not depend on the gauge: float32 factors cannot hold an update
+# better than to 1e-7, and decompositions may lose two or three digits more.
+STILL = 1e-4
 _CHUNK_NBYTES = 64 << 20  # of float64 differences at a time
 
 

@@ -6,12 +6,11 @@ import json
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lora_perf.audit.figure import drawn
 from lora_perf.audit.gauges import GAUGES
-from lora_perf.audit.movement import Extent, short
-from lora_perf.audit.study import STILL, Audit, Audited
+from lora_perf.audit.movement import STILL, Extent, short
 from lora_perf.core.tables import Table
 from lora_perf.core.text import LONGEST, counted
 from lora_perf.core.text import markdown as markdown_text
@@ -19,12 +18,13 @@ from lora_perf.io.atomic import write_together
 from lora_perf.report.canvas import remove_figures, write_figure
 from lora_perf.report.wording import TINY_WARNING, format_p, left_out
 
+if TYPE_CHECKING:
+    from lora_perf.audit.study import Audit, Audited
+
 NOTE = (
     "Intervals (95 %) and p hold for new test adapters (for mlp: and new seeds); drops are paired by test adapter, p is not "
     "corrected for several comparisons."
 )
-
-
 UNLABELLED = "no labels: how far features move is told, and no accuracy"
 
 

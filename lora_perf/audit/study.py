@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lora_perf.audit import pages
 from lora_perf.audit.config import AuditConfig
 from lora_perf.audit.gauges import GAUGES
-from lora_perf.audit.movement import Extent, Movement, Ruler, extent, short
+from lora_perf.audit.movement import STILL, Extent, Movement, Ruler, extent, short
 from lora_perf.audit.rows import rounding, with_gauges
 from lora_perf.classifiers import CLASSIFIERS, Examples, Setup, fitted
 from lora_perf.classifiers.metrics import Estimate, PairedDifference, accuracy, paired_difference
@@ -31,9 +32,6 @@ from lora_perf.representations.streaming import represent
 if TYPE_CHECKING:
     import pandas
 
-# Features that move by less than this, relative to their row, do not depend on the gauge: float32 factors cannot hold an update
-# better than to 1e-7, and decompositions may lose two or three digits more.
-STILL = 1e-4
 
 Tell = Callable[[str], object]
 
@@ -102,21 +100,15 @@ class Audit:
         """A row for each representation, gauge and classifier: movements of the features, accuracies, what is lost."""
         import pandas as pd
 
-        from lora_perf.audit.pages import rows
-
-        return pd.DataFrame(rows(self))
+        return pd.DataFrame(pages.rows(self))
 
     def to_html(self) -> str:
         """The tables of the command, as a piece of a page."""
-        from lora_perf.audit import pages
-
         return page(f"Gauge audit of {self.dataset['name']}", pages.told(self), pages.tables(self))
 
     _repr_html_ = to_html
 
     def __repr__(self) -> str:
-        from lora_perf.audit import pages
-
         size = f"{self.moved:,} of {counted(self.dataset['adapters'], 'adapter')} moved in {len(GAUGES)} gauges"
         lines = [f"Gauge audit of {self.dataset['name']}: {size}", *(f"  {line}" for line in pages.verdict(self).split("; "))]
         return "\n".join(printable(line, LONGEST) for line in lines)

@@ -8,30 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lora_perf.core.tables import page
 from lora_perf.core.text import LONGEST, counted, printable
+from lora_perf.inspect import pages
 
 if TYPE_CHECKING:
     import pandas
 
 _TOLD = 3  # findings that the repr tells
-PROBLEMS = {
-    "unreadable": "files that cannot be read",
-    "damaged": "content that is not what was packed",
-    "unsupported": "kinds of adapters that are no product B A",
-    "unpaired": "factors without their partner",
-    "incomplete": "files that are not a whole adapter",
-    "unread": "parts of the update that are not read",
-    "storage": "weights of a dtype that is not read",
-    "no adapter": "files without a factor of a LoRA",
-    "refused": "files that contradict themselves",
-    "stated": "scales and ranks that are stated and not so, or not used",
-    "modules": "other modules than most",
-    "labels": "classes that are missing or unclear",
-    "non-finite": "weights that are NaN or infinite",
-    "zero": "updates dW that are 0",
-    "identical": "the same factors as another adapter",
-    "same dW": "the same dW as another adapter, by other factors",
-    "near": "nearly the dW of another adapter",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +170,11 @@ class Inspection:
 
     def to_html(self) -> str:
         """The tables of the command, as a piece of a page."""
-        from lora_perf.inspect import pages
-
         return page(f"Inspection of {self.name}", [pages.verdict(self)], pages.tables(self))
 
     _repr_html_ = to_html
 
     def __repr__(self) -> str:
-        from lora_perf.inspect import pages
-
         told = [one.text for one in self.findings[:_TOLD]]
         told += [f"and {len(self.findings) - _TOLD} more: see findings"] * (len(self.findings) > _TOLD)
         size = f"{counted(self.adapters, 'adapter')} of {counted(self.modules, 'module')}"

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from lora_perf.core.errors import listed
 from lora_perf.core.tables import Table
 from lora_perf.core.text import LONGEST, counted
 from lora_perf.core.text import markdown as markdown_text
-from lora_perf.inspect.findings import PROBLEMS, InitialA, Inspection
+
+if TYPE_CHECKING:
+    from lora_perf.inspect.findings import InitialA, Inspection
 
 _EXAMPLES = 3  # findings of one kind that are shown; the JSON file has all
 _CLASSES = 12
+PROBLEMS = {
+    "unreadable": "files that cannot be read",
+    "damaged": "content that is not what was packed",
+    "unsupported": "kinds of adapters that are no product B A",
+    "unpaired": "factors without their partner",
+    "incomplete": "files that are not a whole adapter",
+    "unread": "parts of the update that are not read",
+    "storage": "weights of a dtype that is not read",
+    "no adapter": "files without a factor of a LoRA",
+    "refused": "files that contradict themselves",
+    "stated": "scales and ranks that are stated and not so, or not used",
+    "modules": "other modules than most",
+    "labels": "classes that are missing or unclear",
+    "non-finite": "weights that are NaN or infinite",
+    "zero": "updates dW that are 0",
+    "identical": "the same factors as another adapter",
+    "same dW": "the same dW as another adapter, by other factors",
+    "near": "nearly the dW of another adapter",
+}
 
 
 def tables(found: Inspection) -> list[Table]:

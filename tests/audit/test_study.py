@@ -7,7 +7,8 @@ import torch
 
 import lora_perf
 from lora_perf.audit import GAUGES, AuditConfig, audit
-from lora_perf.audit.study import STILL, Audit, Audited
+from lora_perf.audit.movement import STILL
+from lora_perf.audit.study import Audit, Audited
 from lora_perf.classifiers import CLASSIFIERS, Examples
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import make_split
