@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from lora_perf.classifiers.metrics import Estimate
 from lora_perf.core.text import counted
 from lora_perf.report.canvas import canvas, figure_text, heights, intervals, name_rows, tidy
-from lora_perf.report.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from lora_perf.report.results import Results
 
 _PANEL_WIDTH = 3.4  # inches, of one classifier among several
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from lora_perf.core.text import csv_cell
+from lora_perf.io import store
 from lora_perf.report.canvas import remove_figures, write_figure
 from lora_perf.report.figures import figures
-from lora_perf.report.results import Results, write_results
+from lora_perf.report.frames import run_rows
+from lora_perf.report.predictions import write_predictions
 from lora_perf.report.summary import write_summary
+
+if TYPE_CHECKING:
+    from lora_perf.report.results import Results
 
 _FIGURES = ("accuracy", "drop")  # every name that `figures` may give
 _KINDS = ("svg", "png")
@@ -27,6 +37,20 @@ def write(results: Results, folder: Path) -> list[str]:
     if drawn:
         write_summary(results, folder, [name for name in _FIGURES if f"{name}.svg" in drawn])
     return ["summary.md", "results.json", "results.csv", "predictions.csv", *drawn]
+
+
+def write_results(results: Results, folder: Path) -> None:
+    """Writes results.json, which holds names as they are, results.csv and predictions.csv, each whole or not at all."""
+    with store.replacing(folder / "results.json") as file:
+        file.write(json.dumps(results.to_json(), indent=1).encode())
+    text = io.StringIO(newline="")
+    rows = [*run_rows(results)]
+    writer = csv.writer(text)
+    writer.writerow(rows[0])
+    writer.writerows(map(csv_cell, row.values()) for row in rows)
+    with store.replacing(folder / "results.csv") as file:
+        file.write(text.getvalue().encode())
+    write_predictions(results.predictions, folder)
 
 
 def draw(results: Results, folder: Path) -> list[str]:

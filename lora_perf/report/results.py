@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,11 +15,14 @@ from numpy.typing import NDArray
 from lora_perf.classifiers.metrics import Estimate, PairedDifference, accuracy, paired_difference
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.tables import Table, page
-from lora_perf.core.text import LONGEST, counted, csv_cell, printable
-from lora_perf.io import store
+from lora_perf.core.text import LONGEST, counted, printable
+from lora_perf.report.canvas import drawing
 from lora_perf.report.cells import Cell, CellResult
+from lora_perf.report.figures import figures
+from lora_perf.report.files import write
 from lora_perf.report.frames import Of, cell_rows, run_rows
-from lora_perf.report.predictions import Predictions, write_predictions
+from lora_perf.report.predictions import Predictions
+from lora_perf.report.summary import results_table
 
 if TYPE_CHECKING:
     import pandas
@@ -100,8 +100,6 @@ class Results:
         Raises:
             LoraPerfError: a file cannot be written; a figure that cannot be drawn is a warning.
         """
-        from lora_perf.report.files import write
-
         return write(self, Path(folder).expanduser())
 
     def to_frame(self, of: Of = "cells") -> pandas.DataFrame:
@@ -121,8 +119,6 @@ class Results:
 
     def table(self) -> Table:
         """Mean accuracies with their intervals, drops and controls, to be printed or shown in a notebook."""
-        from lora_perf.report.summary import results_table
-
         return results_table(self)
 
     def plot(self, kind: Literal["accuracy", "drop"] = "accuracy") -> Figure:
@@ -131,9 +127,6 @@ class Results:
         Raises:
             LoraPerfError: another kind, or a drop where there is a single group.
         """
-        from lora_perf.report.canvas import drawing
-        from lora_perf.report.figures import figures
-
         known = figures(self)
         if kind not in known:
             raise LoraPerfError(
@@ -262,17 +255,3 @@ class Results:
             "test_adapters": list(self.adapters),
             "cells": cells,
         }
-
-
-def write_results(results: Results, folder: Path) -> None:
-    """Writes results.json, which holds names as they are, results.csv and predictions.csv, each whole or not at all."""
-    with store.replacing(folder / "results.json") as file:
-        file.write(json.dumps(results.to_json(), indent=1).encode())
-    text = io.StringIO(newline="")
-    rows = [*run_rows(results)]
-    writer = csv.writer(text)
-    writer.writerow(rows[0])
-    writer.writerows(map(csv_cell, row.values()) for row in rows)
-    with store.replacing(folder / "results.csv") as file:
-        file.write(text.getvalue().encode())
-    write_predictions(results.predictions, folder)

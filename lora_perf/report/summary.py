@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lora_perf.classifiers import DEFAULT
 from lora_perf.core.tables import Table
 from lora_perf.core.text import LONGEST, counted, markdown
 from lora_perf.io import store
-from lora_perf.report.results import Results
 from lora_perf.report.wording import TINY_WARNING, class_notes, format_p, interval_note, left_out, settings, stages
 from lora_perf.representations import members
+
+if TYPE_CHECKING:
+    from lora_perf.report.results import Results
 
 
 def write_summary(results: Results, folder: Path, figures: Sequence[str] = ()) -> None:

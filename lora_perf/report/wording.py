@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lora_perf.classifiers.protocol import Setting
 from lora_perf.core.errors import listed
 from lora_perf.core.text import counted
-from lora_perf.report.results import Results
+
+if TYPE_CHECKING:
+    from lora_perf.report.results import Results
 
 INTERVAL_NOTE = (
     "Intervals hold for new seeds and new test adapters; p: paired t test over both, not corrected for several comparisons."

@@ -15,8 +15,8 @@ import pytest
 import lora_perf
 from lora_perf import LoraPerfError, Results
 from lora_perf.report.cells import Cell, CellResult, RunResult
+from lora_perf.report.files import write_results
 from lora_perf.report.predictions import write_predictions
-from lora_perf.report.results import write_results
 from tests.report.test_report import results
 
 REPORTS = Path(__file__).parents[2] / "reports"
