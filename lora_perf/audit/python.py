@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from lora_perf.audit.config import AuditConfig
 from lora_perf.audit.pages import write
 from lora_perf.audit.study import Audit, audit
+from lora_perf.core.ambient import in_plain_torch
 from lora_perf.core.settings import Progress, settings_of, silent
 from lora_perf.experiment.logs import log
 from lora_perf.io import load
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lora_perf.io import Source
 
 
+@in_plain_torch
 def run(
     source: Source,
     *,

@@ -13,6 +13,7 @@ from lora_perf.classifiers.coordinates import Floats
 from lora_perf.classifiers.protocol import CLASSIFIERS, Setting
 from lora_perf.classifiers.searched import Labels, Search, Searched
 from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.registry import refuse_uncallable
 from lora_perf.core.sources import owner_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -56,12 +57,7 @@ def classifier(name: str, about: str = "") -> Callable[[Function], Function]:
 
 
 def _takes_seed(name: str, function: Callable[..., Any]) -> bool:
-    if not callable(function):
-        raise LoraPerfError(
-            expected=f"a function that returns estimators, or their class, for the classifier {name}",
-            found=f"a value of type {type(function).__name__}",
-            fix="return it from a function: each run fits one of its own",
-        )
+    refuse_uncallable("classifier", name, function)
     parameters = inspect.signature(function).parameters
     needed = [
         one.name for one in parameters.values() if one.default is one.empty and one.kind not in _REST and one.name != "seed"

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.users import load_entry_points
 
 T = TypeVar("T")
+
+
+def refuse_uncallable(kind: str, name: str, function: Any) -> None:
+    """Refuses what a door was given instead of a function."""
+    if not callable(function):
+        found = f"a value of type {type(function).__name__}"
+        raise LoraPerfError(
+            expected=f"a function for the {kind} {name}", found=found, fix="decorate the function that makes it"
+        )
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -38,7 +47,7 @@ class Registry(Mapping[str, T], Generic[T]):
         Raises:
             LoraPerfError: the name is taken, or it is none that a command line, a file name and a table can show.
         """
-        if not name.isidentifier():
+        if not isinstance(name, str) or not name.isidentifier():
             raise LoraPerfError(
                 expected=f"a name of letters, digits and _ for a {self.kind}", found=repr(name), fix="choose such a name"
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lora_perf.classifiers import DEFAULT
+from lora_perf.core.ambient import in_plain_torch
 from lora_perf.core.settings import Progress, settings_of
 from lora_perf.core.split import SplitMethod
 from lora_perf.experiment import runner
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lora_perf.io import Source
 
 
+@in_plain_torch
 def run(
     source: Source = "digits",
     *,

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_perf.core.ambient import in_plain_torch
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.zoo import Zoo
 from lora_perf.io import store
@@ -34,6 +35,7 @@ _log = logging.getLogger(__name__)
 __all__ = ["load", "locate", "open_located", "pack", "reader"]
 
 
+@in_plain_torch
 def load(source: Source, *, label_column: str | None = DEFAULT_COLUMN, split: str | None = None, skip_bad: bool = False) -> Zoo:
     """Opens a zoo; weights are read when they are used.
 
@@ -63,7 +65,7 @@ def load(source: Source, *, label_column: str | None = DEFAULT_COLUMN, split: st
     """
     if isinstance(source, Zoo):
         refuse_choices(label_column, split, "a Zoo")
-        return source
+        return _finite(source) if skip_bad else source
     if not isinstance(source, str | Path):
         zoo = _of_object(source, label_column, split)
     elif (found := locate(source, split)) is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lora_perf.core.errors import LoraPerfError, listed
-from lora_perf.core.registry import Registry
+from lora_perf.core.registry import Registry, refuse_uncallable
 from lora_perf.core.sources import owner_of, source_version
 from lora_perf.core.users import load_entry_points
 from lora_perf.core.zoo import Zoo
@@ -107,6 +107,7 @@ def reader(
         )
 
     def enter(function: F) -> F:
+        refuse_uncallable("reader", name, function)
         made = Reader(name, function, endings, scheme and scheme.lower(), recognises)
         if name in OWN_FORMATS:
             raise LoraPerfError(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layer, Module
+from lora_perf.core.registry import refuse_uncallable
 from lora_perf.core.sources import owner_of
 from lora_perf.representations.kinds import PerMatrix, PerModule
 from lora_perf.representations.learned.fitting import Fit, Fitted
@@ -72,7 +73,7 @@ def representation(name: str, *, of: Of = "factors", features: Names = None) -> 
         )
 
     def enter(function: Function) -> Function:
-        _refuse_uncallable(name, function)
+        refuse_uncallable("representation", name, function)
         written: dict[str, Any] = {"family": USERS, "sources": (function, features) if callable(features) else (function,)}
         made: Representation
         if of == "train":
@@ -83,12 +84,6 @@ def representation(name: str, *, of: Of = "factors", features: Names = None) -> 
         return function
 
     return enter
-
-
-def _refuse_uncallable(name: str, function: Any) -> None:
-    if not callable(function):
-        found = f"a value of type {type(function).__name__}"
-        raise LoraPerfError(expected=f"a function for the representation {name}", found=found, fix="decorate one")
 
 
 def _names(name: str, features: Names) -> Callable[[Layer | Module], tuple[str, ...]]:

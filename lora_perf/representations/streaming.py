@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lora_perf.core.ambient import in_plain_torch
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Features, Part, concatenate
 from lora_perf.core.layout import Layer, Module
+from lora_perf.core.rows import Chosen
 from lora_perf.core.split import Split
 from lora_perf.core.threads import for_each_block
 from lora_perf.core.zoo import Zoo
@@ -19,7 +21,7 @@ from lora_perf.representations.controls import Numbers
 from lora_perf.representations.door import called
 from lora_perf.representations.kinds import Concatenation, Entries, PerMatrix, PerModule, places_of
 from lora_perf.representations.learned.fitting import Fitted
-from lora_perf.representations.registry import USERS, refuse_non_finite
+from lora_perf.representations.registry import USERS, members, refuse_non_finite, sets
 from lora_perf.representations.stacks import LayerStack, ModuleStack, layer_stacks, module_stacks
 
 # Of one thread: small enough that a block's matrices and their temporaries stay in the caches of its core, large enough
@@ -29,13 +31,14 @@ CPU_BLOCK_NBYTES = 8 << 20
 CUDA_BLOCK_NBYTES = 256 << 20
 
 
+@in_plain_torch
 def represent(
     zoo: Zoo,
     names: Iterable[str],
     *,
-    layers: Sequence[Layer] | None = None,
+    layers: Sequence[Layer] | str | None = None,
     device: torch.device | str = "cpu",
-    train: Tensor | Split | None = None,
+    train: Chosen | Split | None = None,
     seed: int = 42,
     dimensions: int | None = None,
     block_nbytes: int | None = None,
@@ -45,10 +48,11 @@ def represent(
 
     Args:
         zoo: n adapters.
-        names: keys of REPRESENTATIONS.
-        layers: the layers to represent, each once and in layout order whatever the order here; all by default.
+        names: keys of REPRESENTATIONS, or sets of them (ten, dw, learned, users).
+        layers: the layers to represent, each once and in layout order whatever the order here, or the name of a layer group
+            ("visual", "attn2.to_v"); all by default.
         device: where features are computed and stay.
-        train: the rows that learned representations are fitted on, as indices in any order or as a `Split`. By default those
+        train: the rows that learned representations are fitted on, as `Zoo.select` takes them, or a `Split`. By default those
             of an experiment with default settings, `make_split(zoo.labels, zoo.classes, zoo.split).train`: the train rows of
             the zoo's own split, or 70 % of each class. A zoo without labels has those of its split alone.
         seed: of everything random in a fit (the default rows do not follow it); the same seed gives the same features on the
@@ -76,9 +80,10 @@ def represent(
     >>> features["stats"].shape, features["pca"].shape
     ((1000, 168), (1000, 256))
     """
-    wanted = REPRESENTATIONS.resolve(names)
-    layers = zoo.layout.choose(layers)
-    device = torch.device(device)
+    _refuse_other(zoo)
+    wanted = REPRESENTATIONS.resolve(names if isinstance(names, str) else _members(names))
+    layers = zoo.layout.group(layers) if isinstance(layers, str) else zoo.layout.choose(layers)
+    device = _device(device)
     refuse_ranks(zoo, [one.name for one in wanted])
     for one in wanted:
         count(one.name, zoo.layout, layers)
@@ -90,6 +95,28 @@ def represent(
         elif isinstance(one, Numbers):
             found[one.name] = one.make(zoo, layers, device)
     return {one.name: found[one.name] for one in wanted}
+
+
+def _refuse_other(zoo: Any) -> None:
+    if not isinstance(zoo, Zoo):
+        found = f"a value of type {type(zoo).__name__}"
+        raise LoraPerfError(expected="a Zoo to represent", found=found, fix="open it first: lora_perf.load(...)")
+
+
+def _members(names: Iterable[str]) -> list[str]:
+    """Names of representations and of controls, where some are those of sets."""
+    known = sets()
+    return [one for name in names for one in (members(name) if name in known else (name,))]
+
+
+def _device(device: torch.device | str) -> torch.device:
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise LoraPerfError(expected="cpu or cuda as device", found=repr(device), fix="choose one of these") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise LoraPerfError(expected=f"a CUDA GPU for device={str(device)!r}", found="none", fix="leave the device out")
+    return found
 
 
 def _stream(

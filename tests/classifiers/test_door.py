@@ -185,7 +185,7 @@ def test_a_function_that_needs_more_than_a_seed_is_refused() -> None:
 
 
 def test_an_estimator_itself_is_refused() -> None:
-    with pytest.raises(LoraPerfError, match="estimators, or their class, for the classifier mine; found a value of type SVC"):
+    with pytest.raises(LoraPerfError, match="a function for the classifier mine; found a value of type SVC"):
         lora_perf.classifier("mine")(SVC())
 
 

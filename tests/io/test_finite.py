@@ -99,3 +99,11 @@ def test_splits_scales_and_ranks_follow_their_adapters() -> None:
     assert [one.reason.split(" in ")[0] for one in left.skipped] == ["1 of 6 entries NaN", "a scale that is NaN or infinite"]
     assert left.labels.tolist() == [0, 1]
     assert (left.split.tolist(), left.scales.tolist(), left.ranks.tolist()) == ([0, 2], [[1.0], [3.0]], [[1], [1]])
+
+
+def test_a_zoo_that_is_open_already_is_looked_through_too() -> None:
+    rows = torch.ones(4, 18)
+    rows[2, 3] = float("nan")
+    zoo = Zoo.from_rows(rows, Layout([("a.lora.down.weight", (2, 5)), ("a.lora.up.weight", (4, 2))]))
+    assert lora_perf.load(zoo) is zoo
+    assert lora_perf.load(zoo, skip_bad=True).names == ["row 0", "row 1", "row 3"]

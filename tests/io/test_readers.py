@@ -199,3 +199,10 @@ def test_what_is_taken_or_unclear_is_refused(name: str, ways: Any, message: str)
 
 def test_an_address_that_no_reader_knows_asks_for_its_module() -> None:
     refuses("nodb://x", r"found the address nodb://x; .*name the module of its reader with --import")
+
+
+def test_what_is_no_function_or_no_name_is_refused() -> None:
+    with pytest.raises(LoraPerfError, match="a function for the reader odd; found a value of type int"):
+        lora_perf.reader("odd", suffix=".odd")(3)  # type: ignore[type-var]
+    with pytest.raises(LoraPerfError, match="a name of letters, digits and _ for a reader; found 3"):
+        lora_perf.reader(3, suffix=".odd")(len)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from torch import Tensor
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.features import Features, Part
 from lora_perf.core.layout import Layer, Layout, Module
+from lora_perf.core.rows import Chosen, row_numbers
 from lora_perf.core.split import Split, make_split
 from lora_perf.core.zoo import Zoo
 from lora_perf.representations.kinds import modules_within
@@ -55,7 +56,7 @@ class Fitted(Single):
         zoo: Zoo,
         layers: Sequence[Layer],
         device: torch.device,
-        train: Tensor | Split | None = None,
+        train: Chosen | Split | None = None,
         seed: int = 42,
         dimensions: int | None = None,
     ) -> Features:
@@ -81,7 +82,7 @@ class Fitted(Single):
         zoo: Zoo,
         layers: Sequence[Layer],
         device: torch.device,
-        train: Tensor | Split | None,
+        train: Chosen | Split | None,
         seed: int,
         dimensions: int | None,
     ) -> Task:
@@ -114,7 +115,7 @@ def learn(zoo: Zoo, name: str, *, train: Tensor) -> Features:
     return one.make(zoo, zoo.layout.layers, torch.device("cpu"), train)
 
 
-def train_rows(zoo: Zoo, train: Tensor | Split | None, name: str) -> Tensor:
+def train_rows(zoo: Zoo, train: Chosen | Split | None, name: str) -> Tensor:
     """The rows that a representation is fitted on, in ascending order: those given, or those of an experiment by default.
 
     Raises:
@@ -123,6 +124,8 @@ def train_rows(zoo: Zoo, train: Tensor | Split | None, name: str) -> Tensor:
     if train is None:
         train = _own_rows(zoo, name)
     train = train.train if isinstance(train, Split) else train
+    if not isinstance(train, Tensor) or train.dtype == torch.bool:
+        train = torch.from_numpy(row_numbers(train, len(zoo)))
     if train.dim() != 1 or train.dtype not in (torch.int64, torch.int32):
         raise LoraPerfError(
             expected="train as a vector of row indices",

@@ -101,7 +101,7 @@ def test_more_dimensions_than_directions_are_refused(name: str, random_zoo: Make
         ([1, 2, 2, 1], None, "at least 3 different train rows; found 2"),
         ([1, 2, 3, -1], None, "train rows from 0 to 17; found rows from"),
         ([1, 2, 3, 18], None, "train rows from 0 to 17; found rows from"),
-        ([True] * 18, None, r"a vector of row indices; found a tensor of shape \(18,\) and torch.bool"),
+        ([True] * 17, None, r"row numbers, a slice, or 18 booleans; found bool of shape \(17,\)"),
     ],
 )
 def test_what_nothing_can_be_fitted_to_is_refused(
@@ -115,6 +115,11 @@ def test_what_nothing_can_be_fitted_to_is_refused(
 @pytest.mark.parametrize("name", LEARNED)
 def test_three_train_rows_are_enough(name: str, random_zoo: MakeZoo) -> None:
     assert torch.isfinite(learn(random_zoo(18), name, train=TRAIN[:3]).values).all()
+
+
+def test_a_mask_stands_for_its_rows(random_zoo: MakeZoo) -> None:
+    zoo, mask = random_zoo(18), torch.isin(torch.arange(18), TRAIN)
+    assert torch.equal(learn(zoo, "pca", train=mask).values, learn(zoo, "pca", train=TRAIN).values)
 
 
 @pytest.mark.parametrize("name", ["pca", "vae", "denoising", "contrastive"])
