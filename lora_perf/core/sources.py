@@ -76,7 +76,7 @@ def _files(module: ModuleType | None) -> set[Path]:
         if _in_library(str(path)) and getattr(one, "__name__", "").partition(".")[0] != own:
             continue
         found.add(path)
-        waiting += [sys.modules.get(each) for each in _imported(path.read_text(errors="replace"), path)]
+        waiting += [sys.modules.get(each) for each in _imported(path.read_text(errors="replace"), one)]
     return found
 
 
@@ -86,19 +86,13 @@ def imported_names(text: str) -> Iterator[str]:
         yield from [module, *(f"{module}.{name}" for name in _WORD.findall(lifted))] if module else _WORD.findall(modules)
 
 
-def _imported(text: str, path: Path) -> Iterator[str]:
-    """Names of modules that a text imports, as `sys.modules` may know them."""
+def _imported(text: str, module: ModuleType | None) -> Iterator[str]:
+    """Names of modules that the text of a module imports, as `sys.modules` may know them."""
+    package = getattr(module, "__package__", None) or ""
     for name in map(str.strip, imported_names(text), repeat(".")):
         if name.partition(".")[0] != _PACKAGE:
             yield name
-            yield f"{_package_of(path)}.{name}"  # a relative import
-
-
-def _package_of(path: Path) -> str:
-    for name, module in list(sys.modules.items()):
-        if getattr(module, "__file__", None) == str(path):
-            return name.rpartition(".")[0]
-    return ""
+            yield f"{package}.{name}"  # a relative import
 
 
 def _pieces(value: Any, seen: set[int], depth: int) -> Iterator[str]:

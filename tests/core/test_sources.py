@@ -31,7 +31,7 @@ def module(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> Calla
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     importlib.invalidate_caches()
-    sys.dont_write_bytecode = True
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     found: Callable[..., Any] = importlib.import_module("mine").f
     return found
 
