@@ -21,13 +21,11 @@ from lora_perf.experiment.logs import LOG, log, log_file
 from lora_perf.experiment.observer import Observer
 from lora_perf.io.atomic import cannot_write, claim, sweep
 from lora_perf.io.headers import HeaderError, read_whole
+from lora_perf.report.files import REPORT
 from lora_perf.report.results import Results
 from lora_perf.report.wording import stages
 
 CELLS, QUICK, EARLIER = "cells", "quick", "earlier"
-# What a report is made of; results.json, which says whose it is, moves last.
-_FIGURES = ("accuracy.svg", "accuracy.png", "drop.svg", "drop.png")
-REPORT = ("summary.md", "results.csv", "predictions.csv", *_FIGURES, "results.json")
 # Settings that say where things are and how far a run goes, not what its numbers are.
 _NO_MATTER = {"dataset", "output_dir", "cache_dir", "cache_features", "resume", "preprocess_only", "dry_run"}
 

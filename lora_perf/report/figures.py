@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lora_perf.classifiers.metrics import Estimate
@@ -20,10 +21,7 @@ _PANEL_WIDTH = 3.4  # inches, of one classifier among several
 
 def figures(results: Results) -> dict[str, Callable[[], Figure]]:
     """The figures of these results, by the name of their files: each is drawn when it is called, within `canvas.drawing`."""
-    drawn: dict[str, Callable[[], Figure]] = {"accuracy": lambda: _accuracies(results)}
-    if len(results.groups) > 1:
-        drawn["drop"] = lambda: _drops(results)
-    return drawn
+    return {name: partial(draw, results) for name, draw in DRAWN.items() if name in _ALWAYS or len(results.groups) > 1}
 
 
 def _accuracies(results: Results) -> Figure:
@@ -117,3 +115,8 @@ def _finish(figure: Figure, grid: list[Axes], panels: list[str], title: str, lab
         figure.supxlabel(label, fontsize="medium")
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False)
+
+
+# Every figure by the name of its files, and those that are drawn for a single group too.
+DRAWN: dict[str, Callable[[Results], Figure]] = {"accuracy": _accuracies, "drop": _drops}
+_ALWAYS = ("accuracy",)

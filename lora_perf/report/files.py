@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lora_perf.core.text import csv_cell
 from lora_perf.io import store
 from lora_perf.report.canvas import remove_figures, write_figure
-from lora_perf.report.figures import figures
+from lora_perf.report.figures import DRAWN, figures
 from lora_perf.report.frames import run_rows
 from lora_perf.report.predictions import write_predictions
 from lora_perf.report.summary import write_summary
@@ -19,8 +19,10 @@ from lora_perf.report.summary import write_summary
 if TYPE_CHECKING:
     from lora_perf.report.results import Results
 
-_FIGURES = ("accuracy", "drop")  # every name that `figures` may give
 _KINDS = ("svg", "png")
+_FIGURES = tuple(f"{name}.{kind}" for name in DRAWN for kind in _KINDS)
+# What a report is made of; results.json, which says whose it is, comes last.
+REPORT = ("summary.md", "results.csv", "predictions.csv", *_FIGURES, "results.json")
 
 
 def write(results: Results, folder: Path) -> list[str]:
@@ -35,7 +37,7 @@ def write(results: Results, folder: Path) -> list[str]:
     write_summary(results, folder)
     drawn = draw(results, folder)
     if drawn:
-        write_summary(results, folder, [name for name in _FIGURES if f"{name}.svg" in drawn])
+        write_summary(results, folder, [name for name in DRAWN if f"{name}.svg" in drawn])
     return ["summary.md", "results.json", "results.csv", "predictions.csv", *drawn]
 
 
@@ -58,5 +60,5 @@ def draw(results: Results, folder: Path) -> list[str]:
 
     Figures of an earlier run are removed first.
     """
-    remove_figures([folder / f"{name}.{kind}" for name in _FIGURES for kind in _KINDS])
+    remove_figures([folder / name for name in _FIGURES])
     return [file for name, figure in figures(results).items() for file in write_figure(figure, folder / name, _KINDS)]

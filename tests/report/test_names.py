@@ -118,7 +118,7 @@ def test_a_figure_that_fails_loses_nothing_else(
 ) -> None:
     found = named("visual")
     report.write(found, tmp_path)
-    monkeypatch.setattr(figures, "_accuracies", lambda _: 1 / 0)
+    monkeypatch.setitem(figures.DRAWN, "accuracy", lambda _: 1 / 0)
     files = report.write(found, tmp_path)
     assert files == ["summary.md", "results.json", "results.csv", "predictions.csv", "drop.svg", "drop.png"]
     assert {path.name for path in tmp_path.iterdir()} == set(files)
@@ -151,7 +151,7 @@ def test_numbers_and_summary_are_there_before_the_first_figure(tmp_path: Path, m
     def ended(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(figures, "_accuracies", ended)
+    monkeypatch.setitem(figures.DRAWN, "accuracy", ended)
     with pytest.raises(KeyboardInterrupt):
         report.write(named("visual"), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"summary.md", "results.json", "results.csv", "predictions.csv"}
