@@ -85,7 +85,8 @@ def run(
 
 def _of_zoo(zoo: Zoo, near: float, tell: Progress, seconds: float) -> Inspection:
     """The inspection of what is no folder of adapter files."""
-    names = zoo.names if zoo.named else [f"adapter {i}" for i in range(len(zoo))]
+    distinct = zoo.named and len(set(zoo.names)) == len(zoo)
+    names = zoo.names if distinct else [zoo.called(i) for i in range(len(zoo))]
     classes = [] if zoo.labels is None else [zoo.classes[label] for label in zoo.labels.tolist()]
     parts = [] if zoo.split is None else [SPLIT_NAMES[part] for part in zoo.split.tolist()]
     gathering = Gathering(

@@ -79,3 +79,11 @@ def test_no_library_of_commands_is_imported(run_python: Callable[..., str]) -> N
     heavy = ("tyro", "rich", "matplotlib", "sklearn", "pandas")
     code = f"import sys, lora_perf; lora_perf.inspect.run('digits'); print([one for one in {heavy} if one in sys.modules])"
     assert run_python(code).strip() == "[]"
+
+
+def test_adapters_of_one_name_are_counted_one_by_one() -> None:
+    zoo = lora_perf.load("digits")
+    twins = lora_perf.Zoo.from_rows(zoo.rows[:6], zoo.layout, [0, 1, 0, 1, 0, 1], ["a", "b"], names=["x"] * 6)
+    found = lora_perf.inspect.run(twins)
+    assert not found.problems
+    assert "fewer than" not in repr(found)
