@@ -6,12 +6,10 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
 
 from lora_perf.core.features import Features, concatenate
 from lora_perf.core.layout import Layer
-from lora_perf.core.rows import gathered
 from lora_perf.core.split import Split
 from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
@@ -118,7 +116,9 @@ class Inputs:
 
 def sample(zoo: Zoo, count: int) -> Zoo:
     """The first adapters of a zoo, in memory."""
-    rows = torch.from_numpy(gathered(zoo.source, np.arange(min(count, len(zoo)))))
+    count = min(count, len(zoo))
+    rows = torch.empty((count, zoo.layout.p))
+    zoo.source.read(0, count, rows.numpy())
     scales, ranks = (None if table is None else table[:count] for table in (zoo.scales, zoo.ranks))
     return Zoo.from_rows(rows, zoo.layout, zoo.required_labels[:count], zoo.classes, scales=scales, ranks=ranks)
 

@@ -63,12 +63,11 @@ def dw_spectrum(x: Modules) -> Tensor:
     )
 
 
-def _norm_names(_: Module) -> tuple[str, ...]:
-    names = ("frobenius", "nuclear", "spectral", "max_row", "max_column", "mean")
-    return (*names, *(f"{names[i]}_over_frobenius" for i in (1, 2, 3, 4)))
+_NORMS = ("frobenius", "nuclear", "spectral", "max_row", "max_column", "mean")
+_NORM_NAMES = (*_NORMS, *(f"{norm}_over_frobenius" for norm in _NORMS[1:5]))
 
 
-@of_modules("dw_norms", _norm_names)
+@of_modules("dw_norms", lambda _: _NORM_NAMES)
 def dw_norms(x: Modules) -> Tensor:
     """Norms of dW: Frobenius, nuclear, spectral, longest row and column; the mean of its entries; ratios to Frobenius.
 
