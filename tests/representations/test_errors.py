@@ -69,3 +69,11 @@ def test_an_unknown_representation_is_answered_with_the_known_ones(name: str) ->
 def test_a_bare_name_in_place_of_a_list_is_told() -> None:
     with pytest.raises(LoraPerfError, match=r"write \['stats'\]"):
         lora_perf.represent(zoo_of([[np.ones((2, 3))]]), "stats")
+
+
+def test_no_layer_and_layers_of_another_zoo_are_refused() -> None:
+    zoo, other = zoo_of([[np.ones((2, 3))]]), zoo_of([[np.ones((4, 5))]])
+    with pytest.raises(LoraPerfError, match="found none"):
+        lora_perf.represent(zoo, ["stats"], layers=())
+    with pytest.raises(LoraPerfError, match="1 of another zoo"):
+        lora_perf.represent(zoo, ["stats"], layers=other.layout.layers)
