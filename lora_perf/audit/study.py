@@ -147,7 +147,7 @@ def audit(zoo: Zoo, config: AuditConfig, tell: Tell = lambda _: None, progress: 
     both = with_gauges(zoo, adapters, config.seed)
     audited = [
         _audited(name, features, both, n, adapters, split, config, tell)
-        for name, features in _features(both, names, layers, split, config, tell, progress)
+        for name, features in _features(both, names, layers, split, config, left_out, tell, progress)
     ]
     return Audit(
         config={name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()},
@@ -177,13 +177,17 @@ def _possible(zoo: Zoo, layers: tuple[Layer, ...], split: Split, config: AuditCo
         except LoraPerfError as error:
             if name in config.representations:
                 raise
-            left_out[name] = f"expected {error.expected}; found {error.found}"
+            left_out[name] = _reason(error)
             first = first or error
         else:
             names.append(name)
     if first is not None and not names:
         raise first
     return tuple(names), left_out
+
+
+def _reason(error: LoraPerfError) -> str:
+    return f"expected {error.expected}; found {error.found}"
 
 
 def _check(name: str, zoo: Zoo, layers: tuple[Layer, ...], split: Split, config: AuditConfig) -> None:
@@ -201,10 +205,14 @@ def _features(
     layers: tuple[Layer, ...],
     split: Split,
     config: AuditConfig,
+    left_out: dict[str, str],
     tell: Tell,
     progress: Progress,
 ) -> Iterator[tuple[str, Features]]:
-    """The features of all rows: computed in one pass, then learned ones, which are fitted on the train rows as they are."""
+    """The features of all rows: computed in one pass, then learned ones, which are fitted on the train rows as they are.
+
+    Of a set, those that cannot be fitted to so few rows are left out beside computed ones.
+    """
     computed = [name for name in names if REPRESENTATIONS[name].streamed]
     if computed:
         tell(f"one pass for {', '.join(computed)}")
@@ -214,7 +222,15 @@ def _features(
     for name in names:
         if name not in computed:
             tell(f"fitting {name} to the train adapters")
-            yield name, represent(both, [name], layers=layers, train=split, seed=config.seed)[name]
+            try:
+                features = represent(both, [name], layers=layers, train=split, seed=config.seed)[name]
+            except LoraPerfError as error:
+                if name in config.representations or not computed:
+                    raise
+                left_out[name] = _reason(error)
+                tell(f"left out: {name} ({left_out[name]})")
+            else:
+                yield name, features
 
 
 def _audited(

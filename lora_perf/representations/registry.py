@@ -101,7 +101,7 @@ def expand(names: Iterable[str]) -> tuple[str, ...]:
             raise LoraPerfError(
                 expected=f"a representation ({listed(known, 60)}) or a set of them ({listed(sets())})",
                 found=repr(name),
-                fix="choose among these",
+                fix="import the module of your own ones (--import)" if name == USERS else "choose among these",
             )
         found.update(dict.fromkeys(members(name) if name in sets() else (name,)))
     return tuple(found)

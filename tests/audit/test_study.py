@@ -142,9 +142,21 @@ def test_what_a_set_names_and_the_zoo_does_not_have_is_left_out_with_its_reason(
     assert "as wide as it is tall" in found.left_out["layer_coupling"]
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_what_of_a_set_cannot_be_fitted_to_so_few_adapters_is_left_out(n: int) -> None:
+    zoo = planted(60)[:n]
+    bare = Zoo.from_rows(zoo.rows, zoo.layout)
+    found = audited(bare, "ten", "learned")
+    assert {"pca", "vae"} <= set(found.left_out)
+    assert "different train rows; found" in found.left_out["pca"]
+    assert set(TEN) <= {each.name for each in found.representations}
+
+
 def test_what_was_asked_for_by_its_name_is_never_left_out() -> None:
     with pytest.raises(LoraPerfError, match="layers that layer_coupling can be made of"):
         audited(random_zoo(60), "layer_coupling", "dw")
+    with pytest.raises(LoraPerfError, match="at least 3 different train rows; found 1"):
+        audited(Zoo.from_rows(planted(60)[:1].rows, planted(60).layout), "stats", "pca")
 
 
 def test_layers_without_a_partner_are_refused() -> None:

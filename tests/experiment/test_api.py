@@ -102,6 +102,7 @@ def test_the_defaults_are_those_of_the_command() -> None:
     ("settings", "told"),
     [
         ({"representations": ["statz"]}, "found 'statz'; choose among these"),
+        ({"representations": "users"}, r"found 'users'; import the module of your own ones \(--import\)"),
         ({"layer_groups": ["attn9"]}, "found 'attn9'"),
         ({"classifiers": ["svm"]}, "'svm'"),
         ({"controls": ["halved"]}, "one of shuffled, rank, norm, halves for controls; found 'halved'; change controls"),
