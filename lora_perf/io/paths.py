@@ -11,6 +11,7 @@ from typing import Literal
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.text import counted
+from lora_perf.io import store
 from lora_perf.io.files.declared import refuse_logs, shards_of
 from lora_perf.io.files.metadata import read_object
 from lora_perf.io.files.strays import WRITTEN_HERE, read_if_own
@@ -137,7 +138,7 @@ def no_zoo(path: Path, found: str) -> LoraPerfError:
 
 def _file(path: Path) -> Found:
     ending = path.suffix.lower()
-    kind: Kind | None = _KINDS.get(ending)
+    kind: Kind | None = _KINDS.get(ending) or ("packed" if store.is_packed(path) else None)
     if kind is None:
         raise no_zoo(path, f"a file of type {path.suffix or 'unknown'}")
     if kind != "packed":

@@ -11,6 +11,7 @@ checksum. Any safetensors reader can open it.
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Mapping
 from math import prod
@@ -115,6 +116,17 @@ def open_packed(path: Path) -> Zoo:
         raise bad_file(path, reason(error, path)) from None
     except HeaderError as error:
         raise bad_file(path, str(error)) from None
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file says of itself that it is a packed zoo, whatever its name."""
+    try:
+        descriptor, status = open_file(path)
+        with os.fdopen(descriptor, "rb"):
+            header = parse_header(read_text(descriptor, status.st_size), status.st_size)
+    except (OSError, HeaderError):
+        return False
+    return header.metadata.get("format") == FORMAT
 
 
 def _zoo_of(file: OpenFile, header: Header, path: Path) -> Zoo:

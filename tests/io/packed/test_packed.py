@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch.testing import assert_close
 
+import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.layout import Layout
 from lora_perf.core.zoo import Zoo
@@ -179,3 +180,13 @@ def test_a_zoo_larger_than_memory_opens_at_once_and_gives_single_rows(tmp_path: 
     out = np.empty((1, layout.p), np.float32)
     zoo.source.read(n - 1, n, out)
     assert out[0, -1] == 2.5
+
+
+@pytest.mark.parametrize("name", ["zoo", "zoo.bin", "zoo.v2", "z\u00f6o \u00e9.packed"])
+def test_a_packed_file_is_known_whatever_it_is_called(name: str, random_zoo: MakeZoo, tmp_path: Path) -> None:
+    zoo = random_zoo(6)
+    path = zoo.save(tmp_path / name)
+    assert lora_perf.load(path).fingerprint == zoo.fingerprint
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(LoraPerfError, match="expected a zoo at"):
+        lora_perf.load(path)
