@@ -11,7 +11,7 @@ import benchmarks
 _BENCHMARKS = Path(benchmarks.__file__).parent
 _PACKAGE = Path(benchmarks.__file__).parents[1] / "lora_perf"
 _COPIED = ("table.py", "corpora.py", "surface.py", "suite/__init__.py", "suite/today.py", "guard")
-_NEEDED = ("core/errors.py", "core/text.py", "command/status.py")  # of the package, by the guard itself
+_NEEDED = ("core/errors.py", "core/text.py", "command/about.py", "command/status.py")  # of the package, by the guard itself
 
 _SPIN = """
 def spin():
