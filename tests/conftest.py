@@ -15,6 +15,7 @@ from hypothesis import settings
 from lora_perf.classifiers import CLASSIFIERS
 from lora_perf.core.layout import Layout
 from lora_perf.core.zoo import Zoo
+from lora_perf.io.readers import READERS
 from lora_perf.representations import REPRESENTATIONS
 
 # Shared machines pause for longer than any deadline for one example.
@@ -107,8 +108,8 @@ def random_zoo() -> MakeZoo:
 
 @pytest.fixture
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Representations and classifiers that a test enters are gone after it."""
-    for registry in (REPRESENTATIONS, CLASSIFIERS):
+    """Representations, classifiers and readers that a test enters are gone after it."""
+    for registry in (REPRESENTATIONS, CLASSIFIERS, READERS):
         for table in ("_parts", "_owners"):
             monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
 

@@ -32,6 +32,7 @@ def test_a_public_name_has_an_example(name: str) -> None:
     assert ">>> " in (inspect.getdoc(PUBLIC[name]) or "")
 
 
+@pytest.mark.usefixtures("own_registry")
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_examples_of_docstrings_give_what_they_say(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
