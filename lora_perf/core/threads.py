@@ -1,4 +1,4 @@
-"""One thread a block: how a CPU's cores share a streamed pass.
+"""Blocks of a streamed pass: one thread a block on a CPU, whose cores share the pass, and pinned copies to a GPU.
 
 Blocks go to Python threads whose kernels run on one core each. Kernels that share the cores among them wait for each
 other at every call, and where another process is busy that makes them 10 to 40 times slower; whole blocks never wait.
@@ -7,7 +7,7 @@ other at every call, and where another process is busy that makes them 10 to 40 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import numpy as np
@@ -72,3 +72,27 @@ def _collect(pending: set[Future[int]], progress: Callable[[int], object] | None
         if progress is not None:
             progress(count)
     return rest
+
+
+def cuda_blocks(zoo: Zoo, device: torch.device, nbytes: int) -> Iterator[tuple[slice, Tensor]]:
+    """Blocks on a GPU: read into pinned memory, copied once by a stream of their own while the last one is computed."""
+    step = zoo.block_rows(nbytes)
+    shape = (step, zoo.layout.p)
+    pinned = [torch.empty(shape, dtype=torch.float32, pin_memory=True) for _ in range(2)]
+    landed = [torch.empty(shape, dtype=torch.float32, device=device) for _ in range(2)]
+    copied = [torch.cuda.Event() for _ in range(2)]
+    used = [torch.cuda.Event() for _ in range(2)]
+    copies = torch.cuda.Stream(device)
+    copies.wait_stream(torch.cuda.current_stream(device))  # the buffers may be memory that earlier work still reads
+    for turn, start in enumerate(range(0, len(zoo), step)):
+        side = turn % 2
+        stop = min(start + step, len(zoo))
+        copied[side].synchronize()  # the pinned buffer is free again
+        zoo.source.read(start, stop, pinned[side][: stop - start].numpy())
+        with torch.cuda.stream(copies):
+            copies.wait_event(used[side])
+            landed[side][: stop - start].copy_(pinned[side][: stop - start], non_blocking=True)
+            copied[side].record(copies)
+        torch.cuda.current_stream(device).wait_event(copied[side])
+        yield slice(start, stop), landed[side][: stop - start]
+        used[side].record(torch.cuda.current_stream(device))

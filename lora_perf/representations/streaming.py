@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from lora_perf.core.features import Features, Part, concatenate
 from lora_perf.core.layout import Layer, Module
 from lora_perf.core.rows import Chosen
 from lora_perf.core.split import Split
-from lora_perf.core.threads import for_each_block
+from lora_perf.core.threads import cuda_blocks, for_each_block
 from lora_perf.core.zoo import Zoo
 from lora_perf.representations import REPRESENTATIONS, Matrices, Modules, Representation, count, refuse_ranks
 from lora_perf.representations.controls import Numbers
@@ -140,7 +140,7 @@ def _stream(
     if device.type == "cpu":
         for_each_block(zoo, take, block_nbytes or CPU_BLOCK_NBYTES * torch.get_num_threads(), progress)
     else:
-        for rows, block in _cuda_blocks(zoo, device, block_nbytes or CUDA_BLOCK_NBYTES):
+        for rows, block in cuda_blocks(zoo, device, block_nbytes or CUDA_BLOCK_NBYTES):
             take(rows, block)
             if progress is not None:
                 progress(rows.stop - rows.start)
@@ -274,30 +274,6 @@ def _columns(parts: Sequence[Part]) -> dict[tuple[int, ...], slice]:
         found[part.layers] = slice(start, start + len(part.names))
         start += len(part.names)
     return found
-
-
-def _cuda_blocks(zoo: Zoo, device: torch.device, nbytes: int) -> Iterator[tuple[slice, Tensor]]:
-    """Blocks on a GPU: read into pinned memory, copied once by a stream of their own while the last one is computed."""
-    step = zoo.block_rows(nbytes)
-    shape = (step, zoo.layout.p)
-    pinned = [torch.empty(shape, dtype=torch.float32, pin_memory=True) for _ in range(2)]
-    landed = [torch.empty(shape, dtype=torch.float32, device=device) for _ in range(2)]
-    copied = [torch.cuda.Event() for _ in range(2)]
-    used = [torch.cuda.Event() for _ in range(2)]
-    copies = torch.cuda.Stream(device)
-    copies.wait_stream(torch.cuda.current_stream(device))  # the buffers may be memory that earlier work still reads
-    for turn, start in enumerate(range(0, len(zoo), step)):
-        side = turn % 2
-        stop = min(start + step, len(zoo))
-        copied[side].synchronize()  # the pinned buffer is free again
-        zoo.source.read(start, stop, pinned[side][: stop - start].numpy())
-        with torch.cuda.stream(copies):
-            copies.wait_event(used[side])
-            landed[side][: stop - start].copy_(pinned[side][: stop - start], non_blocking=True)
-            copied[side].record(copies)
-        torch.cuda.current_stream(device).wait_event(copied[side])
-        yield slice(start, stop), landed[side][: stop - start]
-        used[side].record(torch.cuda.current_stream(device))
 
 
 def _refuse_non_finite(zoo: Zoo, suspect: Tensor, rows: slice) -> None:

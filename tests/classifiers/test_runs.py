@@ -13,9 +13,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lora_perf
 from lora_perf.classifiers.perceptron import training
+from lora_perf.classifiers.perceptron.epochs import Task, batches
 from lora_perf.classifiers.perceptron.network import Perceptron
 from lora_perf.classifiers.perceptron.runs import TrainingConfig, train
-from lora_perf.classifiers.perceptron.training import Plateau, Task, batches, train_stack
+from lora_perf.classifiers.perceptron.training import Plateau, train_stack
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import Split, make_split
 
@@ -329,8 +330,8 @@ def test_graphs_of_steps_give_the_very_numbers_of_single_steps(n, rate, monkeypa
     split = make_split(labels, "abc")
     config = TrainingConfig(hidden=64, epochs=40, patience=8, plateau_patience=2, batch_size=32, dropout=rate)
     found = train(values.cuda(), labels, split, 3, [1, 2, 3], config, "cuda")
-    epoch = training._Epochs.__call__
-    monkeypatch.setattr(training._Epochs, "__call__", lambda self, *, captured: epoch(self, captured=False))
+    epoch = training.Epochs.__call__
+    monkeypatch.setattr(training.Epochs, "__call__", lambda self, *, captured: epoch(self, captured=False))
     expected = train(values.cuda(), labels, split, 3, [1, 2, 3], config, "cuda")
     torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=0)
     assert found.curves == expected.curves

@@ -46,6 +46,7 @@ CELLS = [
         "classifiers/standardise.py",
         "core/split.py",
         "classifiers/perceptron/network.py",
+        "classifiers/perceptron/epochs.py",
         "classifiers/perceptron/training.py",
         "classifiers/perceptron/runs.py",
         "classifiers/probes.py",

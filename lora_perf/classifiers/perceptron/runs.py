@@ -10,8 +10,9 @@ from threading import Event, Lock
 import torch
 from torch import Tensor
 
+from lora_perf.classifiers.perceptron.epochs import Task
 from lora_perf.classifiers.perceptron.recipe import TrainingConfig
-from lora_perf.classifiers.perceptron.training import Progress, Task, evaluated, train_stack
+from lora_perf.classifiers.perceptron.training import Progress, evaluated, train_stack
 from lora_perf.classifiers.perceptron.training import Run as Trained
 from lora_perf.classifiers.protocol import CLASSIFIERS, DEFAULT, USUAL, Examples, Fitted, Run, Setup
 from lora_perf.classifiers.standardise import Standardiser
