@@ -20,7 +20,7 @@ _COMPUTING = ("numpy", "scipy", "scikit-learn")  # beside torch, whose own versi
 # The parts of the package that only show results: an edit there makes no number of another origin.
 _PRESENTATION = (
     *("inspect/", "audit/", "zoos/", "command/", "io/__main__.py", "__main__.py"),
-    *(f"core/{name}.py" for name in ("text", "users", "tables", "showing")),
+    *(f"core/{name}.py" for name in ("text", "users", "tables", "showing", "resources")),
     *(f"report/{name}.py" for name in ("canvas", "figures", "files", "frames", "predictions", "reading")),
     *(f"report/{name}.py" for name in ("results", "summary", "wording")),
     *(f"experiment/{name}.py" for name in ("console", "__main__", "folder", "forecast", "logs", "observer", "python")),
