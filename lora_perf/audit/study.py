@@ -262,14 +262,14 @@ def _audited(
     said = ", ".join(f"{one.classifier} {one.original.mean:.3f}" for one in readings)
     farthest = max(one.relative.largest for one in movements.values())
     tell(f"{name}: moves by at most {short(farthest)}" + f"; accuracy {said}" * bool(said))
-    return Audited(name, features.values.shape[1], ruler.constant, movements, readings)
+    return Audited(name, features.shape[1], ruler.constant, movements, readings)
 
 
 def _answers(
     features: Features, labels: Tensor, n_classes: int, split: Split, config: AuditConfig
 ) -> Iterator[tuple[str, Tensor]]:
     """Predictions (s, rows) of the test rows by each classifier."""
-    examples = Examples(features.values, split)
+    examples = Examples(features.matrix, split)
     setup = Setup(range(config.seed, config.seed + config.num_runs), keep=False)
     for name in dict.fromkeys(config.classifiers):
         yield name, fitted(CLASSIFIERS[name], examples, labels, n_classes, setup).predictions

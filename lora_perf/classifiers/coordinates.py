@@ -14,12 +14,14 @@ from torch import Tensor
 from lora_perf.classifiers.standardise import Standardiser
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import Split
+from lora_perf.core.stored import StoredValues
 
 Floats = NDArray[np.float64]
 
 # Of min(train rows, features). The eigenvectors of 10,000 rows take some minutes and 2.4 GB, those of 20,000 half an hour.
 MOST_DIMENSIONS = 10_000
 _CHUNK_NBYTES = 64 << 20  # of float64 columns at a time
+_STORED_CHUNK_NBYTES = 256 << 20  # where each chunk takes a pass over a file
 _SMALL = 10_000_000  # entries below which a second thread costs more than it gains: ten times more on a busy machine
 
 
@@ -40,7 +42,7 @@ class Coordinates:
     further: Callable[[Tensor], Floats]
 
 
-def coordinates(values: Tensor, split: Split) -> Coordinates:
+def coordinates(values: Tensor | StoredValues, split: Split) -> Coordinates:
     """Features as probes see them: standardised by the train rows, rotated where they are wider than these are many.
 
     With f > n_train the train rows X span at most n_train dimensions. A penalty on the squared weights keeps the weights
@@ -60,7 +62,7 @@ def coordinates(values: Tensor, split: Split) -> Coordinates:
     unit = max(n_train, f) ** 0.5
     if f <= n_train:
 
-        def whole(rows: Tensor) -> Tensor:
+        def whole(rows: Tensor | StoredValues) -> Tensor:
             return torch.cat(list(_standardised(rows, standardiser)), dim=1).cpu()
 
         def further(more: Tensor) -> Floats:
@@ -118,10 +120,11 @@ def _eigenvectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(values), torch.from_numpy(vectors)
 
 
-def _standardised(values: Tensor, standardiser: Standardiser, step: int | None = None) -> Iterator[Tensor]:
+def _standardised(values: Tensor | StoredValues, standardiser: Standardiser, step: int | None = None) -> Iterator[Tensor]:
     """Chunks of columns (n, step) in float64, standardised."""
     kept, mean, scale = standardiser.kept, standardiser.mean, standardiser.scale
-    step = step or max(1, _CHUNK_NBYTES // (8 * len(values)))
+    nbytes = _STORED_CHUNK_NBYTES if isinstance(values, StoredValues) else _CHUNK_NBYTES
+    step = step or max(1, nbytes // (8 * len(values)))
     for start in range(0, len(kept), step):
         part = slice(start, start + step)
         columns = values.index_select(1, kept[part]).to(torch.float64)

@@ -17,6 +17,7 @@ from lora_perf.classifiers.standardise import ConstantFeaturesError
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.registry import Registry
 from lora_perf.core.split import Split
+from lora_perf.core.stored import StoredValues
 
 Setting = dict[str, float | int | str]
 NO_INFORMATION = "no information: constant"
@@ -26,10 +27,10 @@ NO_INFORMATION = "no information: constant"
 class Examples:
     """The features that all classifiers of a cell read, and which rows are for what.
 
-    Shapes: values (n, f), on the device where they were computed.
+    Shapes: values (n, f), on the device where they were computed, or where they stay (`StoredValues`).
     """
 
-    values: Tensor
+    values: Tensor | StoredValues
     split: Split
 
     @cached_property

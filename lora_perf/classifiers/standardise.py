@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.stored import StoredValues, chosen_columns
 
 # A column is constant if its deviation is at most the rounding of its values: sums of a few terms in another order
 # differ by some units in the last place.
@@ -35,10 +36,10 @@ class Standardiser:
     scale: Tensor
 
     @classmethod
-    def fit(cls, values: Tensor, train_rows: Tensor) -> Standardiser:
+    def fit(cls, values: Tensor | StoredValues, train_rows: Tensor) -> Standardiser:
         """The statistics of the train rows.
 
-        Shapes: values (n, f), also mapped from a file; train_rows (n_train,).
+        Shapes: values (n, f), also those that stay in a file; train_rows (n_train,).
         Cost: one sequential pass over all rows in chunks; one float64 buffer of 8 MiB.
         Raises:
             LoraPerfError: a value that is not finite in any row.
@@ -90,6 +91,6 @@ class Standardiser:
             )
         return cls(varies.nonzero().flatten(), (~varies).nonzero().flatten(), mean[varies], deviation[varies])
 
-    def select(self, values: Tensor) -> Tensor:
-        """The kept columns of values (n, f): the matrix itself where none is dropped, else one copy (n, f_kept)."""
-        return values if len(self.dropped) == 0 else values.index_select(1, self.kept.to(values.device))
+    def select(self, values: Tensor | StoredValues) -> Tensor | StoredValues:
+        """The kept columns of values (n, f): the matrix itself where none is dropped, else (n, f_kept), copied where small."""
+        return values if len(self.dropped) == 0 else chosen_columns(values, self.kept.cpu().numpy())

@@ -17,6 +17,7 @@ from lora_perf.core.layout import Layer, Layout
 from lora_perf.core.metadata import Column, named
 from lora_perf.core.rows import Chosen, row_numbers, single_row
 from lora_perf.core.showing import card
+from lora_perf.core.stored import StoredValues, chosen_columns
 from lora_perf.core.tables import Table
 from lora_perf.core.text import counted
 
@@ -48,7 +49,8 @@ class Features:
     """A matrix (n, f) of features that knows the layers of each column; an array to NumPy and scikit-learn, `values` for torch.
 
     Attributes:
-        values: (n, f) float32.
+        matrix: (n, f) float32, a tensor or values that stay in the file or the zoo that they are part of.
+        values: the same as a tensor, a copy where `matrix` is none.
         layout: the layout of the zoo.
         parts: which columns came from which layers, in column order.
         called: names of the adapters as the zoo has them, None where it has none.
@@ -61,10 +63,14 @@ class Features:
     ((1000, 168), dtype('float32'), (2, 168))
     """
 
-    values: Tensor
+    matrix: Tensor | StoredValues
     layout: Layout
     parts: tuple[Part, ...]
     called: Column | None = None
+
+    @cached_property
+    def values(self) -> Tensor:
+        return self.matrix.tensor() if isinstance(self.matrix, StoredValues) else self.matrix
 
     @cached_property
     def layers(self) -> NDArray[np.int64]:
@@ -79,12 +85,12 @@ class Features:
         return [len(part.names) for part in self.parts]
 
     def __len__(self) -> int:
-        return int(self.values.shape[0])
+        return int(self.matrix.shape[0])
 
     @property
     def shape(self) -> tuple[int, int]:
         """(n, f)."""
-        return int(self.values.shape[0]), int(self.values.shape[1])
+        return int(self.matrix.shape[0]), int(self.matrix.shape[1])
 
     @cached_property
     def adapters(self) -> list[str]:
@@ -93,8 +99,9 @@ class Features:
 
     def _card(self) -> Table:
         layers = {layer for part in self.parts for layer in part.layers}
+        where = self.matrix.source.where if isinstance(self.matrix, StoredValues) else f"on {self.matrix.device}"
         told = {
-            "values": f"{str(self.values.dtype).removeprefix('torch.')} on {self.values.device}",
+            "values": f"{str(self.matrix.dtype).removeprefix('torch.')} {where}",
             "layers": f"{len(layers)} of {len(self.layout)}",
             "columns": listed(self.names, 3),
         }
@@ -133,10 +140,10 @@ class Features:
                 return self.values[rows]
             rows = rows[0]  # as scikit-learn asks for rows
         if (single := single_row(rows, len(self))) is not None:
-            return self.values[single]
+            return self.matrix[single : single + 1][0]
         wanted = row_numbers(rows, len(self))
-        values = self.values[torch.from_numpy(wanted).to(self.values.device)]
-        return replace(self, values=values, called=named(self.called, len(self)).select(wanted))
+        matrix = self.matrix.index_select(0, torch.from_numpy(wanted).to(self.matrix.device))
+        return replace(self, matrix=matrix, called=named(self.called, len(self)).select(wanted))
 
     def to_frame(self) -> pd.DataFrame:
         """A DataFrame of pandas: one row an adapter, by its name, and one column a feature."""
@@ -159,9 +166,8 @@ class Features:
         if not any(chosen):
             raise no_columns(layers)
         columns = np.flatnonzero(np.repeat(chosen, self._widths))
-        values = self.values.index_select(1, torch.from_numpy(columns).to(self.values.device))
         kept = tuple(part for part, good in zip(self.parts, chosen, strict=True) if good)
-        return replace(self, values=values, parts=kept)
+        return replace(self, matrix=chosen_columns(self.matrix, columns), parts=kept)
 
 
 def no_columns(layers: Iterable[Layer], title: str = "these features") -> LoraPerfError:
@@ -179,4 +185,4 @@ def concatenate(features: Mapping[str, Features]) -> Features:
     """The columns of several representations of one zoo side by side, named `<layer>/<representation>.<feature>`."""
     (first, *_) = features.values()
     parts = tuple(part.prefixed(name) for name, one in features.items() for part in one.parts)
-    return replace(first, values=torch.cat([one.values for one in features.values()], dim=1), parts=parts)
+    return replace(first, matrix=torch.cat([one.values for one in features.values()], dim=1), parts=parts)

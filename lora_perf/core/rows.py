@@ -127,11 +127,24 @@ def chosen(source: RowSource, rows: Indices) -> RowSource:
 
 def gathered(source: RowSource, rows: Indices) -> FloatRows:
     """A copy (b, p) of some rows, in the order given; they are read in the order of the source."""
-    order = np.argsort(rows, kind="stable")
+    if isinstance(source, ChosenRows):
+        rows, source = source.rows[rows], source.source
     out = np.empty((len(rows), source.p), np.float32)
-    if len(rows):
-        chosen(source, rows[order]).read(0, len(rows), out)
-    return out if bool((np.diff(order) == 1).all()) else out[np.argsort(order)]
+    if isinstance(source, ArrayRows):
+        return np.take(source.matrix(), rows, axis=0, out=out)
+    order = np.argsort(rows, kind="stable")
+    ascending = rows[order]
+    begin = 0
+    for end in (*(np.flatnonzero(np.diff(ascending) != 1) + 1).tolist(), len(rows)):  # one call a run of neighbours
+        places = order[begin:end]
+        if begin < end and bool((np.diff(places) == 1).all()):
+            source.read(int(ascending[begin]), int(ascending[end - 1]) + 1, out[places[0] : places[0] + end - begin])
+        elif begin < end:
+            run = np.empty((end - begin, source.p), np.float32)
+            source.read(int(ascending[begin]), int(ascending[end - 1]) + 1, run)
+            out[places] = run
+        begin = end
+    return out
 
 
 def row_numbers(rows: Chosen, n: int) -> Indices:

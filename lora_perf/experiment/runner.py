@@ -230,8 +230,8 @@ class _Trainer:
             shown = one.cell.group in self._prepared.plan.groups
             milliseconds = self._inputs.milliseconds(one) if shown else None
         # The cells of one representation and group follow each other, and share what is made of their features.
-        if self._examples is None or self._examples.values is not features.values:
-            self._examples = Examples(features.values, self._prepared.split)
+        if self._examples is None or self._examples.values is not features.matrix:
+            self._examples = Examples(features.matrix, self._prepared.split)
         begin = time.perf_counter()
         with clock.stage("train" if classifier.by_epochs else "probe"):
             learnt = fitted(classifier, self._examples, labels, n_classes, self._setup)

@@ -52,7 +52,7 @@ class FeatureCache:
         """Stores features, whole or not at all."""
         one = REPRESENTATIONS.named(name)
         if one.stored:
-            write_values(*self.place(zoo, one, layers, features.values.device), features.values)
+            write_values(*self.place(zoo, one, layers, features.matrix.device), features.values)
 
     def place(self, zoo: Zoo, one: Representation, layers: Sequence[Layer], device: torch.device) -> tuple[Path, str]:
         """Where features stand, and the hash of all that they depend on."""

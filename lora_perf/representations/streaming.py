@@ -12,8 +12,10 @@ from lora_perf.core.ambient import in_plain_torch
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Features, Part, concatenate
 from lora_perf.core.layout import Layer, Module
-from lora_perf.core.rows import Chosen
+from lora_perf.core.resources import memory_left
+from lora_perf.core.rows import ArrayRows, Chosen
 from lora_perf.core.split import Split
+from lora_perf.core.stored import STORED_NBYTES, StoredValues
 from lora_perf.core.threads import cuda_blocks, for_each_block
 from lora_perf.core.zoo import Zoo
 from lora_perf.representations import REPRESENTATIONS, Matrices, Modules, Representation, count, refuse_ranks
@@ -29,6 +31,8 @@ from lora_perf.representations.stacks import LayerStack, ModuleStack, layer_stac
 # 4 MB and 16 MB one and a half times as long. A GPU wants more work a call.
 CPU_BLOCK_NBYTES = 8 << 20
 CUDA_BLOCK_NBYTES = 256 << 20
+# Of the memory that is left, what entries may fill that are not in memory yet: classifiers need some beside them.
+MEMORY_SHARE = GPU_SHARE = 0.5
 
 
 @in_plain_torch
@@ -64,7 +68,8 @@ def represent(
     Shapes:
         each Features.values is (n, f) float32; columns go layer by layer, or module by module for representations of the
         update dW = s B A; those of `ensemble` part by part. Columns of learned ones belong to all layers together.
-        `flat_vec` of all layers is `zoo.rows` itself, not a copy, on a CPU.
+        `flat_vec` is no copy on a CPU but for small zoos: of all layers it is `zoo.rows` itself, else columns of these or of
+        the file, read as they are used (`Features.matrix`).
 
     Cost: one pass for all but learned ones and controls: each weight is read once, memory is one block, its temporaries and
         the features. Then one fit a learned representation.
@@ -179,14 +184,13 @@ class _Sink:
             for name in (*self._of_matrices, *self._of_modules)
         }
         self._columns = {part.name: _columns(self._parts[part.name]) for part in parts if self._is_placed(part)}
-        self._entries: Tensor | None = None
+        self._entries: Tensor | StoredValues | None = None
         self._copies_entries = False
         if any(isinstance(part, Entries) for part in parts):
-            self._copies_entries = device.type != "cpu" or len(layers) != len(zoo.layout)
+            self._entries = _standing(zoo, layers, device)
+            self._copies_entries = self._entries is None
             if self._copies_entries:
                 self._entries = torch.empty((len(zoo), sum(layer.size for layer in layers)), dtype=torch.float32, device=device)
-            else:
-                self._entries = zoo.rows  # from here on the blocks of the pass are views of these rows
 
     @staticmethod
     def _is_placed(one: Representation) -> bool:
@@ -195,7 +199,7 @@ class _Sink:
 
     def take(self, rows: slice, block: Tensor) -> None:
         """Computes what is wanted of a block (b, p), stack by stack, so that temporaries are those of one stack."""
-        if self._entries is not None and self._copies_entries:
+        if self._copies_entries and isinstance(self._entries, Tensor):
             self._entries[rows] = torch.cat([block[:, layer.columns] for layer in self._layers], dim=1)
         for layers in self._layer_stacks:
             self._take_matrices(rows, layers, layers.matrices(block))
@@ -264,6 +268,21 @@ class _Sink:
             assert self._entries is not None
             return Features(self._entries, self._zoo.layout, self._parts[one.name], self._zoo.given_names)
         return Features(self._tables[one.name], self._zoo.layout, self._parts[one.name], self._zoo.given_names)
+
+
+def _standing(zoo: Zoo, layers: Sequence[Layer], device: torch.device) -> Tensor | StoredValues | None:
+    """The entries of some layers where they stand; None where they are to be copied, being few or for a GPU that has room."""
+    nbytes = 4 * len(zoo) * sum(layer.size for layer in layers)
+    if device.type == "cuda" and nbytes <= GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return None
+    if len(layers) == len(zoo.layout) and device.type == "cpu":
+        fits = nbytes <= MEMORY_SHARE * memory_left()
+        if zoo.in_memory or nbytes <= STORED_NBYTES or (fits and not zoo.source.mapped):
+            return zoo.rows  # from here on the blocks of the pass are views of these rows
+    elif nbytes <= STORED_NBYTES:
+        return None
+    source = ArrayRows(zoo.rows.numpy()) if zoo.in_memory else zoo.source
+    return StoredValues(source, [layer.columns for layer in layers])
 
 
 def _columns(parts: Sequence[Part]) -> dict[tuple[int, ...], slice]:
