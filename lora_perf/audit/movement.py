@@ -70,7 +70,8 @@ class Ruler:
             size = torch.where(size > 0, size, target.norm(dim=1))
             relative.append(torch.where(size > 0, moved.norm(dim=1) / size, 0))
             if self._standardiser is not None:
-                squares = (self._standardiser.select(moved) / self._standardiser.scale).square_()
+                kept = moved.index_select(1, self._standardiser.kept)
+                squares = (kept / self._standardiser.scale).square_()
                 standardised.append(squares.mean(dim=1).sqrt())
                 by_feature = squares.sum(dim=0) + (0 if by_feature is None else by_feature)
         if self._standardiser is None or by_feature is None:

@@ -8,12 +8,16 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+import torch
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUPS = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
 _STAT = Path("/proc/stat")
+_CPUINFO = Path("/proc/cpuinfo")
 # Of a version of control groups: where its folders stand, its limit, what is in use, and the files that it can let go of.
 _VERSIONS = (
     (_GROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -150,6 +154,17 @@ def pressure(of: Callable[[], object] | None = None, seconds: float = 0.1) -> Pr
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+@cache
+def bfloat16_units() -> bool:
+    """Whether this CPU has instructions for products of bfloat16 (AVX512-BF16, AMX, SVE's BF16) that PyTorch can use."""
+    try:
+        lines = _CPUINFO.read_text().splitlines()
+    except OSError:
+        return False
+    flags = {word for line in lines if line.startswith(("flags", "Features")) for word in line.split()}
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}) and torch.backends.mkldnn.is_available()
 
 
 def _jiffies() -> list[int]:

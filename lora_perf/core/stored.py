@@ -108,8 +108,8 @@ class StoredValues:
         left = memory_left()
         if self.nbytes > left:
             raise LoraPerfError(
-                expected=f"{nbytes_text(self.nbytes)} of memory for the values of {len(self):,} adapters",
-                found=f"{nbytes_text(left)} left",
+                expected=f"{size(self.nbytes)} of memory for the values of {len(self):,} adapters",
+                found=f"{size(left)} left",
                 fix="read them as they are used (features.matrix.blocks()), or choose fewer adapters or layers",
             )
         out = torch.empty(self.shape)
@@ -131,7 +131,7 @@ class StoredValues:
 
 
 def chosen_columns(values: Tensor | StoredValues, index: NDArray[np.int64]) -> Tensor | StoredValues:
-    """Some columns, ascending, of a matrix: a copy where that is small or on a GPU, else the same values, read as they are used."""
+    """Some columns, ascending, of a matrix: a copy where that is small or on a GPU, else values that stay where they are."""
     if isinstance(values, StoredValues):
         return values.select(index)
     if values.device.type == "cpu" and 4 * len(values) * len(index) > STORED_NBYTES and values.is_contiguous():

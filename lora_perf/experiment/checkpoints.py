@@ -11,6 +11,7 @@ import torch
 import xxhash
 
 from lora_perf.classifiers import CLASSIFIERS, seeds_of
+from lora_perf.classifiers.perceptron.recipe import product_type
 from lora_perf.core.layout import Layer
 from lora_perf.core.provenance import code_version, device_kind
 from lora_perf.core.split import Split
@@ -40,7 +41,8 @@ class Checkpoints:
         for part in (split.train, split.validation, split.test):
             rows.update(part.numpy().tobytes() + b"/")
         self._identity = [zoo.fingerprint, rows.hexdigest(), device_kind(device), code_version(), config.seed]
-        self._recipe, self._seeds = asdict(config.training), config.seeds
+        products = str(product_type(config.training, device))  # which the processor decides
+        self._recipe, self._seeds = [asdict(config.training), products], config.seeds
         self._versions: dict[str, list[str]] = {}
         self._truth, self._classes = zoo.required_labels[split.test].numpy(), len(zoo.classes)
 

@@ -65,7 +65,7 @@ class ExperimentConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where features are computed and classifiers trained; auto takes a GPU where there is one."""
     amp: bool = True
-    """Train in bfloat16 on a GPU (the CPU always uses float32)."""
+    """Compute the products of training in bfloat16 on a GPU, and on a CPU with units for it (AVX512-BF16, AMX)."""
     output_dir: Path = Path("results")
     """Folder of the results and of the cells that are finished; a report of other settings or data that stands there is kept
     in its folder earlier."""

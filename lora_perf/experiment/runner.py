@@ -12,6 +12,7 @@ import torch
 import xxhash
 
 from lora_perf.classifiers import CLASSIFIERS, Examples, Setup, fitted
+from lora_perf.classifiers.perceptron.recipe import product_type
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.profiling import StageClock
 from lora_perf.core.provenance import code_version, machine, versions
@@ -181,7 +182,7 @@ def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results
         config=json.loads(json.dumps(asdict(config), default=str)),  # so that results are the same once they are read back
         dataset=_dataset(zoo, split),
         versions=versions(),
-        machine=machine(device),
+        machine=machine(device) | {"products": str(product_type(config.training, device)).removeprefix("torch.")},
         seconds=clock.seconds,
         truth=zoo.required_labels[split.test].numpy(),
         cells=[results[one.cell] for one in plan.cells],

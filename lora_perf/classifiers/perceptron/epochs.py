@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
 from lora_perf.classifiers.perceptron.network import Masks, Perceptron, effective_rate
 from lora_perf.classifiers.perceptron.recipe import TrainingConfig
+from lora_perf.core.resources import memory_left
+from lora_perf.core.stored import STORED_NBYTES, StoredValues
+
+READY_SHARE = 0.3  # of the memory that is left: the runs need some gigabytes beside it where features are wide
+_READY_BLOCK_NBYTES = 16 << 20
+_AHEAD = 3  # batches: reading one takes a fraction of a step
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,9 +27,10 @@ class Task:
     Attributes:
         values: (n, f), not standardised.
         mean, inverse: (f,) subtracted from and multiplied with each row as it is used.
+        ready: (n, f) what `batch` gives of all rows, where there is room for it.
     """
 
-    values: Tensor
+    values: Tensor | StoredValues
     mean: Tensor
     inverse: Tensor
     labels: Tensor
@@ -29,10 +38,53 @@ class Task:
     validation: Tensor
     test: Tensor
     n_classes: int
+    ready: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.mean.dtype
 
     def standardised(self, rows: Tensor) -> Tensor:
         """Rows (m,) of the features, standardised: (m, f)."""
+        if isinstance(self.values, StoredValues):
+            return self.values.index_select(0, rows.cpu()).to(self.device).sub_(self.mean).mul_(self.inverse)
         return self.values.index_select(0, rows).sub_(self.mean).mul_(self.inverse)
+
+    def batch(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        """Rows (m,), standardised, as the products read them: (m, f)."""
+        if self.ready is not None and self.ready.dtype == dtype:
+            return self.ready.index_select(0, rows)
+        return self.standardised(rows).to(dtype)
+
+    def readied(self, dtype: torch.dtype) -> Task:
+        """The task with all rows standardised once, in the type of the products, where memory allows: the same numbers.
+
+        Of float32 on a CPU only what is small anyway; on a GPU nothing.
+        """
+        nbytes = dtype.itemsize * len(self.values) * self.values.shape[1]
+        most = STORED_NBYTES if dtype == self.dtype else READY_SHARE * memory_left()
+        if self.device.type != "cpu" or nbytes > most:
+            return self
+        ready = torch.empty(self.values.shape, dtype=dtype)
+        for rows in torch.arange(len(self.values)).split(max(1, _READY_BLOCK_NBYTES // (4 * self.values.shape[1]))):
+            ready[rows[0] : rows[-1] + 1] = self.standardised(rows)
+        return replace(self, ready=ready)
+
+    def batches(self, rows: Sequence[Tensor], dtype: torch.dtype) -> Iterator[Tensor]:
+        """The batches of some choices of rows, one after the other; of values in a file some are read ahead by a thread."""
+        if self.ready is not None or not isinstance(self.values, StoredValues):
+            yield from (self.batch(one, dtype) for one in rows)
+            return
+        with ThreadPoolExecutor(1, "ahead") as reader:  # which ends with the epoch, or with the error that ends it
+            waiting = deque(reader.submit(self.batch, one, dtype) for one in rows[:_AHEAD])
+            for one in [*rows[_AHEAD:], *[None] * len(waiting)]:
+                yield waiting.popleft().result()
+                if one is not None:
+                    waiting.append(reader.submit(self.batch, one, dtype))
 
 
 def batches(n: int, size: int) -> list[tuple[int, int]]:
@@ -64,12 +116,12 @@ class Epochs:
     ) -> None:
         self._net, self._optimiser, self._task, self._dtype = net, optimiser, task, dtype
         self._orders, dropouts = zip(*generators, strict=True)
-        device = task.values.device
+        device = task.device
         self._steps = batches(len(task.train), config.batch_size)
         sizes = [stop - start for start, stop in self._steps]
         self._masks = Masks(dropouts, config.dropout, config.layers, config.hidden, sizes, dtype)
         self._kept = 1 - effective_rate(config.dropout)
-        self._losses = torch.zeros(len(net), dtype=task.values.dtype, device=device)
+        self._losses = torch.zeros(len(net), dtype=task.dtype, device=device)
         self._minus = self._losses.new_tensor(-1.0)
         self._graphs: dict[tuple[int, ...], torch.cuda.CUDAGraph] = {}
         span = max(sizes) * self._masks.steps
@@ -83,9 +135,10 @@ class Epochs:
         """
         task = self._task
         order = torch.stack([torch.randperm(len(task.train), generator=one) for one in self._orders])
-        rows = task.train[order.to(task.values.device)]
+        rows = task.train[order.to(task.device)]
         self._losses.zero_()
         chunk = self._masks.steps
+        feed = None if captured else task.batches([rows[:, start:stop].reshape(-1) for start, stop in self._steps], self._dtype)
         for index in range(0, len(self._steps), chunk):
             steps = self._steps[index : index + chunk]
             begin, end = steps[0][0], steps[-1][1]
@@ -95,7 +148,7 @@ class Epochs:
                 self._rows[:, : end - begin].copy_(rows[:, begin:end])
                 self._graph(places).replay()
             else:
-                self._take(rows[:, begin:end], places)
+                self._take(rows[:, begin:end], places, feed)
         return self._losses
 
     def _graph(self, places: list[tuple[int, int]]) -> torch.cuda.CUDAGraph:
@@ -107,13 +160,14 @@ class Epochs:
             self._graphs[sizes] = graph
         return self._graphs[sizes]
 
-    def _take(self, rows: Tensor, places: list[tuple[int, int]]) -> None:
-        """Some steps: those rows (s, ...) of the features between a first and a last place each."""
+    def _take(self, rows: Tensor, places: list[tuple[int, int]], feed: Iterator[Tensor] | None = None) -> None:
+        """Some steps: those rows (s, ...) of the features between a first and a last place each, fed or read here."""
         net, task, dtype, losses = self._net, self._task, self._dtype, self._losses
         targets = task.labels[rows].unsqueeze(2)
         for place, (start, stop) in enumerate(places):
             s, m = len(losses), stop - start
-            x = task.standardised(rows[:, start:stop].reshape(-1)).view(s, m, -1).to(dtype)
+            x = task.batch(rows[:, start:stop].reshape(-1), dtype) if feed is None else next(feed)
+            x = x.view(s, m, -1)
             target = targets[:, start:stop]
             logs = torch.log_softmax(net.forward(x, self._masks.of(place, m)), dim=2, dtype=losses.dtype)
             losses.sub_(logs.gather(2, target).sum(dim=(1, 2)))

@@ -7,7 +7,7 @@ same few kernels run whether the stack holds one run or ten. Batch norm sees the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod, sqrt
 
 import torch
@@ -18,6 +18,8 @@ _MOMENTUM = 0.1
 _EPS = 1e-5  # both as in torch.nn.BatchNorm1d
 # Masks are drawn for this many steps in one call, so that they cost few launches and little memory.
 _MASK_STEPS = 16
+# Entries of a first layer whose gradient is made and used tile by tile: larger than what the caches of a core hold.
+_TILED = 8 << 20
 
 
 class Perceptron:
@@ -26,7 +28,9 @@ class Perceptron:
     Attributes:
         sizes: (f, h, c).
         parameters: (s, p), each run's weights, gains, offsets and bias in one row, so that Adam sees one tensor a run.
-        gradients: (s, p), filled anew by each `backward`.
+        gradients: (s, p), filled anew by each `backward`; without those of the first layer where that is `tiled`.
+        tiled: whether this is one run on a CPU whose first layer is so wide that a gradient of it is never held: `first` is
+            handed what it is made of.
         running: mean and variance (s, h) of each hidden layer.
         weights: layers + 1 of (s, out, in), views of `parameters`.
     """
@@ -35,22 +39,44 @@ class Perceptron:
         self.sizes = sizes
         self.layers = len(running) // 2
         self.parameters = parameters
-        self.gradients = torch.zeros_like(parameters)
+        entries = sizes[0] * sizes[1]
+        self.tiled = len(parameters) == 1 and parameters.device.type == "cpu" and entries >= _TILED
+        self.first: Callable[[Tensor, Tensor], None] | None = None
+        self._skipped = entries if self.tiled else 0
+        self.gradients = torch.zeros_like(parameters[:, self._skipped :])
         self.running = list(running)
         self.weights, self._gains, self._offsets, self.bias = self._pieces(parameters)
-        self._of_weights, self._of_gains, self._of_offsets, self._of_bias = self._pieces(self.gradients)
+        self._of_weights, self._of_gains, self._of_offsets, self._of_bias = self._pieces(self.gradients, int(self.tiled))
+        self.shadows: dict[int, Tensor] = {}
         flat = [tensor.view(-1) for tensor in running]
         self._norms = list(zip(flat[0::2], flat[1::2], strict=True))
         self._tape: list[tuple[Tensor, ...]] = []
 
-    def _pieces(self, rows: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor]:
-        shapes = _shapes(self.sizes, self.layers)
+    def _pieces(self, rows: Tensor, without: int = 0) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor]:
+        """Weights, gains, offsets and bias in the rows, which may lack the first of the weights."""
+        shapes = _shapes(self.sizes, self.layers)[without:]
         cut = [
             part.unflatten(1, shape)
             for part, shape in zip(rows.split([prod(shape) for shape in shapes], dim=1), shapes, strict=True)
         ]
-        vectors = cut[self.layers + 1 :]
-        return cut[: self.layers + 1], vectors[0:-1:2], vectors[1:-1:2], vectors[-1]
+        count = self.layers + 1 - without
+        vectors = cut[count:]
+        return [rows[:, :0]] * without + cut[:count], vectors[0:-1:2], vectors[1:-1:2], vectors[-1]
+
+    def dense(self, k: int) -> Tensor:
+        """The parameters of run k that `gradients` has gradients of."""
+        return self.parameters[k, self._skipped :]
+
+    def _weight(self, layer: int, dtype: torch.dtype) -> Tensor:
+        """The weights (s, out, in) of a layer in the type of the products, where they are not in it: in a buffer that stays."""
+        weight = self.weights[layer]
+        if weight.dtype == dtype:
+            return weight
+        if layer not in self.shadows:
+            self.shadows[layer] = torch.empty(weight.shape, dtype=dtype, device=weight.device)
+        elif layer == 0 and self.first is not None:
+            return self.shadows[layer]  # which `first` keeps as the weights are
+        return self.shadows[layer].copy_(weight)
 
     @classmethod
     def drawn(
@@ -99,7 +125,7 @@ class Perceptron:
         self._tape = []
         source = x
         for layer in range(self.layers):
-            weight = self.weights[layer].to(x.dtype)
+            weight = self._weight(layer, x.dtype)
             z = torch.bmm(source, weight.transpose(1, 2)).transpose(0, 1).reshape(b, -1)
             gain, offset = self._gains[layer].reshape(-1), self._offsets[layer].reshape(-1)
             mean, variance = self._norms[layer]
@@ -109,7 +135,7 @@ class Perceptron:
                 out.mul_(keep[layer])
             self._tape.append((source, weight, z, gain, batch_mean, batch_scale, out))
             source = out.view(b, s, -1).transpose(0, 1)
-        weight = self.weights[-1].to(x.dtype)
+        weight = self._weight(self.layers, x.dtype)
         self._tape.append((source, weight))
         return torch.baddbmm(self.bias.to(x.dtype).unsqueeze(1), source, weight.transpose(1, 2))
 
@@ -136,19 +162,22 @@ class Perceptron:
             self._of_gains[layer].copy_(of_gain.view(s, -1))
             self._of_offsets[layer].copy_(of_offset.view(s, -1))
             gradient = gradient.view(b, s, -1).transpose(0, 1)
-            _product(gradient.transpose(1, 2), source, self._of_weights[layer])
+            if layer == 0 and self.first is not None:
+                self.first(gradient[0], source[0])
+            else:
+                _product(gradient.transpose(1, 2), source, self._of_weights[layer])
 
     def logits(self, x: Tensor) -> Tensor:
         """The logits (s, m, c) of rows x (m, f) that all runs see, without dropout and with running statistics."""
         s, m = len(self), len(x)
         out = x.expand(s, -1, -1)
         for layer in range(self.layers):
-            z = torch.bmm(out, self.weights[layer].to(x.dtype).transpose(1, 2)).transpose(0, 1).reshape(m, -1)
+            z = torch.bmm(out, self._weight(layer, x.dtype).transpose(1, 2)).transpose(0, 1).reshape(m, -1)
             gain, offset = self._gains[layer].reshape(-1), self._offsets[layer].reshape(-1)
             mean, variance = self._norms[layer]
             normed = F.batch_norm(z, mean, variance, gain, offset, False, _MOMENTUM, _EPS)
             out = normed.clamp_min_(0).view(m, s, -1).transpose(0, 1)
-        return torch.baddbmm(self.bias.to(x.dtype).unsqueeze(1), out, self.weights[-1].to(x.dtype).transpose(1, 2))
+        return torch.baddbmm(self.bias.to(x.dtype).unsqueeze(1), out, self._weight(self.layers, x.dtype).transpose(1, 2))
 
 
 def _shapes(sizes: tuple[int, int, int], layers: int) -> list[tuple[int, ...]]:
@@ -157,10 +186,17 @@ def _shapes(sizes: tuple[int, int, int], layers: int) -> list[tuple[int, ...]]:
     return [(h, f), *[(h, h)] * (layers - 1), (c, h), *[(h,)] * (2 * layers), (c,)]
 
 
+def run_nbytes(sizes: tuple[int, int, int], layers: int) -> int:
+    """Bytes that a run takes on a CPU: weights, the best of them, two moments, and a gradient or a shadow in bfloat16."""
+    return 5 * 4 * sum(prod(shape) for shape in _shapes(sizes, layers))
+
+
 def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
     """a @ b into `out`, which may be of a wider type."""
     if a.dtype == out.dtype:
         torch.bmm(a, b, out=out)
+    elif len(a) == 1 and a.device.type == "cpu":  # where a batch of one is filled with zeros first
+        out[0].copy_(torch.mm(a[0], b[0]))
     else:
         out.copy_(torch.bmm(a, b))
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+import torch
+
 from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.resources import bfloat16_units
 
 # The settings that are flags of commands, and settings of `lora_perf.experiment.run`, by their names there.
 _FLAGS = {
     name: f" (--{name.replace('_', '-')})" for name in ("dropout", "lr", "weight_decay", "batch_size", "epochs", "patience")
 }
 _FLAGS["hidden"] = " (hidden_dim, --hidden-dim)"
+
+_WIDE_ENOUGH = 256  # hidden units: below, turning weights and gradients to bfloat16 and back costs more than products gain
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,8 @@ class TrainingConfig:
         lr, weight_decay, batch_size, epochs: Adam with L2, and the largest number of epochs.
         patience: epochs without a better validation accuracy after which a run stops.
         plateau_patience, plateau_factor: of ReduceLROnPlateau on validation accuracy.
-        amp: products in bfloat16 on CUDA; the CPU always computes in the type of the features.
+        amp: products in bfloat16 where the processor is made for them (see `product_type`); weights, moments, statistics
+            and the loss stay float32.
     """
 
     hidden: int = 512
@@ -55,3 +61,10 @@ class TrainingConfig:
             if not good:
                 told = one.name + _FLAGS.get(one.name, "")
                 raise LoraPerfError(expected=f"{told} {wanted}", found=str(getattr(self, one.name)), fix=f"change {told}")
+
+
+def product_type(config: TrainingConfig, device: torch.device, values: torch.dtype = torch.float32) -> torch.dtype:
+    """The type in which the products of training are computed: bfloat16 with `amp` on a GPU, and on a CPU with units for it."""
+    on_gpu = device.type == "cuda"
+    fast = on_gpu or (values == torch.float32 and config.hidden >= _WIDE_ENOUGH and bfloat16_units())
+    return torch.bfloat16 if config.amp and fast else values

@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 
 from lora_perf.classifiers.perceptron.epochs import Task
-from lora_perf.classifiers.perceptron.recipe import TrainingConfig
+from lora_perf.classifiers.perceptron.network import run_nbytes
+from lora_perf.classifiers.perceptron.recipe import TrainingConfig, product_type
 from lora_perf.classifiers.perceptron.training import Progress, evaluated, train_stack
 from lora_perf.classifiers.perceptron.training import Run as Trained
 from lora_perf.classifiers.protocol import CLASSIFIERS, DEFAULT, USUAL, Examples, Fitted, Run, Setup
 from lora_perf.classifiers.standardise import Standardiser
 from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.resources import memory_left
+from lora_perf.core.showing import size
 from lora_perf.core.split import Split
+from lora_perf.core.stored import StoredValues
 
 __all__ = ["Curves", "TrainedRuns", "TrainingConfig", "train"]
 
@@ -60,7 +64,7 @@ class TrainedRuns:
 
 
 def train(
-    values: Tensor,
+    values: Tensor | StoredValues,
     labels: Tensor,
     split: Split,
     n_classes: int,
@@ -97,8 +101,9 @@ def train(
             fix="use a larger zoo",
         )
     standardiser = Standardiser.fit(values, split.train)
+    selected = standardiser.select(values)
     task = Task(
-        standardiser.select(values).to(device),
+        selected.to(device) if isinstance(selected, Tensor) else selected,
         standardiser.mean.to(device, values.dtype),
         standardiser.scale.reciprocal().to(device, values.dtype),
         labels.to(device),
@@ -106,7 +111,7 @@ def train(
         split.validation.to(device),
         split.test.to(device),
         n_classes,
-    )
+    ).readied(product_type(config, device, values.dtype))
     if stacked or (stacked is None and device.type != "cpu"):
         runs = train_stack(task, seeds, config, Event(), progress, keep)
     else:
@@ -171,22 +176,23 @@ CLASSIFIERS.add(DEFAULT, MultilayerPerceptron())
 
 def _answers(runs: list[Trained], task: Task, standardiser: Standardiser) -> Callable[[Tensor], Tensor]:
     """Predictions of further rows by runs that kept their weights; nothing else of the task stays."""
-    bare = replace(task, values=task.values.new_empty(0, task.values.shape[1]))
+    bare = replace(task, values=task.mean.new_empty(0, task.values.shape[1]), ready=None)
     nets = [run.net for run in runs if run.net is not None]
 
     def answers(values: Tensor) -> Tensor:
-        rows = torch.arange(len(values), device=bare.values.device)
-        values = values.to(bare.values)
+        rows = torch.arange(len(values), device=bare.device)
+        values = values.to(bare.mean)
         asked = replace(bare, values=standardiser.select(values))
-        found = [[logits.argmax(dim=2) for _, logits in evaluated(net, asked, rows, values.dtype)] for net in nets]
+        found = [[logits.argmax(dim=2) for _, logits in evaluated(net, asked, rows, asked.dtype)] for net in nets]
         return torch.cat([torch.cat(parts, dim=1) for parts in found]).cpu()
 
     return answers
 
 
 def _in_lanes(task: Task, seeds: Sequence[int], config: TrainingConfig, progress: Progress | None, keep: bool) -> list[Trained]:
-    """The runs, as many at a time as PyTorch has threads, each on one thread."""
+    """The runs, as many at a time as PyTorch has threads and memory has room for, each on one thread."""
     threads = torch.get_num_threads()
+    lanes = min(threads, len(seeds), _room_for(task, config))
     stop, lock = Event(), Lock()
 
     def report(seed: int, epoch: int, accuracy: float) -> None:
@@ -199,13 +205,29 @@ def _in_lanes(task: Task, seeds: Sequence[int], config: TrainingConfig, progress
         return train_stack(task, [seed], config, stop, report, keep)[0]
 
     try:
-        with ThreadPoolExecutor(min(threads, len(seeds)), thread_name_prefix="lane") as lanes:
-            futures = [lanes.submit(one, seed) for seed in seeds]
+        with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool:
+            futures = [pool.submit(one, seed) for seed in seeds]
             try:
                 return [future.result() for future in futures]
             except BaseException:
                 stop.set()  # an interrupt or an error: the other lanes end with their epoch
-                lanes.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(wait=False, cancel_futures=True)
                 raise
     finally:
         torch.set_num_threads(threads)
+
+
+def _room_for(task: Task, config: TrainingConfig) -> int:
+    """How many runs fit in memory at a time.
+
+    Raises:
+        LoraPerfError: not even one.
+    """
+    one, left = run_nbytes((task.values.shape[1], config.hidden, task.n_classes), config.layers), memory_left()
+    if one > left:
+        raise LoraPerfError(
+            expected=f"{size(one)} of memory for a perceptron of {task.values.shape[1]:,} features",
+            found=f"{size(left)} left",
+            fix="choose fewer layers (--layer-groups, --sample-layers), narrower representations or a smaller --hidden-dim",
+        )
+    return left // one

@@ -12,8 +12,9 @@ import torch
 from torch import Generator, Tensor
 
 from lora_perf.classifiers.perceptron.epochs import Epochs, Task
+from lora_perf.classifiers.perceptron.first import FirstLayer
 from lora_perf.classifiers.perceptron.network import Perceptron
-from lora_perf.classifiers.perceptron.recipe import TrainingConfig
+from lora_perf.classifiers.perceptron.recipe import TrainingConfig, product_type
 
 # Of the rows evaluated at once: on a CPU they stay in its cache, on a GPU each block turns all weights to bfloat16 again.
 _EVALUATION_NBYTES, _EVALUATION_NBYTES_ON_GPU = 32 << 20, 1 << 30
@@ -81,16 +82,17 @@ def train_stack(
 
     Cost: an epoch of s runs 6 s n_train flops a weight; on CUDA one synchronisation an epoch.
     """
-    device = task.values.device
-    half = config.amp and device.type == "cuda"
-    dtype = torch.bfloat16 if half else task.values.dtype
+    device = task.device
+    dtype = product_type(config, device, task.dtype)
     with torch.no_grad():  # gradients are written out in Perceptron; the mode belongs to the thread
         orders = [Generator().manual_seed(seed) for seed in seeds]
         sizes = (task.values.shape[1], config.hidden, task.n_classes)
-        net = Perceptron.drawn(orders, sizes, config.layers, dtype=task.values.dtype, device=device)
+        net = Perceptron.drawn(orders, sizes, config.layers, dtype=task.dtype, device=device)
         runs = [_run(net, k, seed, order, config) for k, (seed, order) in enumerate(zip(seeds, orders, strict=True))]
         active = runs
         on_gpu = device.type == "cuda"
+        first = FirstLayer(net, runs[0].plateau, config.weight_decay, dtype) if net.tiled else None
+        net.first = first
         optimiser = torch.optim.Adam(
             [run.parameter for run in runs], config.lr, weight_decay=config.weight_decay, fused=True, capturable=on_gpu
         )
@@ -119,6 +121,8 @@ def train_stack(
                     active[k].parameter = active[k].parameter.new_empty(0)  # which else keeps the whole stack
                 left = [k for k in range(len(active)) if k not in ended]
                 if not left:
+                    if first is not None:
+                        first.release()
                     break
                 net, active = net.select(left), [active[k] for k in left]
                 for k, run in enumerate(active):
@@ -131,14 +135,14 @@ def train_stack(
 def _run(net: Perceptron, k: int, seed: int, order: Generator, config: TrainingConfig) -> Run:
     # The masks need a stream of their own: on the CPU the same seed would give the bits of the weights again.
     dropout = Generator(net.weights[0].device).manual_seed(int(torch.randint(2**62, (), generator=order)))
-    parameter = net.parameters[k]
+    parameter = net.dense(k)
     _attach(parameter, net, k)
     return Run(seed, order, dropout, parameter, Plateau(config.lr, config.plateau_factor, config.plateau_patience))
 
 
 def _attach(parameter: Tensor, net: Perceptron, k: int) -> None:
     """Makes run k of the stack what the optimiser changes; its moments stay."""
-    parameter.data = net.parameters[k]
+    parameter.data = net.dense(k)
     parameter.grad = net.gradients[k]
 
 
@@ -155,10 +159,10 @@ def _regroup(optimiser: torch.optim.Optimizer, runs: list[Run]) -> bool:
 
 def evaluated(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows and their logits (s, m, c), block by block."""
-    nbytes = _EVALUATION_NBYTES_ON_GPU if task.values.is_cuda else _EVALUATION_NBYTES
-    step = max(64, nbytes // (4 * task.values.shape[1]))
-    for part in rows.split(step):
-        yield part, net.logits(task.standardised(part).to(dtype))
+    nbytes = _EVALUATION_NBYTES_ON_GPU if task.device.type == "cuda" else _EVALUATION_NBYTES
+    parts = rows.split(max(64, nbytes // (4 * task.values.shape[1])))
+    for part, x in zip(parts, task.batches(parts, dtype), strict=True):
+        yield part, net.logits(x)
 
 
 def _hits(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> Tensor:
@@ -189,7 +193,7 @@ def _finish(net: Perceptron, runs: list[Run], ended: list[int], task: Task, keep
             tensor.copy_(best)
         runs[k].best = []
     chosen = net if len(ended) == len(runs) else net.select(ended)
-    blocks = [logits for _, logits in evaluated(chosen, task, task.test, task.values.dtype)]
+    blocks = [logits for _, logits in evaluated(chosen, task, task.test, task.dtype)]
     whole = torch.cat(blocks, dim=1).cpu()
     for place, (k, logits) in enumerate(zip(ended, whole, strict=True)):
         runs[k].logits, runs[k].net = logits, chosen.select([place]) if keep else None
