@@ -12,8 +12,8 @@ from lora_perf.command import terminal
 from lora_perf.command.arguments import parsed
 from lora_perf.command.status import exit_status
 from lora_perf.command.terminal import say, warnings_to_stderr
-from lora_perf.experiment.runner import check_writable
 from lora_perf.io import load
+from lora_perf.io.atomic import check_writable
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m lora_perf.audit") -> int:

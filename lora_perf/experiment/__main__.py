@@ -14,6 +14,7 @@ from lora_perf.command.terminal import say, warnings_to_stderr
 from lora_perf.experiment import runner
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.console import ConsoleObserver, forecast_line, plan_table
+from lora_perf.experiment.dataset import packed_path, preprocess
 from lora_perf.experiment.folder import CELLS, run_in_folder
 from lora_perf.experiment.forecast import forecast
 from lora_perf.report.summary import results_table
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m lora_perf.ex
             if config.dry_run:
                 _dry_run(config, console)
             elif config.preprocess_only:
-                say(console, f"packed: {runner.preprocess(config)} ({duration(time.perf_counter() - begin)})")
+                say(console, f"packed: {preprocess(config)} ({duration(time.perf_counter() - begin)})")
             else:
                 _run(config, observer, console, begin)
         return 0
@@ -57,7 +58,7 @@ def _run(config: ExperimentConfig, observer: ConsoleObserver, console: Console, 
 
 def _dry_run(config: ExperimentConfig, console: Console) -> None:
     prepared = runner.prepare(config)
-    packed = runner.packed_path(prepared.config)
+    packed = packed_path(prepared.config)
     terminal.show(console, plan_table(prepared.config, prepared.plan, prepared.zoo))
     estimate = forecast(prepared.config, prepared.plan, prepared.zoo, prepared.split, prepared.device)
     say(console, forecast_line(prepared.config, estimate, packed if packed and packed.exists() else None))

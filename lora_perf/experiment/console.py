@@ -60,6 +60,13 @@ class ConsoleObserver(Teller):
         # A cell's cost is that of its first layer's weights and of the other layers', which do not depend on it.
         self._work = {one.cell.name: (one.features or _LEARNED_WIDTH) + 1000.0 for one in plan.cells}
 
+    def packing(self, path: Path, total: int, nbytes: int) -> None:
+        super().packing(path, total, nbytes)
+        self._pass = self._progress.add_task("pack", total=total, note="adapters")
+
+    def packed(self, count: int) -> None:
+        self.represented(count)
+
     def representing(self, names: list[str], total: int) -> None:
         super().representing(names, total)
         self._pass = self._progress.add_task("represent", total=total, note="adapters")

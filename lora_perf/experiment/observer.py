@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lora_perf.core.errors import listed
 from lora_perf.core.settings import Progress, silent
+from lora_perf.core.showing import size
 from lora_perf.core.split import Split, absent_classes
 from lora_perf.core.text import LONGEST, counted, printable
 from lora_perf.core.zoo import SPLIT_NAMES, Zoo
@@ -19,6 +22,12 @@ class Observer:
 
     def opened(self, zoo: Zoo, split: Split, plan: Plan, taken: int) -> None:
         """The zoo is open; `taken` cells were finished before."""
+
+    def packing(self, path: Path, total: int, nbytes: int) -> None:
+        """A zoo of `total` adapters that does not fit in memory is written to a file, which is mapped from then on."""
+
+    def packed(self, count: int) -> None:
+        """`count` more adapters are written."""
 
     def representing(self, names: list[str], total: int) -> None:
         """A streamed pass over `total` adapters begins."""
@@ -43,7 +52,7 @@ class Teller(Observer):
     """Tells an experiment to the log of the package, a line at a time, and to a function of the caller.
 
     Args:
-        progress: called with "represent" or "train", how many adapters or cells are done, and how many there are.
+        progress: called with "pack", "represent" or "train", how many adapters or cells are done, and how many there are.
     """
 
     def __init__(self, progress: Progress | None = None) -> None:
@@ -80,6 +89,15 @@ class Teller(Observer):
         if taken:
             self.say(f"{taken} of {counted(len(plan.cells), 'cell')} taken from earlier runs of these settings, data and code")
         self._total, self._done = len(plan.cells), taken
+
+    def packing(self, path: Path, total: int, nbytes: int) -> None:
+        self.say(f"packing {counted(total, 'adapter')} ({size(nbytes)}), more than fits in memory, to {printable(str(path))}")
+        self._adapters = 0, total
+
+    def packed(self, count: int) -> None:
+        done, total = self._adapters
+        self._adapters = done + count, total
+        self._progress_of("pack", *self._adapters)
 
     def representing(self, names: list[str], total: int) -> None:
         self.say(f"one pass over {counted(total, 'adapter')} for {', '.join(names)}")

@@ -67,7 +67,7 @@ def run(
         output_dir: where the files of the command are written, and finished cells taken from; None: nowhere.
         cache_dir: where features and packed data sets are kept; by default within `output_dir`, or nowhere.
         progress: True shows bars on a terminal and lines elsewhere, as the command does; a function is called with
-            "represent" or "train", how many adapters or cells are done, and how many there are.
+            "pack", "represent" or "train", how many adapters or cells are done, and how many there are.
 
     Raises:
         LoraPerfError: settings or data that cannot be used, files that cannot be written.

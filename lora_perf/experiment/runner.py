@@ -5,105 +5,29 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-import xxhash
 
 from lora_perf.classifiers import CLASSIFIERS, Examples, Setup, fitted
 from lora_perf.classifiers.perceptron.recipe import product_type
-from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.profiling import StageClock
-from lora_perf.core.provenance import code_version, machine, versions
+from lora_perf.core.provenance import machine, versions
 from lora_perf.core.split import Split, absent_classes, make_split, refuse_unlearnable
 from lora_perf.core.zoo import DamagedError, Zoo
 from lora_perf.experiment.checkpoints import Checkpoints
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.controls import shuffled_labels
+from lora_perf.experiment.dataset import at_hand, open_zoo, packed_path, packed_zoo
 from lora_perf.experiment.inputs import Inputs
 from lora_perf.experiment.observer import Observer
 from lora_perf.experiment.plan import Plan, PlannedCell, make_plan
 from lora_perf.experiment.repeated import repeated
-from lora_perf.io import load, locate, open_located, store
 from lora_perf.io.atomic import check_writable as check_writable
 from lora_perf.io.checked import count_as_absent
-from lora_perf.io.paths import Found
 from lora_perf.report.cells import Cell, CellResult, scored
 from lora_perf.report.results import Results
 from lora_perf.representations import refuse_ranks
-from lora_perf.zoos import EMBEDDED
-
-
-def packed_path(config: ExperimentConfig, found: Found | None = None) -> Path | None:
-    """Where `--preprocess-only` keeps the packed form of the data set; None where that is packed already.
-
-    What stands at a path is known by its files, their sizes and times, a Hub data set by its id; the code that reads them
-    counts too, since what it makes of a file may change.
-
-    Args:
-        found: what stands at the path of the data set, where that is known already.
-    """
-    if config.dataset in EMBEDDED:
-        return None
-    found = locate(config.dataset) if found is None else found
-    settings = [str(config.label_column), *["skip bad"] * config.skip_bad]
-    if found is None or found.kind != "packed":
-        settings.append(code_version("io"))
-    if found is None:
-        key = xxhash.xxh3_128_hexdigest("|".join([config.dataset, *settings]).encode("utf-8", "surrogateescape"))
-    elif found.kind == "packed":
-        return None
-    else:
-        key = found.identity(*settings)
-    return config.cache / f"zoo-{key}.safetensors"
-
-
-def open_zoo(config: ExperimentConfig, *, anew: bool = False) -> Zoo:
-    """The zoo of an experiment: its packed form where `--preprocess-only` made one, else the data set itself.
-
-    Args:
-        anew: leave the packed form alone. One that cannot be opened counts as none, with a warning.
-    """
-    found = locate(config.dataset)
-    packed = packed_path(config, found)
-    if packed is not None and packed.exists() and not anew:
-        try:
-            return store.open_packed(packed)
-        except LoraPerfError as error:
-            count_as_absent(packed, error.found)
-    if found is None:
-        return load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
-    return open_located(found, label_column=config.label_column, skip_bad=config.skip_bad)
-
-
-def preprocess(config: ExperimentConfig) -> Path:
-    """Packs the data set into the cache folder; returns the packed file, which is there already for packed sources."""
-    packed = packed_path(config)
-    if packed is None:
-        return EMBEDDED.get(config.dataset, Path(config.dataset))
-    if not _is_whole(packed):
-        store.write(open_zoo(config, anew=True), packed)
-        if packed_path(config) != packed:
-            packed.unlink(missing_ok=True)
-            raise LoraPerfError(
-                expected=f"a data set at {config.dataset} that stands still",
-                found="files that changed while they were packed",
-                fix="start again when nobody writes there",
-            )
-    return packed
-
-
-def _is_whole(packed: Path) -> bool:
-    """Whether a packed file is there and is what was packed."""
-    if not packed.exists():
-        return False
-    try:
-        store.verify(packed)
-    except LoraPerfError as error:
-        count_as_absent(packed, error.found)
-        return False
-    return True
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +76,9 @@ def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results
     """
     if prepared.config.cache_features:
         check_writable(prepared.config.cache)
+    if not at_hand(prepared.zoo, prepared.plan.representations):
+        with prepared.clock.stage("pack"):
+            prepared = replace(prepared, zoo=packed_zoo(prepared.config, prepared.zoo, observer))
     with prepared.clock.stage("fingerprint"):
         prepared = _undamaged(prepared)
     config, device, clock = prepared.config, prepared.device, prepared.clock

@@ -15,6 +15,9 @@ import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.resources import disk_left
+from lora_perf.core.showing import size
 from lora_perf.io.atomic import replacing
 from lora_perf.io.headers import HeaderError, open_file, parse_header, read_text, read_whole
 
@@ -35,6 +38,7 @@ def write_values(path: Path, key: str, values: Tensor) -> None:
     }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # as other writers of the format align the data
+    refuse_small_disk(path, 8 + len(text) + array.nbytes)
     with replacing(path) as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.write(_bytes_of(array))
@@ -94,6 +98,17 @@ def read_record(path: Path, key: str) -> Any | None:
         count_as_absent(path, error.strerror or str(error))
         return None
     return content["record"]
+
+
+def refuse_small_disk(path: Path, nbytes: int) -> None:
+    """Raises LoraPerfError where a disk has no room for a file of so many bytes, before any is written."""
+    left = disk_left(path)
+    if nbytes > left:
+        raise LoraPerfError(
+            expected=f"{size(nbytes)} of room on the disk of {path}",
+            found=f"{size(left)} left",
+            fix="make room, choose a path on another disk (of the cache: --cache-dir), or use fewer adapters or layers",
+        )
 
 
 def count_as_absent(path: Path, found: str) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from lora_perf.core.layout import Layout, parse_name
 from lora_perf.core.metadata import Column
 from lora_perf.core.zoo import Zoo
 from lora_perf.io.atomic import replacing as replacing
+from lora_perf.io.checked import refuse_small_disk
 from lora_perf.io.headers import Header, HeaderError, bad_file, open_file, parse_header, read_text, reason
 from lora_perf.io.mapped import MappedRows, OpenFile, StoredColumn
 
@@ -42,8 +43,15 @@ _DIGITS = 32  # of fingerprint and checksum
 _METADATA = {"format", "layout", "classes", "name", "fingerprint"}  # beside the checksum
 
 
-def write(zoo: Zoo, path: Path) -> None:
-    """Writes a zoo as a packed file, streaming its rows: memory does not grow with the zoo."""
+def write(zoo: Zoo, path: Path, progress: Callable[[int], object] | None = None) -> None:
+    """Writes a zoo as a packed file, streaming its rows: memory does not grow with the zoo.
+
+    Args:
+        progress: called after each block with the number of its adapters.
+
+    Raises:
+        LoraPerfError: the disk has no room for it; nothing is written then.
+    """
     n, p = len(zoo), zoo.layout.p
     before: dict[str, NDArray[Any]] = {} if zoo.labels is None else {"labels": zoo.labels.numpy()}
     if zoo.split is not None:
@@ -76,15 +84,18 @@ def write(zoo: Zoo, path: Path) -> None:
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text) + begin) % _PAGE)  # the format allows spaces after the header
+    refuse_small_disk(path, 8 + len(text) + offset)
     digest = RowDigest()
     with replacing(path) as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for array in before.values():
             file.write(np.ascontiguousarray(array).data)
-        for _, block in zoo.blocks():
+        for where, block in zoo.blocks():
             rows = block.numpy()
             digest.update(rows)
             file.write(rows.data)
+            if progress is not None:
+                progress(where.stop - where.start)
         for array in (*after.values(), *columns.values()):
             file.write(np.ascontiguousarray(array).data)
         metadata = header.pop("__metadata__")

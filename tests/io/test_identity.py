@@ -11,7 +11,7 @@ import pytest
 
 import lora_perf
 from lora_perf.core.errors import LoraPerfError
-from lora_perf.experiment import runner
+from lora_perf.experiment import dataset
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.io import locate
 from tests.io.adapters import factors, save, tensors, zoo_folder
@@ -71,7 +71,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def identity(folder: Path, **settings: object) -> Path:
-    return runner.packed_path(config(folder, **settings))
+    return dataset.packed_path(config(folder, **settings))
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
@@ -120,7 +120,7 @@ def test_a_file_that_keeps_its_size_and_time_with_another_content_is_noticed(tmp
 
 def test_other_code_of_the_readers_is_another_identity(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = identity(folder)
-    monkeypatch.setattr(runner, "code_version", lambda part: f"another {part}")
+    monkeypatch.setattr(dataset, "code_version", lambda part: f"another {part}")
     assert identity(folder) != before
 
 
@@ -172,12 +172,12 @@ def test_a_split_is_part_of_the_identity_by_its_files(tmp_path: Path) -> None:
 
 
 def test_labels_of_yesterday_are_not_used(folder: Path) -> None:
-    runner.preprocess(config(folder))
-    packed = runner.open_zoo(config(folder))
+    dataset.preprocess(config(folder))
+    packed = dataset.open_zoo(config(folder))
     assert packed.source.mapped
     assert packed.names == lora_perf.load(folder).names
     rename_class(folder)
-    zoo = runner.open_zoo(config(folder))
+    zoo = dataset.open_zoo(config(folder))
     assert zoo.classes == ["cat", "wolf"]
     assert not zoo.source.mapped
 
@@ -185,22 +185,22 @@ def test_labels_of_yesterday_are_not_used(folder: Path) -> None:
 def test_packing_inside_the_folder_of_the_data_is_done_once(tmp_path: Path) -> None:
     zoo_folder(tmp_path)
     inside = ExperimentConfig(dataset=str(tmp_path), output_dir=tmp_path / "results")
-    first = runner.preprocess(inside)
-    assert runner.preprocess(inside) == first
+    first = dataset.preprocess(inside)
+    assert dataset.preprocess(inside) == first
     assert [path.name for path in (tmp_path / "results" / "cache").iterdir()] == [first.name]
-    assert runner.open_zoo(inside).source.mapped
+    assert dataset.open_zoo(inside).source.mapped
 
 
 def test_data_that_change_while_they_are_packed_are_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = runner.store.write
+    write = dataset.store.write
 
     def write_and_change(*arguments: object) -> None:
         write(*arguments)  # type: ignore[arg-type]  # a zoo and a path
         move_file(folder)
 
-    monkeypatch.setattr(runner.store, "write", write_and_change)
+    monkeypatch.setattr(dataset.store, "write", write_and_change)
     with pytest.raises(LoraPerfError, match="that stands still; found files that changed while they were packed"):
-        runner.preprocess(config(folder))
+        dataset.preprocess(config(folder))
     assert list((folder.parent / "out" / "cache").iterdir()) == []
 
 
@@ -213,7 +213,7 @@ def test_the_walk_is_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", watch)
-    runner.open_zoo(config(folder))
+    dataset.open_zoo(config(folder))
     assert len(scanned) == len(set(scanned)) == 3
 
 
