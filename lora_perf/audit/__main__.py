@@ -12,6 +12,7 @@ from lora_perf.command import terminal
 from lora_perf.command.arguments import parsed
 from lora_perf.command.status import exit_status
 from lora_perf.command.terminal import say, warnings_to_stderr
+from lora_perf.core.ambient import with_threads
 from lora_perf.io import load
 from lora_perf.io.atomic import check_writable
 
@@ -27,7 +28,7 @@ def _run(arguments: list[str] | None, prog: str) -> int:
         config = parsed(AuditConfig, arguments, prog, positional=True)
         zoo = load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
         check_writable(config.output_dir)
-        with terminal.progress(console) as progress:
+        with terminal.progress(console) as progress, with_threads(config.threads):
             found = audit(zoo, config, lambda line: say(console, line), progress)
         for table in pages.tables(found):
             terminal.show(console, table, **terminal.LIGHT)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from lora_perf.classifiers import CLASSIFIERS
+from lora_perf.core.ambient import refuse_threads
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.settings import refuse_nameless
 from lora_perf.core.split import refuse_seeds
@@ -34,6 +35,8 @@ class AuditConfig:
     """Runs (seeds) of classifiers that have seeds, as mlp."""
     seed: int = 42
     """Seed of the gauges, of the split, of learned representations and of the perceptron's first run."""
+    threads: int | None = None
+    """Threads that compute; by default as many as PyTorch takes."""
     label_column: str | None = "category_label"
     """Column of the labels in a data set or in the metadata of adapter files."""
     skip_bad: bool = False
@@ -42,6 +45,7 @@ class AuditConfig:
     """Folder of the report."""
 
     def __post_init__(self) -> None:
+        refuse_threads(self.threads)
         refuse_nameless(self, ("representations", "classifiers"))
         if self.num_runs < 1:
             raise LoraPerfError(expected="--num-runs of at least 1", found=str(self.num_runs), fix="change --num-runs")

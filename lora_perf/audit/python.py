@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from lora_perf.audit.config import AuditConfig
 from lora_perf.audit.pages import write
 from lora_perf.audit.study import Audit, audit
-from lora_perf.core.ambient import in_plain_torch
+from lora_perf.core.ambient import in_plain_torch, with_threads
 from lora_perf.core.settings import Progress, settings_of, silent
 from lora_perf.experiment.logs import log
 from lora_perf.io import load
@@ -29,6 +29,7 @@ def run(
     adapters: Literal["test", "all"] = "test",
     num_runs: int = 10,
     seed: int = 42,
+    threads: int | None = None,
     label_column: str | None = "category_label",
     skip_bad: bool = False,
     output_dir: str | Path | None = None,
@@ -57,7 +58,8 @@ def run(
     zoo = load(source, label_column=label_column, skip_bad=skip_bad)
     if output_dir is not None:
         check_writable(config.output_dir)
-    found = audit(zoo, config, lambda line: log.info("%s", line), progress or silent)
+    with with_threads(config.threads):
+        found = audit(zoo, config, lambda line: log.info("%s", line), progress or silent)
     if output_dir is not None:
         write(found, config.output_dir)
     return found

@@ -108,7 +108,7 @@ def refuse_too_many(n_train: int, f: int) -> None:
 
 def few_threads(size: int) -> AbstractContextManager[object]:
     """One thread for the matrix products of small work inside the block, all of them for larger work."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # a part of scikit-learn's installation
+    from threadpoolctl import threadpool_limits  # a part of scikit-learn's installation
 
     return threadpool_limits(1) if size < _SMALL else nullcontext()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import torch
+
+from lora_perf.core.errors import LoraPerfError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,3 +35,35 @@ def in_plain_torch(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return run
+
+
+@contextmanager
+def with_threads(count: int | None) -> Iterator[None]:
+    """So many threads of torch and of the libraries of linear algebra inside the block; as many as before after it.
+
+    Args:
+        count: None leaves them alone.
+
+    >>> with with_threads(1):
+    ...     torch.get_num_threads()
+    1
+    """
+    refuse_threads(count)
+    if count is None:
+        yield
+        return
+    from threadpoolctl import threadpool_limits  # a part of scikit-learn's installation
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(count, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def refuse_threads(count: int | None) -> None:
+    """Raises LoraPerfError for a number of threads that cannot be."""
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise LoraPerfError(expected="--threads of at least 1", found=str(count), fix="change --threads, or leave it out")

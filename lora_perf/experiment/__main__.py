@@ -11,12 +11,15 @@ from lora_perf.command import terminal
 from lora_perf.command.arguments import parsed
 from lora_perf.command.status import exit_status
 from lora_perf.command.terminal import say, warnings_to_stderr
+from lora_perf.core.ambient import with_threads
+from lora_perf.core.resources import pressure
 from lora_perf.experiment import runner
 from lora_perf.experiment.config import ExperimentConfig
-from lora_perf.experiment.console import ConsoleObserver, forecast_line, plan_table
+from lora_perf.experiment.console import ConsoleObserver, forecast_lines, plan_table
 from lora_perf.experiment.dataset import packed_path, preprocess
 from lora_perf.experiment.folder import CELLS, run_in_folder
 from lora_perf.experiment.forecast import forecast
+from lora_perf.experiment.room import refuse_too_little, room_of
 from lora_perf.report.summary import results_table
 from lora_perf.report.wording import TINY_WARNING, duration, interval_note, stages
 
@@ -32,12 +35,13 @@ def main(arguments: list[str] | None = None, prog: str = "python -m lora_perf.ex
         nonlocal config
         with warnings_to_stderr():
             config = parsed(ExperimentConfig, arguments, prog)
-            if config.dry_run:
-                _dry_run(config, console)
-            elif config.preprocess_only:
-                say(console, f"packed: {preprocess(config)} ({duration(time.perf_counter() - begin)})")
-            else:
-                _run(config, observer, console, begin)
+            with with_threads(config.threads):
+                if config.dry_run:
+                    _dry_run(config, console)
+                elif config.preprocess_only:
+                    say(console, f"packed: {preprocess(config)} ({duration(time.perf_counter() - begin)})")
+                else:
+                    _run(config, observer, console, begin)
         return 0
 
     return exit_status(work, lambda: _left(config, observer.done))
@@ -58,10 +62,16 @@ def _run(config: ExperimentConfig, observer: ConsoleObserver, console: Console, 
 
 def _dry_run(config: ExperimentConfig, console: Console) -> None:
     prepared = runner.prepare(config)
-    packed = packed_path(prepared.config)
-    terminal.show(console, plan_table(prepared.config, prepared.plan, prepared.zoo))
-    estimate = forecast(prepared.config, prepared.plan, prepared.zoo, prepared.split, prepared.device)
-    say(console, forecast_line(prepared.config, estimate, packed if packed and packed.exists() else None))
+    config, plan, zoo = prepared.config, prepared.plan, prepared.zoo
+    packed = packed_path(config)
+    terminal.show(console, plan_table(config, plan, zoo))
+    room = room_of(config, plan, zoo, prepared.device)
+    if (now := pressure()).busy:
+        say(console, f"this machine is busy ({now}): the estimate holds for as long as it stays so")
+    estimate = forecast(config, plan, zoo, prepared.split, prepared.device)
+    for line in forecast_lines(config, estimate, room, zoo, packed if packed and packed.exists() else None):
+        say(console, line)
+    refuse_too_little(config, plan, zoo, prepared.device)
 
 
 def _left(config: ExperimentConfig | None, done: int) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from lora_perf.classifiers import CLASSIFIERS, DEFAULT
 from lora_perf.classifiers.perceptron.recipe import TrainingConfig
+from lora_perf.core.ambient import refuse_threads
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.settings import refuse_nameless
 from lora_perf.core.split import SplitMethod, refuse_seeds
@@ -64,6 +65,8 @@ class ExperimentConfig:
     """Adapters in a batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where features are computed and classifiers trained; auto takes a GPU where there is one."""
+    threads: int | None = None
+    """Threads that compute; by default as many as PyTorch takes. Of the perceptron's runs each has one."""
     amp: bool = True
     """Compute the products of training in bfloat16 on a GPU, and on a CPU with units for it (AVX512-BF16, AMX)."""
     output_dir: Path = Path("results")
@@ -93,6 +96,7 @@ class ExperimentConfig:
             if value is not None and value < lowest:
                 flag = name.replace("_", "-")
                 raise LoraPerfError(expected=f"--{flag} of at least {lowest}", found=str(value), fix=f"change --{flag}")
+        refuse_threads(self.threads)
         refuse_nameless(self, ("representations", "layer_groups", "classifiers"))
         CLASSIFIERS.resolve(self.classifiers)
         refuse_seeds(self.seed, self.num_runs)

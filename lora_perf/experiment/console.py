@@ -9,6 +9,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from lora_perf.classifiers import CLASSIFIERS
 from lora_perf.command.terminal import say
+from lora_perf.core.resources import disk_left, memory_left
+from lora_perf.core.showing import size
 from lora_perf.core.split import Split
 from lora_perf.core.tables import Table
 from lora_perf.core.text import LONGEST, counted, printable
@@ -17,8 +19,10 @@ from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.forecast import Forecast
 from lora_perf.experiment.observer import Teller
 from lora_perf.experiment.plan import Plan, PlannedCell
+from lora_perf.experiment.room import INTERPRETER, Room
 from lora_perf.report.cells import CellResult
 from lora_perf.report.wording import duration
+from lora_perf.representations import expand
 
 _LEARNED_WIDTH = 256  # features of a learned representation, before it is known; for the progress bar only
 
@@ -110,11 +114,28 @@ def plan_table(config: ExperimentConfig, plan: Plan, zoo: Zoo) -> Table:
     return Table(title, titles, rows, titles[2:])
 
 
-def forecast_line(config: ExperimentConfig, forecast: Forecast, packed: Path | None) -> str:
-    """The estimate of `--dry-run`, and where the rows come from if a packed file stands in for the data set."""
-    return (
-        f"about {duration(forecast.represent)} for one pass over the rows and {duration(forecast.train)} of training "
+def forecast_lines(config: ExperimentConfig, forecast: Forecast, room: Room, zoo: Zoo, packed: Path | None) -> list[str]:
+    """What `--dry-run` says of time, memory and disk; and where the rows come from if a packed file stands in for them."""
+    whole = forecast.represent + forecast.cost + forecast.train
+    pass_ = f"{duration(forecast.represent)} for one pass over the rows" if forecast.represent else "no pass over the rows"
+    lines = [
+        f"about {duration(whole)}: {pass_}, {duration(forecast.train)} of training "
         f"(at most {duration(forecast.train_at_most)}, if no run stops before epoch {config.epochs})"
         + (f"; fitted when run, not estimated: {', '.join(forecast.left_out)}" if forecast.left_out else "")
         + (f"; rows from {packed}" if packed else "")
+    ]
+    name, seconds = forecast.longest
+    if name and seconds > forecast.train / 2 and len(set(expand(config.representations))) > 1:
+        share = f"{name} takes {seconds / forecast.train:.0%} of the training ({duration(seconds)})"
+        lines.append(f"{share}: leave it out of --representations to be done sooner")
+    lines.append(
+        f"memory: about {size(room.memory + INTERPRETER)} of {size(memory_left() + INTERPRETER)}; "
+        f"disk: {size(room.disk)} of {size(disk_left(config.output_dir))}"
+        + f" (packed rows {size(room.packed)}, cached features {size(room.caches)})"
+        * (room.packed + room.caches > 0)
     )
+    if room.packed:
+        lines.append(f"the {size(zoo.nbytes)} of rows do not fit in memory: they are packed into {config.cache} first")
+    if room.memory > memory_left():
+        lines.append("fewer runs train at a time than there are threads, since more do not fit in memory")
+    return lines

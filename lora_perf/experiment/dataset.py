@@ -24,14 +24,18 @@ from lora_perf.zoos import EMBEDDED
 _SHARE = 0.3
 
 
+def read_in_order(representations: Iterable[str]) -> bool:
+    """Whether these are all made in one pass, so that rows are never asked for in another order."""
+    wanted = [REPRESENTATIONS[name] for name in representations]
+    return all(one.streamed and all(REPRESENTATIONS[part].stored for part in one.parts) for one in wanted)
+
+
 def at_hand(zoo: Zoo, representations: Iterable[str]) -> bool:
     """Whether the rows of a zoo can be had in any order: in memory or mapped, or small enough to be read into memory.
 
     Where all representations are made in one pass, rows are only ever read in order, and it does not matter.
     """
-    wanted = [REPRESENTATIONS[name] for name in representations]
-    in_order = all(one.streamed and all(REPRESENTATIONS[part].stored for part in one.parts) for one in wanted)
-    return in_order or zoo.in_memory or zoo.source.mapped or zoo.nbytes <= _SHARE * memory_left()
+    return read_in_order(representations) or zoo.in_memory or zoo.source.mapped or zoo.nbytes <= _SHARE * memory_left()
 
 
 def packed_zoo(config: ExperimentConfig, zoo: Zoo, observer: Observer) -> Zoo:

@@ -27,7 +27,7 @@ from lora_perf.report.wording import stages
 
 CELLS, QUICK, EARLIER = "cells", "quick", "earlier"
 # Settings that say where things are and how far a run goes, not what its numbers are.
-_NO_MATTER = {"dataset", "output_dir", "cache_dir", "cache_features", "resume", "preprocess_only", "dry_run"}
+_NO_MATTER = {"dataset", "output_dir", "cache_dir", "cache_features", "resume", "preprocess_only", "dry_run", "threads"}
 
 
 @dataclass(frozen=True)

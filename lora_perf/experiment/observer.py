@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_perf.core.errors import listed
+from lora_perf.core.resources import pressure
 from lora_perf.core.settings import Progress, silent
 from lora_perf.core.showing import size
 from lora_perf.core.split import Split, absent_classes
@@ -77,6 +78,8 @@ class Teller(Observer):
             f"{counted(len(zoo.layout), 'layer')}, {counted(zoo.layout.p, 'parameter')}; split {split.kind}: "
             + ", ".join(f"{len(part):,} {name}" for part, name in zip(parts, SPLIT_NAMES, strict=True))
         )
+        if (now := pressure(seconds=0)).busy:
+            self.say(f"this machine is busy ({now}): it takes longer than it would")
         if zoo.skipped:
             self.say(f"{left_out(len(zoo.skipped))}: {listed((one.path for one in zoo.skipped), 3)}")
         if split.resubstitution:

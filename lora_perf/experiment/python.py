@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lora_perf.classifiers import DEFAULT
-from lora_perf.core.ambient import in_plain_torch
+from lora_perf.core.ambient import in_plain_torch, with_threads
 from lora_perf.core.settings import Progress, settings_of
 from lora_perf.core.split import SplitMethod
 from lora_perf.experiment import runner
@@ -42,6 +42,7 @@ def run(
     hidden_dim: int = 512,
     batch_size: int = 64,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    threads: int | None = None,
     amp: bool = True,
     output_dir: str | Path | None = None,
     cache_features: bool = True,
@@ -81,7 +82,7 @@ def run(
         del given["output_dir"]
     given["dataset"] = str(source) if is_place else ""
     config = settings_of(ExperimentConfig, given)
-    with ExitStack() as stack:
+    with with_threads(config.threads), ExitStack() as stack:
         observer = Teller(progress if callable(progress) else None)
         if progress is True:
             from lora_perf.command import terminal

@@ -23,6 +23,7 @@ from lora_perf.experiment.inputs import Inputs
 from lora_perf.experiment.observer import Observer
 from lora_perf.experiment.plan import Plan, PlannedCell, make_plan
 from lora_perf.experiment.repeated import repeated
+from lora_perf.experiment.room import refuse_too_little
 from lora_perf.io.atomic import check_writable as check_writable
 from lora_perf.io.checked import count_as_absent
 from lora_perf.report.cells import Cell, CellResult, scored
@@ -76,6 +77,7 @@ def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results
     """
     if prepared.config.cache_features:
         check_writable(prepared.config.cache)
+    refuse_too_little(prepared.config, prepared.plan, prepared.zoo, prepared.device)
     if not at_hand(prepared.zoo, prepared.plan.representations):
         with prepared.clock.stage("pack"):
             prepared = replace(prepared, zoo=packed_zoo(prepared.config, prepared.zoo, observer))
