@@ -13,12 +13,14 @@ from lora_perf.command.status import exit_status
 from lora_perf.command.terminal import say, warnings_to_stderr
 from lora_perf.core.ambient import with_threads
 from lora_perf.core.resources import pressure
+from lora_perf.core.text import counted
 from lora_perf.experiment import runner
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.console import ConsoleObserver, forecast_lines, plan_table
 from lora_perf.experiment.dataset import packed_path, preprocess
 from lora_perf.experiment.folder import CELLS, run_in_folder
 from lora_perf.experiment.forecast import forecast
+from lora_perf.experiment.plan import share_of
 from lora_perf.experiment.room import refuse_too_little, room_of
 from lora_perf.report.summary import results_table
 from lora_perf.report.wording import TINY_WARNING, duration, interval_note, stages
@@ -40,6 +42,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m lora_perf.ex
                     _dry_run(config, console)
                 elif config.preprocess_only:
                     say(console, f"packed: {preprocess(config)} ({duration(time.perf_counter() - begin)})")
+                elif config.shard is not None:
+                    _shard(config, observer, console)
                 else:
                     _run(config, observer, console, begin)
         return 0
@@ -58,6 +62,16 @@ def _run(config: ExperimentConfig, observer: ConsoleObserver, console: Console, 
     say(console, f"written to {config.output_dir}: {', '.join(name for name in kept.files if not name.endswith('.png'))}")
     if kept.moved:
         say(console, kept.moved)
+
+
+def _shard(config: ExperimentConfig, observer: ConsoleObserver, console: Console) -> None:
+    """Trains a share of the cells; many such commands may work in one folder, and each leaves nothing but its cells."""
+    prepared = runner.prepare(config)
+    names = share_of(prepared.plan, config.share or (0, 1))
+    with observer:
+        runner.train_cells(prepared, observer, names)
+    say(console, f"{len(names)} of {counted(len(prepared.plan.cells), 'cell')} are in {config.output_dir / CELLS}")
+    say(console, "the same command without --shard collects the cells of all shares and trains what is missing")
 
 
 def _dry_run(config: ExperimentConfig, console: Console) -> None:

@@ -21,6 +21,7 @@ from lora_perf.io.checked import count_as_absent, read_record, write_record
 from lora_perf.report.cells import Cell, CellResult, cell_from_json
 from lora_perf.representations import REPRESENTATIONS
 
+CELLS = "cells"  # the folder of finished cells in the output folder
 _NAME, _KEY = 100, 8  # characters of a cell's name and of its key in the name of its file
 
 

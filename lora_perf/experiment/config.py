@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from lora_perf.core.ambient import refuse_threads
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.settings import refuse_nameless
 from lora_perf.core.split import SplitMethod, refuse_seeds
+from lora_perf.distributed import refuse_scheduler
 from lora_perf.representations import members
 
 TEN = members("ten")
@@ -80,6 +82,11 @@ class ExperimentConfig:
     """Use only this many layers, evenly spread over the adapter."""
     skip_bad: bool = False
     """Leave out adapter files that cannot be used, and say how many, instead of stopping at the first."""
+    scheduler: str | None = None
+    """Train cells on a Dask cluster: HOST:PORT of its scheduler, or local:N for N processes on this machine. All must see
+    the data set, OUTPUT-DIR and CACHE-DIR."""
+    shard: str | None = None
+    """i/N: train the i-th of N shares of the cells and stop, as in a job array; without it the command collects them all."""
     quick: bool = False
     """A short look: at most 2 runs of at most 20 epochs. Where the report of a full run stands, its own goes to
     OUTPUT-DIR/quick."""
@@ -97,10 +104,23 @@ class ExperimentConfig:
                 flag = name.replace("_", "-")
                 raise LoraPerfError(expected=f"--{flag} of at least {lowest}", found=str(value), fix=f"change --{flag}")
         refuse_threads(self.threads)
+        refuse_scheduler(self.scheduler)
+        _ = self.share
         refuse_nameless(self, ("representations", "layer_groups", "classifiers"))
         CLASSIFIERS.resolve(self.classifiers)
         refuse_seeds(self.seed, self.num_runs)
         _ = self.training  # checks its numbers
+
+    @property
+    def share(self) -> tuple[int, int] | None:
+        """Which of how many shares of the cells are trained, from 0 on; None where all are."""
+        if self.shard is None:
+            return None
+        found = re.fullmatch(r"(\d+)/(\d+)", self.shard)
+        number, count = map(int, found.groups()) if found else (0, 0)
+        if not 1 <= number <= count:
+            raise LoraPerfError(expected="--shard i/N with i from 1 to N", found=repr(self.shard), fix="write it like 2/5")
+        return number - 1, count
 
     @property
     def effective(self) -> ExperimentConfig:

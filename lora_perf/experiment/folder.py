@@ -16,6 +16,7 @@ import xxhash
 from lora_perf import report
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.experiment import runner
+from lora_perf.experiment.checkpoints import CELLS as CELLS
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.logs import LOG, log, log_file
 from lora_perf.experiment.observer import Observer
@@ -25,9 +26,20 @@ from lora_perf.report.files import REPORT
 from lora_perf.report.results import Results
 from lora_perf.report.wording import stages
 
-CELLS, QUICK, EARLIER = "cells", "quick", "earlier"
+QUICK, EARLIER = "quick", "earlier"
 # Settings that say where things are and how far a run goes, not what its numbers are.
-_NO_MATTER = {"dataset", "output_dir", "cache_dir", "cache_features", "resume", "preprocess_only", "dry_run", "threads"}
+_NO_MATTER = {
+    "dataset",
+    "output_dir",
+    "cache_dir",
+    "cache_features",
+    "resume",
+    "preprocess_only",
+    "dry_run",
+    "threads",
+    "scheduler",
+    "shard",
+}
 
 
 @dataclass(frozen=True)

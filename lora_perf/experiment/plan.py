@@ -88,6 +88,16 @@ def make_plan(config: ExperimentConfig, layout: Layout) -> Plan:
     return Plan(tuple(cells), tuple(layer for layer in layout if layer in used), tuple(groups), halves)
 
 
+def share_of(plan: Plan, share: tuple[int, int]) -> list[str]:
+    """The names of the cells of one of several shares: those of the same features stay together, wide ones are dealt first."""
+    together: dict[tuple[str, str], list[PlannedCell]] = {}
+    for one in plan.cells:
+        together.setdefault((one.cell.representation, one.cell.group), []).append(one)
+    dealt = sorted(together.values(), key=lambda cells: -(cells[0].features or 0))
+    number, count = share
+    return [one.cell.name for cells in dealt[number::count] for one in cells]
+
+
 def _asked(names: tuple[str, ...], layout: Layout, sampled: set[Layer]) -> tuple[str, ...]:
     """The layer groups that were asked for, each once; `auto` is all, and visual where there are such layers."""
     visual = "visual" in layout.group_names and not sampled.isdisjoint(layout.group("visual"))

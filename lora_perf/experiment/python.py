@@ -49,6 +49,7 @@ def run(
     cache_dir: str | Path | None = None,
     sample_layers: int | None = None,
     skip_bad: bool = False,
+    scheduler: str | None = None,
     quick: bool = False,
     resume: bool = True,
     progress: bool | Progress = False,

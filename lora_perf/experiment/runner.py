@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 
 from lora_perf.classifiers import CLASSIFIERS, Examples, Setup, fitted
 from lora_perf.classifiers.perceptron.recipe import product_type
+from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.profiling import StageClock
 from lora_perf.core.provenance import machine, versions
 from lora_perf.core.split import Split, absent_classes, make_split, refuse_unlearnable
 from lora_perf.core.zoo import DamagedError, Zoo
-from lora_perf.experiment.checkpoints import Checkpoints
+from lora_perf.experiment.checkpoints import CELLS, Checkpoints
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.controls import shuffled_labels
 from lora_perf.experiment.dataset import at_hand, open_zoo, packed_path, packed_zoo
@@ -86,27 +88,8 @@ def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results
     config, device, clock = prepared.config, prepared.device, prepared.clock
     zoo, plan, split = prepared.zoo, prepared.plan, prepared.split
     with clock.stage("fingerprint"):
-        checkpoints = Checkpoints(config.output_dir / "cells", config, zoo, split, device) if keep else None
-    inputs = Inputs(config, zoo, plan.layers, split, device, observer)
-    results: dict[Cell, CellResult] = {}
-    for one in plan.cells:
-        known = checkpoints.load(one.cell, one.layers) if checkpoints and config.resume else None
-        if known is not None:
-            results[one.cell] = known
-            inputs.know(one, known.milliseconds)
-    observer.opened(zoo, split, plan, len(results))
-    missing = [one for one in plan.cells if one.cell not in results]
-    names = dict.fromkeys(one.cell.representation for one in missing)
-    with clock.stage("represent"):
-        inputs.compute(names)
-    train_cell = _Trainer(prepared, inputs, observer)
-    for one in missing:
-        observer.started(one)
-        result = train_cell(one)
-        if checkpoints:
-            checkpoints.save(result, one.layers)
-        results[one.cell] = result
-        observer.finished(result)
+        checkpoints = Checkpoints(config.output_dir / CELLS, config, zoo, split, device) if keep else None
+    results = _train(prepared, observer, checkpoints)
     return Results(
         config=json.loads(json.dumps(asdict(config), default=str)),  # so that results are the same once they are read back
         dataset=_dataset(zoo, split),
@@ -120,6 +103,68 @@ def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results
         rows=split.test.tolist(),
         adapters=[zoo.names[i] for i in split.test.tolist()],
     )
+
+
+def train_cells(prepared: Prepared, observer: Observer, names: Collection[str]) -> int:
+    """Trains some cells of a plan, by their names, and saves each in the output folder; returns how many were finished before.
+
+    Any number of processes may do so at a time, each with cells of its own.
+    """
+    if prepared.config.cache_features:
+        check_writable(prepared.config.cache)
+    prepared = _undamaged(prepared)
+    config, plan = prepared.config, prepared.plan
+    chosen = replace(prepared, plan=replace(plan, cells=tuple(one for one in plan.cells if one.cell.name in names)))
+    checkpoints = Checkpoints(config.output_dir / CELLS, config, prepared.zoo, prepared.split, prepared.device)
+    taken = sum(checkpoints.load(one.cell, one.layers) is not None for one in chosen.plan.cells) if config.resume else 0
+    _train(chosen, observer, checkpoints)
+    return taken
+
+
+def _train(prepared: Prepared, observer: Observer, checkpoints: Checkpoints | None) -> dict[Cell, CellResult]:
+    """The cells of a plan: from the checkpoints, from a cluster, or trained here."""
+    config, plan, zoo, clock = prepared.config, prepared.plan, prepared.zoo, prepared.clock
+    inputs = Inputs(config, zoo, plan.layers, prepared.split, prepared.device, observer)
+    results: dict[Cell, CellResult] = {}
+    for one in plan.cells:
+        known = checkpoints.load(one.cell, one.layers) if checkpoints and config.resume else None
+        if known is not None:
+            results[one.cell] = known
+            inputs.know(one, known.milliseconds)
+    observer.opened(zoo, prepared.split, plan, len(results))
+    missing = [one for one in plan.cells if one.cell not in results]
+    if config.scheduler is not None and missing and checkpoints is not None:
+        from lora_perf.experiment.elsewhere import trained_elsewhere  # which runs this very module there
+
+        with clock.stage("cluster"):
+            for one in trained_elsewhere(config, missing):
+                results[one.cell] = _found(checkpoints, one, config)
+                observer.finished(results[one.cell])
+        return results
+    names = dict.fromkeys(one.cell.representation for one in missing)
+    with clock.stage("represent"):
+        inputs.compute(names)
+    train_cell = _Trainer(prepared, inputs, observer)
+    for one in missing:
+        observer.started(one)
+        result = train_cell(one)
+        if checkpoints:
+            checkpoints.save(result, one.layers)
+        results[one.cell] = result
+        observer.finished(result)
+    return results
+
+
+def _found(checkpoints: Checkpoints, one: PlannedCell, config: ExperimentConfig) -> CellResult:
+    """A cell that a worker says it has saved."""
+    result = checkpoints.load(one.cell, one.layers)
+    if result is None:
+        raise LoraPerfError(
+            expected=f"the cell {one.cell} in {config.output_dir / CELLS}, where a worker has saved it",
+            found="none of these settings, data and code",
+            fix="use the same data, code and processors on all machines",
+        )
+    return result
 
 
 def _undamaged(prepared: Prepared) -> Prepared:
