@@ -70,7 +70,7 @@ def _experiment(output: Path, representations: tuple[str, ...], *flags: str) -> 
     from lora_perf.experiment.__main__ import main
 
     arguments = ["--dataset", str(_planted()[1]), "--num-runs", str(_RUNS), "--epochs", str(_EPOCHS), "--lr", str(_RATE)]
-    arguments += ["--hidden-dim", str(_HIDDEN), "--device", "cpu", *flags]
+    arguments += ["--hidden-dim", str(_HIDDEN), "--device", "cpu", "--no-amp", *flags]  # counts of any processor
     arguments += ["--output-dir", str(output), "--representations", *representations, "--layer-groups", *_GROUPS]
 
     def call() -> Path:

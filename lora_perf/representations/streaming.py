@@ -272,12 +272,12 @@ class _Sink:
 
 def _standing(zoo: Zoo, layers: Sequence[Layer], device: torch.device) -> Tensor | StoredValues | None:
     """The entries of some layers where they stand; None where they are to be copied, being few or for a GPU that has room."""
-    nbytes = 4 * len(zoo) * sum(layer.size for layer in layers)
+    nbytes = zoo.nbytes if len(layers) == len(zoo.layout) else 4 * len(zoo) * sum(layer.size for layer in layers)
     if device.type == "cuda" and nbytes <= GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
         return None
     if len(layers) == len(zoo.layout) and device.type == "cpu":
-        fits = nbytes <= MEMORY_SHARE * memory_left()
-        if zoo.in_memory or nbytes <= STORED_NBYTES or (fits and not zoo.source.mapped):
+        at_hand = zoo.in_memory or nbytes <= STORED_NBYTES
+        if at_hand or (not zoo.source.mapped and nbytes <= MEMORY_SHARE * memory_left()):
             return zoo.rows  # from here on the blocks of the pass are views of these rows
     elif nbytes <= STORED_NBYTES:
         return None

@@ -111,6 +111,7 @@ def test_bfloat16_is_for_processors_made_for_it(monkeypatch: pytest.MonkeyPatch)
 def test_runs_beside_each_other_are_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = _train(12, CONFIG)
     one = network.run_nbytes((10, CONFIG.hidden, 3), CONFIG.layers)
+    monkeypatch.setattr(runs, "_SMALL", 0)
     monkeypatch.setattr(runs, "memory_left", lambda: one)
     _same(_train(12, CONFIG), usual)
     monkeypatch.setattr(runs, "memory_left", lambda: one - 1)

@@ -66,12 +66,16 @@ class Task:
         Of float32 on a CPU only what is small anyway; on a GPU nothing.
         """
         nbytes = dtype.itemsize * len(self.values) * self.values.shape[1]
-        most = STORED_NBYTES if dtype == self.dtype else READY_SHARE * memory_left()
-        if self.device.type != "cpu" or nbytes > most:
+        if self.device.type != "cpu" or nbytes > (STORED_NBYTES if dtype == self.dtype else READY_SHARE * memory_left()):
             return self
         ready = torch.empty(self.values.shape, dtype=dtype)
-        for rows in torch.arange(len(self.values)).split(max(1, _READY_BLOCK_NBYTES // (4 * self.values.shape[1]))):
-            ready[rows[0] : rows[-1] + 1] = self.standardised(rows)
+        step = max(1, _READY_BLOCK_NBYTES // (4 * self.values.shape[1]))
+        for start in range(0, len(self.values), step):
+            rows = slice(start, min(start + step, len(self.values)))
+            if dtype == self.dtype:
+                torch.sub(self.values[rows], self.mean, out=ready[rows]).mul_(self.inverse)
+            else:
+                ready[rows] = torch.sub(self.values[rows], self.mean).mul_(self.inverse)
         return replace(self, ready=ready)
 
     def batches(self, rows: Sequence[Tensor], dtype: torch.dtype) -> Iterator[Tensor]:

@@ -189,6 +189,9 @@ def _answers(runs: list[Trained], task: Task, standardiser: Standardiser) -> Cal
     return answers
 
 
+_SMALL = 64 << 20  # bytes of a run for which nobody asks how much memory is left
+
+
 def _in_lanes(task: Task, seeds: Sequence[int], config: TrainingConfig, progress: Progress | None, keep: bool) -> list[Trained]:
     """The runs, as many at a time as PyTorch has threads and memory has room for, each on one thread."""
     threads = torch.get_num_threads()
@@ -223,8 +226,10 @@ def _room_for(task: Task, config: TrainingConfig) -> int:
     Raises:
         LoraPerfError: not even one.
     """
-    one, left = run_nbytes((task.values.shape[1], config.hidden, task.n_classes), config.layers), memory_left()
-    if one > left:
+    one = run_nbytes((task.values.shape[1], config.hidden, task.n_classes), config.layers)
+    if one < _SMALL:
+        return torch.get_num_threads()
+    if one > (left := memory_left()):
         raise LoraPerfError(
             expected=f"{size(one)} of memory for a perceptron of {task.values.shape[1]:,} features",
             found=f"{size(left)} left",
