@@ -10,10 +10,12 @@ from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layout
+from lora_perf.core.resources import memory_left
 from lora_perf.core.rows import ArrayRows, RowSource, blocks_of
 
 # A block that stays in a last-level cache of today's servers, yet is far larger than the overhead of a call.
 BLOCK_NBYTES = 16 << 20
+_ASKED = 1 << 30  # bytes of rows from which on it is asked whether they fit
 
 
 class Matrix:
@@ -62,9 +64,17 @@ class Matrix:
         """The row matrix (n, p), float32, in data-set order. Treat it as read-only.
 
         Raises:
-            LoraPerfError: the adapters have different ranks, so that equal columns are not equal entries.
+            LoraPerfError: the adapters have different ranks, so that equal columns are not equal entries; rows that are to be
+                read into memory and do not fit there.
         """
         self.refuse_ranks()
+        nbytes = 4 * len(self) * self.layout.p
+        if nbytes > _ASKED and not (self.source.mapped or isinstance(self.source, ArrayRows)) and nbytes > memory_left():
+            raise LoraPerfError(
+                expected=f"memory for {nbytes / 1e9:,.1f} GB of rows",
+                found=f"{memory_left() / 1e9:,.1f} GB left",
+                fix="pack them first, zoo.save(PATH), and load that file, which is mapped; or read zoo.blocks()",
+            )
         return torch.from_numpy(self.source.matrix())
 
     def refuse_ranks(self) -> None:

@@ -117,3 +117,35 @@ def test_runs_beside_each_other_are_as_many_as_fit(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(runs, "memory_left", lambda: one - 1)
     with pytest.raises(LoraPerfError, match=r"memory for a perceptron of 10 features.*--layer-groups"):
         _train(12, CONFIG)
+
+
+def test_a_stack_that_does_not_fit_is_halved_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, labels, split = problem(12)
+    usual = train(values, labels, split, 3, range(5), CONFIG, stacked=True)
+    sizes: list[int] = []
+    train_stack = runs.train_stack
+
+    def small(task, seeds, *others):
+        sizes.append(len(seeds))
+        if len(seeds) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return train_stack(task, seeds, *others)
+
+    monkeypatch.setattr(runs, "train_stack", small)
+    halved = train(values, labels, split, 3, range(5), CONFIG, stacked=True)
+    assert sizes == [5, 3, 2, 1, 2]
+    assert halved.seeds == usual.seeds
+    torch.testing.assert_close(halved.logits, usual.logits, rtol=1e-3, atol=1e-3)
+    monkeypatch.setattr(runs, "train_stack", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")))
+    with pytest.raises(LoraPerfError, match="memory of the GPU for a perceptron of 10 features"):
+        train(values, labels, split, 3, range(5), CONFIG, stacked=True)
+
+
+def test_a_wide_run_that_stays_alone_in_a_stack_trains_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a stack end at different epochs; the last one is not turned into one that is updated by tiles."""
+    config = replace(CONFIG, epochs=30, patience=1)
+    values, labels, split = problem(12, signal=0.3)
+    usual = train(values, labels, split, 3, range(8), config, stacked=True)
+    assert len(set(usual.epochs_run)) > 1
+    monkeypatch.setattr(network, "_TILED", 0)
+    _same(train(values, labels, split, 3, range(8), config, stacked=True), usual)

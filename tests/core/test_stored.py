@@ -11,12 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_perf.core import stored
+from lora_perf.core import matrix, stored
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.features import Features, Part
 from lora_perf.core.layout import Layout
 from lora_perf.core.rows import ArrayRows, FloatRows, RowSource, chosen
 from lora_perf.core.stored import StoredValues, chosen_columns
+from lora_perf.core.zoo import Zoo
 
 
 class Counted(RowSource):
@@ -77,6 +78,16 @@ def test_what_does_not_fit_in_memory_is_no_tensor(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(stored, "memory_left", lambda: 100)
     with pytest.raises(LoraPerfError, match=r"800 B of memory .* 100 B left"):
         values.tensor()
+
+
+def test_rows_that_do_not_fit_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Counted(np.ones((50, 5), np.float32))
+    zoo = Zoo(source, Layout([("a.lora.down.weight", (1, 2)), ("a.lora.up.weight", (3, 1))]))
+    monkeypatch.setattr(matrix, "_ASKED", 0)
+    monkeypatch.setattr(matrix, "memory_left", lambda: 100)
+    with pytest.raises(LoraPerfError, match=r"memory for .* of rows.*zoo.save\(PATH\)"):
+        _ = zoo.rows
+    assert source.read_rows == 0
 
 
 def test_columns_of_large_values_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:

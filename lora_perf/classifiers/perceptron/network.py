@@ -35,12 +35,15 @@ class Perceptron:
         weights: layers + 1 of (s, out, in), views of `parameters`.
     """
 
-    def __init__(self, parameters: Tensor, running: Sequence[Tensor], sizes: tuple[int, int, int]) -> None:
+    def __init__(
+        self, parameters: Tensor, running: Sequence[Tensor], sizes: tuple[int, int, int], tiled: bool | None = None
+    ) -> None:
         self.sizes = sizes
         self.layers = len(running) // 2
         self.parameters = parameters
         entries = sizes[0] * sizes[1]
-        self.tiled = len(parameters) == 1 and parameters.device.type == "cpu" and entries >= _TILED
+        alone = len(parameters) == 1 and parameters.device.type == "cpu"
+        self.tiled = alone and entries >= _TILED if tiled is None else tiled
         self.first: Callable[[Tensor, Tensor], None] | None = None
         self._skipped = entries if self.tiled else 0
         self.gradients = torch.zeros_like(parameters[:, self._skipped :])
@@ -113,7 +116,7 @@ class Perceptron:
     def select(self, runs: Sequence[int]) -> Perceptron:
         """A copy that holds some of the runs only."""
         chosen = torch.tensor(runs, device=self.parameters.device)
-        return Perceptron(self.parameters[chosen], [tensor[chosen] for tensor in self.running], self.sizes)
+        return Perceptron(self.parameters[chosen], [tensor[chosen] for tensor in self.running], self.sizes, self.tiled)
 
     def forward(self, x: Tensor, keep: Sequence[Tensor] | None = None) -> Tensor:
         """The logits (s, b, c) of a train batch, and the tape for `backward`.

@@ -113,7 +113,7 @@ def train(
         n_classes,
     ).readied(product_type(config, device, values.dtype))
     if stacked or (stacked is None and device.type != "cpu"):
-        runs = train_stack(task, seeds, config, Event(), progress, keep)
+        runs = _in_stacks(task, seeds, config, progress, keep)
     else:
         runs = _in_lanes(task, seeds, config, progress, keep)
     logits = torch.stack([run.logits for run in runs])
@@ -187,6 +187,36 @@ def _answers(runs: list[Trained], task: Task, standardiser: Standardiser) -> Cal
         return torch.cat([torch.cat(parts, dim=1) for parts in found]).cpu()
 
     return answers
+
+
+def _in_stacks(
+    task: Task, seeds: Sequence[int], config: TrainingConfig, progress: Progress | None, keep: bool
+) -> list[Trained]:
+    """The runs as one stack, or as stacks of half the runs where a GPU's memory has no room for it.
+
+    Raises:
+        LoraPerfError: not even one run fits.
+    """
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_bf16_reduced_precision_reduction
+    matmul.allow_bf16_reduced_precision_reduction = False  # sums over wide features in bfloat16 lose most of their digits
+    try:
+        return train_stack(task, seeds, config, Event(), progress, keep)
+    except torch.OutOfMemoryError:
+        pass  # and with it the tensors of the stack that its traceback holds
+    finally:
+        matmul.allow_bf16_reduced_precision_reduction = before
+    if task.device.type == "cuda":
+        torch.cuda.empty_cache()
+    if len(seeds) == 1:
+        raise LoraPerfError(
+            expected=f"memory of the GPU for a perceptron of {task.values.shape[1]:,} features",
+            found="less",
+            fix="choose fewer layers (--layer-groups, --sample-layers), a smaller --hidden-dim, or --device cpu",
+        )
+    half = -(-len(seeds) // 2)
+    parts = (_in_stacks(task, part, config, progress, keep) for part in (seeds[:half], seeds[half:]))
+    return [run for part in parts for run in part]
 
 
 _SMALL = 64 << 20  # bytes of a run for which nobody asks how much memory is left

@@ -91,6 +91,7 @@ def train_stack(
         runs = [_run(net, k, seed, order, config) for k, (seed, order) in enumerate(zip(seeds, orders, strict=True))]
         active = runs
         on_gpu = device.type == "cuda"
+        captured = on_gpu and isinstance(task.values, Tensor)  # a graph reads nothing from a file
         first = FirstLayer(net, runs[0].plateau, config.weight_decay, dtype) if net.tiled else None
         net.first = first
         optimiser = torch.optim.Adam(
@@ -103,7 +104,7 @@ def train_stack(
             begin = time.perf_counter()
             if epochs is None:
                 epochs = Epochs(net, [(run.order, run.dropout) for run in active], optimiser, task, config, dtype)
-            losses = epochs(captured=on_gpu and epoch > 1)  # the first one loads kernels and makes Adam's moments
+            losses = epochs(captured=captured and epoch > 1)  # the first one loads kernels and makes Adam's moments
             hits = _hits(net, task, task.validation, dtype)
             loss, right = torch.stack([losses, hits.to(losses.dtype)]).tolist()  # the synchronisation
             ended = [
