@@ -94,7 +94,7 @@ def _(result: dict) -> Wrong:  # type: ignore[type-arg]
 @wrong.register(surface.Features)
 def _(result: Any) -> Wrong:
     for what, values in wrong(result.values):
-        yield what, replace(result, values=values)
+        yield what, replace(result, matrix=values)
 
 
 @wrong.register(surface.Split)
