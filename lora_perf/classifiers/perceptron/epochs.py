@@ -17,7 +17,7 @@ from lora_perf.core.stored import STORED_NBYTES, StoredValues
 
 READY_SHARE = 0.3  # of the memory that is left: the runs need some gigabytes beside it where features are wide
 _READY_BLOCK_NBYTES = 16 << 20
-_AHEAD = 3  # batches: reading one takes a fraction of a step
+_AHEAD, _READERS = 4, 2  # batches, and threads that read them: a disk serves two requests sooner than one after the other
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class Task:
         if self.ready is not None or not isinstance(self.values, StoredValues):
             yield from (self.batch(one, dtype) for one in rows)
             return
-        with ThreadPoolExecutor(1, "ahead") as reader:  # which ends with the epoch, or with the error that ends it
+        with ThreadPoolExecutor(_READERS, "ahead") as reader:  # which ends with the epoch, or with the error that ends it
             waiting = deque(reader.submit(self.batch, one, dtype) for one in rows[:_AHEAD])
             for one in [*rows[_AHEAD:], *[None] * len(waiting)]:
                 yield waiting.popleft().result()
