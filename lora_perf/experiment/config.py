@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from lora_perf.classifiers import CLASSIFIERS, DEFAULT
-from lora_perf.classifiers.perceptron.recipe import TrainingConfig
+from lora_perf.classifiers.perceptron.recipe import Shuffle, TrainingConfig
 from lora_perf.core.ambient import refuse_threads
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.settings import refuse_nameless
@@ -65,6 +65,9 @@ class ExperimentConfig:
     """Units of each of the three hidden layers."""
     batch_size: int = 64
     """Adapters in a batch."""
+    shuffle: Shuffle = "rows"
+    """Order of the train rows in an epoch: rows, any; windows, a tenth of them mixed at a time, the same for all runs, for
+    flat_vec of zoos that are larger than memory on slow disks."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where features are computed and classifiers trained; auto takes a GPU where there is one."""
     threads: int | None = None
@@ -140,6 +143,7 @@ class ExperimentConfig:
             epochs=self.epochs,
             patience=self.patience,
             amp=self.amp,
+            shuffle=self.shuffle,
         )
 
     @property

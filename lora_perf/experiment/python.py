@@ -41,6 +41,7 @@ def run(
     dropout: float = 0.5,
     hidden_dim: int = 512,
     batch_size: int = 64,
+    shuffle: Literal["rows", "windows"] = "rows",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     threads: int | None = None,
     amp: bool = True,

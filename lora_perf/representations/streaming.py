@@ -12,15 +12,15 @@ from lora_perf.core.ambient import in_plain_torch
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Features, Part, concatenate
 from lora_perf.core.layout import Layer, Module
-from lora_perf.core.resources import memory_left
-from lora_perf.core.rows import ArrayRows, Chosen
+from lora_perf.core.rows import Chosen
 from lora_perf.core.split import Split
-from lora_perf.core.stored import STORED_NBYTES, StoredValues
+from lora_perf.core.stored import StoredValues
 from lora_perf.core.threads import cuda_blocks, for_each_block
 from lora_perf.core.zoo import Zoo
 from lora_perf.representations import REPRESENTATIONS, Matrices, Modules, Representation, count, refuse_ranks
 from lora_perf.representations.controls import Numbers
 from lora_perf.representations.door import called
+from lora_perf.representations.entries import standing
 from lora_perf.representations.kinds import Concatenation, Entries, PerMatrix, PerModule, places_of
 from lora_perf.representations.learned.fitting import Fitted
 from lora_perf.representations.registry import USERS, members, refuse_non_finite, sets
@@ -31,8 +31,6 @@ from lora_perf.representations.stacks import LayerStack, ModuleStack, layer_stac
 # 4 MB and 16 MB one and a half times as long. A GPU wants more work a call.
 CPU_BLOCK_NBYTES = 8 << 20
 CUDA_BLOCK_NBYTES = 256 << 20
-# Of the memory that is left, what entries may fill that are not in memory yet: classifiers need some beside them.
-MEMORY_SHARE = GPU_SHARE = 0.5
 
 
 @in_plain_torch
@@ -187,7 +185,7 @@ class _Sink:
         self._entries: Tensor | StoredValues | None = None
         self._copies_entries = False
         if any(isinstance(part, Entries) for part in parts):
-            self._entries = _standing(zoo, layers, device)
+            self._entries = standing(zoo, layers, device)
             self._copies_entries = self._entries is None
             if self._copies_entries:
                 self._entries = torch.empty((len(zoo), sum(layer.size for layer in layers)), dtype=torch.float32, device=device)
@@ -268,21 +266,6 @@ class _Sink:
             assert self._entries is not None
             return Features(self._entries, self._zoo.layout, self._parts[one.name], self._zoo.given_names)
         return Features(self._tables[one.name], self._zoo.layout, self._parts[one.name], self._zoo.given_names)
-
-
-def _standing(zoo: Zoo, layers: Sequence[Layer], device: torch.device) -> Tensor | StoredValues | None:
-    """The entries of some layers where they stand; None where they are to be copied, being few or for a GPU that has room."""
-    nbytes = zoo.nbytes if len(layers) == len(zoo.layout) else 4 * len(zoo) * sum(layer.size for layer in layers)
-    if device.type == "cuda" and nbytes <= GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
-        return None
-    if len(layers) == len(zoo.layout) and device.type == "cpu":
-        at_hand = zoo.in_memory or nbytes <= STORED_NBYTES
-        if at_hand or (not zoo.source.mapped and nbytes <= MEMORY_SHARE * memory_left()):
-            return zoo.rows  # from here on the blocks of the pass are views of these rows
-    elif nbytes <= STORED_NBYTES:
-        return None
-    source = ArrayRows(zoo.rows.numpy()) if zoo.in_memory else zoo.source
-    return StoredValues(source, [layer.columns for layer in layers])
 
 
 def _columns(parts: Sequence[Part]) -> dict[tuple[int, ...], slice]:

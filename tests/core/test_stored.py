@@ -119,11 +119,11 @@ def test_features_that_are_stored_are_used_as_others_are(monkeypatch: pytest.Mon
 
 def test_flat_vec_of_a_packed_zoo_is_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import lora_perf
-    from lora_perf.representations import streaming
+    from lora_perf.representations import entries
 
     zoo = lora_perf.load("digits")
     path = zoo[:40].save(tmp_path / "some.safetensors")
-    monkeypatch.setattr(streaming, "STORED_NBYTES", 0)
+    monkeypatch.setattr(entries, "STORED_NBYTES", 0)
     packed = lora_perf.load(path)
     for layers in ("all", "up"):
         features = lora_perf.represent(packed, ["flat_vec"], layers=layers)["flat_vec"]

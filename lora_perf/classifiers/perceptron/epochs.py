@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from lora_perf.classifiers.perceptron.network import Masks, Perceptron, effective_rate
+from lora_perf.classifiers.perceptron.orders import order
 from lora_perf.classifiers.perceptron.recipe import TrainingConfig
 from lora_perf.core.resources import memory_left
 from lora_perf.core.stored import STORED_NBYTES, StoredValues
@@ -124,6 +125,7 @@ class Epochs:
         self._steps = batches(len(task.train), config.batch_size)
         sizes = [stop - start for start, stop in self._steps]
         self._masks = Masks(dropouts, config.dropout, config.layers, config.hidden, sizes, dtype)
+        self._shuffle = config.shuffle
         self._kept = 1 - effective_rate(config.dropout)
         self._losses = torch.zeros(len(net), dtype=task.dtype, device=device)
         self._minus = self._losses.new_tensor(-1.0)
@@ -131,15 +133,15 @@ class Epochs:
         span = max(sizes) * self._masks.steps
         self._rows = torch.zeros((len(net), span), dtype=torch.int64, device=device)
 
-    def __call__(self, *, captured: bool = False) -> Tensor:
-        """One epoch of all runs of the stack; returns the sums (s,) of the losses.
+    def __call__(self, epoch: int, *, captured: bool = False) -> Tensor:
+        """One epoch of all runs of the stack, the first is 1; returns the sums (s,) of the losses.
 
         Args:
             captured: run the steps as graphs, which needs a CUDA device and a first epoch without.
         """
         task = self._task
-        order = torch.stack([torch.randperm(len(task.train), generator=one) for one in self._orders])
-        rows = task.train[order.to(task.device)]
+        orders = torch.stack([order(task.train, one, epoch, self._shuffle) for one in self._orders])
+        rows = task.train[orders.to(task.device)]
         self._losses.zero_()
         chunk = self._masks.steps
         feed = None if captured else task.batches([rows[:, start:stop].reshape(-1) for start, stop in self._steps], self._dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
 import torch
 
@@ -10,11 +11,11 @@ from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.resources import bfloat16_units
 
 # The settings that are flags of commands, and settings of `lora_perf.experiment.run`, by their names there.
-_FLAGS = {
-    name: f" (--{name.replace('_', '-')})" for name in ("dropout", "lr", "weight_decay", "batch_size", "epochs", "patience")
-}
+_NAMED = ("dropout", "lr", "weight_decay", "batch_size", "epochs", "patience", "shuffle")
+_FLAGS = {name: f" (--{name.replace('_', '-')})" for name in _NAMED}
 _FLAGS["hidden"] = " (hidden_dim, --hidden-dim)"
 
+Shuffle = Literal["rows", "windows"]
 _WIDE_ENOUGH = 256  # hidden units: below, turning weights and gradients to bfloat16 and back costs more than products gain
 
 
@@ -42,6 +43,7 @@ class TrainingConfig:
     plateau_patience: int = 10
     plateau_factor: float = 0.5
     amp: bool = True
+    shuffle: Shuffle = "rows"
 
     def __post_init__(self) -> None:
         bounds: dict[str, tuple[str, bool]] = {
@@ -54,6 +56,7 @@ class TrainingConfig:
             "epochs": ("at least 1", self.epochs >= 1),
             "patience": ("at least 1", self.patience >= 1),
             "plateau_patience": ("at least 0", self.plateau_patience >= 0),
+            "shuffle": (f"one of {', '.join(get_args(Shuffle))}", self.shuffle in get_args(Shuffle)),
             "plateau_factor": ("more than 0 and less than 1", 0 < self.plateau_factor < 1),
         }
         for one in fields(self):

@@ -104,7 +104,7 @@ def train_stack(
             begin = time.perf_counter()
             if epochs is None:
                 epochs = Epochs(net, [(run.order, run.dropout) for run in active], optimiser, task, config, dtype)
-            losses = epochs(captured=captured and epoch > 1)  # the first one loads kernels and makes Adam's moments
+            losses = epochs(epoch, captured=captured and epoch > 1)  # the first one loads kernels and makes Adam's moments
             hits = _hits(net, task, task.validation, dtype)
             loss, right = torch.stack([losses, hits.to(losses.dtype)]).tolist()  # the synchronisation
             ended = [
