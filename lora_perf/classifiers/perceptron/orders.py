@@ -17,7 +17,7 @@ def order(train: Tensor, generator: Generator, epoch: int, shuffle: Shuffle) -> 
     rows: any of all permutations. windows: blocks of rows that stand together are drawn in an order that all runs share, a
     tenth of the rows at a time, and each run mixes the rows of such a window in its own way: all runs read the same tenth of
     a file at about the same time, and a pass over it serves them all. After CorgiPile (Xu et al., SIGMOD 2022, arXiv
-    2206.05830). Where rows stand in the order of their classes, a window holds few classes, which costs accuracy.
+    2206.05830). Where rows stand in the order of their classes, a window holds few of them.
 
     Args:
         generator: of the run.
