@@ -25,6 +25,12 @@ class Promise:
 
     fingerprint: str
     path: str
+    sequential: bool = False  # the hash of all rows in one, which files of the first format hold
+
+    def check(self, found: str) -> None:
+        """Raises DamagedError where another fingerprint was found."""
+        if found != self.fingerprint:
+            raise damaged(self.path, f"content of fingerprint {found} where {self.fingerprint} was packed")
 
 
 class DamagedError(LoraPerfError):
@@ -36,40 +42,65 @@ def damaged(path: str | Path, found: str) -> DamagedError:
 
 
 class RowDigest:
-    """The fingerprint of a zoo, fed block by block while its rows stream past."""
+    """The fingerprint of a zoo from the hashes of its rows, which may be made anywhere and in any order.
 
-    def __init__(self) -> None:
-        self._rows = xxhash.xxh3_128()
+    Attributes:
+        hashes: (n, 2) uint64, of the values of each row.
+    """
 
-    def update(self, block: FloatRows) -> None:
-        self._rows.update(block.data.cast("B"))
+    def __init__(self, n: int, hashes: NDArray[np.uint64] | None = None) -> None:
+        self.hashes = np.zeros((n, 2), np.uint64) if hashes is None else hashes
 
-    def finish(self, zoo: Zoo) -> str:
-        whole = xxhash.xxh3_128(self._rows.digest())
-        whole.update(json.dumps([zoo.layout.to_json(), zoo.classes]).encode())
-        whole.update(b"no labels" if zoo.labels is None else zoo.labels.numpy().tobytes())
-        if zoo.split is not None:
-            whole.update(zoo.split.to(torch.int64).numpy().tobytes())
-        for title, table in (("scales", zoo.scales), ("ranks", zoo.ranks)):
-            if table is not None:
-                whole.update(title.encode() + table.contiguous().numpy().tobytes())
-        return whole.hexdigest()
+    def update(self, start: int, block: FloatRows) -> None:
+        """Takes rows start to start + b of the zoo, (b, p) with each row's values side by side."""
+        self.hashes[start : start + len(block)] = row_hashes(block)
+
+    def finish(self, zoo: Zoo) -> Hashed:
+        """The fingerprint, once all rows were taken; of `zoo` all is read but the rows."""
+        return Hashed(_of_all(zoo, self.hashes.tobytes()), self.hashes)
 
 
-def hashed(zoo: Zoo) -> tuple[str, NDArray[np.uint64]]:
-    """The fingerprint of a zoo and (n, 2) the hash of each row, by one streamed pass.
+@dataclass(frozen=True)
+class Hashed:
+    """What one pass over the rows of a zoo finds: its fingerprint, and (n, 2) uint64 the hash of each row."""
+
+    fingerprint: str
+    rows: NDArray[np.uint64]
+
+
+def row_hashes(block: FloatRows) -> NDArray[np.uint64]:
+    """(b, 2) the hash of each row of a block (b, p)."""
+    return np.frombuffer(b"".join(map(xxhash.xxh3_128_digest, block)), np.uint64).reshape(-1, 2)
+
+
+def hashed(zoo: Zoo) -> Hashed:
+    """The fingerprint of a zoo and the hashes of its rows, by one streamed pass.
 
     Raises:
         DamagedError: the fingerprint is not the one that was promised.
     """
-    digest = RowDigest()
-    hashes: list[bytes] = []
-    for _, block in zoo.blocks():
+    digest = RowDigest(len(zoo))
+    # Files of the first format promise a hash of all their bytes in one.
+    whole = xxhash.xxh3_128() if zoo.promise is not None and zoo.promise.sequential else None
+    for where, block in zoo.blocks():
         rows = block.numpy()
-        digest.update(rows)
-        hashes += map(xxhash.xxh3_128_digest, rows)
-    fingerprint = digest.finish(zoo)
-    if zoo.promise is not None and fingerprint != zoo.promise.fingerprint:
-        promised = zoo.promise.fingerprint
-        raise damaged(zoo.promise.path, f"content of fingerprint {fingerprint} where {promised} was packed")
-    return fingerprint, np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, 2)
+        digest.update(where.start, rows)
+        if whole is not None:
+            whole.update(rows.data.cast("B"))
+    found = digest.finish(zoo)
+    if zoo.promise is not None:
+        zoo.promise.check(found.fingerprint if whole is None else _of_all(zoo, whole.digest()))
+    return found
+
+
+def _of_all(zoo: Zoo, rows: bytes) -> str:
+    """The hash of a zoo, of whose rows only a hash is given."""
+    whole = xxhash.xxh3_128(rows)
+    whole.update(json.dumps([zoo.layout.to_json(), zoo.classes]).encode())
+    whole.update(b"no labels" if zoo.labels is None else zoo.labels.contiguous().numpy().tobytes())
+    if zoo.split is not None:
+        whole.update(zoo.split.to(torch.int64).numpy().tobytes())
+    for title, table in (("scales", zoo.scales), ("ranks", zoo.ranks)):
+        if table is not None:
+            whole.update(title.encode() + table.contiguous().numpy().tobytes())
+    return whole.hexdigest()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lora_perf.core.adapter import Adapter, AdapterDataset
 from lora_perf.core.digest import DamagedError as DamagedError
+from lora_perf.core.digest import Hashed as Hashed
 from lora_perf.core.digest import Promise as Promise
 from lora_perf.core.digest import RowDigest as RowDigest
 from lora_perf.core.digest import hashed
@@ -75,7 +76,7 @@ class Zoo(Matrix):
         LoraPerfError: sizes that contradict each other, labels outside the classes.
     """
 
-    writer: ClassVar[Callable[[Zoo, Path], None]]  # of packed files, which stands in a room below this one
+    writer: ClassVar[Callable[[Zoo, Path], Hashed]]  # of packed files, which stands in a room below this one
 
     def __init__(
         self,
@@ -285,7 +286,7 @@ class Zoo(Matrix):
         Raises:
             DamagedError: it is not the one that was promised.
         """
-        return self._hashed[0]
+        return self.hashed.fingerprint
 
     @property
     def row_hashes(self) -> NDArray[np.uint64]:
@@ -293,8 +294,9 @@ class Zoo(Matrix):
 
         Cost: that of `fingerprint`, whose pass it shares.
         """
-        return self._hashed[1]
+        return self.hashed.rows
 
     @cached_property
-    def _hashed(self) -> tuple[str, NDArray[np.uint64]]:
+    def hashed(self) -> Hashed:
+        """`fingerprint` and `row_hashes`, of one pass."""
         return hashed(self)

@@ -2,10 +2,11 @@
 
 Comes in: an address of a scheduler, a function that finds and leaves what it works on in files, and what to call it with.
 Goes out: what each call returned, as it ends; calls of a worker that dies are made again elsewhere.
-Import from here: `outcomes`, `refuse_scheduler`. A task sends paths, names and ranges, never weights.
+Import from here: `outcomes`, `shared`, `row_blocks`, `refuse_scheduler`. Tasks are sent paths, names and ranges, never weights.
 """
 
 from lora_perf.distributed.tasks import Shared as Shared
 from lora_perf.distributed.tasks import outcomes as outcomes
 from lora_perf.distributed.tasks import refuse_scheduler as refuse_scheduler
+from lora_perf.distributed.tasks import row_blocks as row_blocks
 from lora_perf.distributed.tasks import shared as shared

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pickle
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,14 +33,16 @@ class Shared:
     """What a task and its caller have to agree on.
 
     Attributes:
-        token: a file that both see, if they share the folder that it stands in.
+        token: a file that both see, if they share the folder that it stands in; None where they need not.
         code: the version of the code, libraries included.
         threads: that compute: sums of linear algebra may depend on their number.
+        pickled: what all tasks of a caller need, such as where rows come from.
     """
 
-    token: Path
+    token: Path | None
     code: str
     threads: int
+    pickled: bytes = field(default=b"", repr=False)
 
     def check(self) -> None:
         """Called by a task before it works.
@@ -46,11 +50,11 @@ class Shared:
         Raises:
             LoraPerfError: there is no such file here, or other code.
         """
-        if not self.token.exists():
+        if self.token is not None and not self.token.exists():
             raise LoraPerfError(
                 expected=f"the folder {self.token.parent} on the machine of each worker",
                 found="none there, or another one of that name",
-                fix="choose an --output-dir (and --cache-dir) that all machines share",
+                fix="write (--output-dir, --cache-dir, the target of pack) where all machines can",
             )
         if code_version() != self.code:
             raise LoraPerfError(
@@ -59,16 +63,38 @@ class Shared:
                 fix="start the workers in the environment that this command runs in",
             )
 
+    def content(self) -> Any:
+        """What the caller gave to all tasks; that of the last caller is made once a process.
+
+        Raises:
+            LoraPerfError: files that it reads are not those of the caller.
+        """
+        return _content(self.pickled)
+
+
+@lru_cache(maxsize=1)
+def _content(pickled: bytes) -> Any:
+    return pickle.loads(pickled)
+
 
 @contextmanager
-def shared(folder: Path) -> Iterator[Shared]:
-    """An agreement for the tasks of a block; its file is there for as long."""
+def shared(folder: Path | None = None, content: Any = None) -> Iterator[Shared]:
+    """An agreement for the tasks of a block.
+
+    Args:
+        folder: one that all have to see, in which a file stands for as long; None where results are returned only.
+        content: what all tasks need; they are sent it as a pickle.
+    """
+    pickled = pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
+    if folder is None:
+        yield Shared(None, code_version(), torch.get_num_threads(), pickled)
+        return
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     token = folder / f".shared-{os.getpid()}-{os.urandom(8).hex()}"
     token.touch()
     try:
-        yield Shared(token, code_version(), torch.get_num_threads())
+        yield Shared(token, code_version(), torch.get_num_threads(), pickled)
     finally:
         with contextlib.suppress(OSError):
             token.unlink()
@@ -86,6 +112,11 @@ def refuse_scheduler(scheduler: str | None) -> None:
         found=repr(scheduler),
         fix="write it like tcp://10.0.0.1:8786",
     )
+
+
+def row_blocks(n: int, each: int) -> list[slice]:
+    """Neighbouring rows for a task each, of n."""
+    return [slice(start, min(start + each, n)) for start in range(0, n, each)]
 
 
 def outcomes(scheduler: str, work: Callable[..., T], calls: Sequence[tuple[Any, ...]], titles: Sequence[str]) -> Iterator[T]:
@@ -159,6 +190,12 @@ def _executor(scheduler: str) -> Iterator[tuple[Executor, tuple[type[BaseExcepti
             else:
                 address = scheduler if "://" in scheduler else f"tcp://{scheduler}"
             client = stack.enter_context(Client(address, timeout=_SECONDS, set_as_default=False))
+        except RuntimeError as error:  # of processes here
+            raise LoraPerfError(
+                expected=f"worker processes that start for --scheduler {scheduler}",
+                found=first_line(error, type(error).__name__),
+                fix="choose fewer of them, or leave it out",
+            ) from None
         except (OSError, TimeoutError) as error:
             raise LoraPerfError(
                 expected=f"a Dask scheduler that answers at {scheduler}",

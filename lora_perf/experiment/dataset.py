@@ -11,7 +11,7 @@ from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.provenance import code_version
 from lora_perf.core.resources import memory_left
 from lora_perf.core.showing import size
-from lora_perf.core.zoo import Zoo
+from lora_perf.core.zoo import Hashed, Zoo
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.observer import Observer
 from lora_perf.io import load, locate, open_located, store
@@ -52,8 +52,7 @@ def packed_zoo(config: ExperimentConfig, zoo: Zoo, observer: Observer) -> Zoo:
             fix="give a path as source and cache_dir, leave --no-cache-features out, or pack it first: zoo.save(PATH)",
         )
     observer.packing(path, len(zoo), zoo.nbytes)
-    _pack(config, zoo, path, observer.packed)
-    return store.open_packed(path)
+    return store.open_packed(path, _pack(config, zoo, path, observer.packed))
 
 
 def packed_path(config: ExperimentConfig, found: Found | None = None) -> Path | None:
@@ -108,8 +107,8 @@ def preprocess(config: ExperimentConfig) -> Path:
     return packed
 
 
-def _pack(config: ExperimentConfig, zoo: Zoo, path: Path, progress: Callable[[int], object] | None = None) -> None:
-    store.write(zoo, path, progress)
+def _pack(config: ExperimentConfig, zoo: Zoo, path: Path, progress: Callable[[int], object] | None = None) -> Hashed:
+    found = store.write(zoo, path, progress, config.scheduler)
     if packed_path(config) != path:
         path.unlink(missing_ok=True)
         raise LoraPerfError(
@@ -117,6 +116,7 @@ def _pack(config: ExperimentConfig, zoo: Zoo, path: Path, progress: Callable[[in
             found="files that changed while they were packed",
             fix="start again when nobody writes there",
         )
+    return found
 
 
 def _is_whole(packed: Path) -> bool:

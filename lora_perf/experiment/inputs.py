@@ -15,8 +15,9 @@ from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.observer import Observer
 from lora_perf.experiment.plan import PlannedCell
-from lora_perf.representations import REPRESENTATIONS
+from lora_perf.representations import REPRESENTATIONS, elsewhere
 from lora_perf.representations.cache import FeatureCache
+from lora_perf.representations.elsewhere import made_elsewhere
 from lora_perf.representations.streaming import represent
 
 # Of a cost: enough adapters that the calls of a block weigh little, few enough that the ten take a second on two groups.
@@ -62,6 +63,20 @@ class Inputs:
             if name not in found:
                 found[name] = concatenate({part: found[part] for part in REPRESENTATIONS[name].parts})
         self._computed = {name: found[name] for name in names}
+
+    def share(self, names: Iterable[str], scheduler: str) -> None:
+        """Has the workers of a cluster make what they find in the cache later, where that is more than one task's work."""
+        parts = dict.fromkeys(part for name in names for part in REPRESENTATIONS[name].parts)
+        there = [name for name in parts if made_elsewhere(REPRESENTATIONS[name])]
+        if self._cache is None or self._zoo.nbytes <= elsewhere.TASK_NBYTES or self._device.type != "cpu":
+            return
+        absent = [name for name in there if not self._cache.holds(self._zoo, name, self._layers, self._device)]
+        if absent:
+            self._observer.representing(absent, len(self._zoo))
+            done = self._observer.represented
+            made = represent(self._zoo, absent, layers=self._layers, scheduler=scheduler, progress=done)
+            for name, features in made.items():
+                self._save(name, self._layers, features)
 
     def of(self, one: PlannedCell) -> Features:
         """The features of a cell; learned ones are fitted here."""

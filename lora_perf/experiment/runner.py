@@ -137,6 +137,7 @@ def _train(prepared: Prepared, observer: Observer, checkpoints: Checkpoints | No
         from lora_perf.experiment.elsewhere import trained_elsewhere  # which runs this very module there
 
         with clock.stage("cluster"):
+            inputs.share(dict.fromkeys(one.cell.representation for one in missing), config.scheduler)
             for one in trained_elsewhere(config, missing):
                 results[one.cell] = _found(checkpoints, one, config)
                 observer.finished(results[one.cell])

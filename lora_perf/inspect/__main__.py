@@ -10,7 +10,6 @@ from pathlib import Path
 from lora_perf.command import terminal
 from lora_perf.command.arguments import parsed
 from lora_perf.command.status import exit_status, refuse_lost_output
-from lora_perf.core.ambient import with_threads
 from lora_perf.inspect import pages, survey
 from lora_perf.inspect.findings import Inspection
 from lora_perf.inspect.survey import NEAR
@@ -37,6 +36,8 @@ class InspectConfig:
     """Part of a data set that has several: a name, several as a+b, or all; by default its own split is kept."""
     threads: int | None = None
     """Threads that compute; by default as many as PyTorch takes."""
+    scheduler: str | None = None
+    """Read the weights on a Dask cluster: HOST:PORT of its scheduler, or local:N for N processes on this machine."""
     json: Path | None = None
     """Write all that was found, with every adapter's name, to this file."""
     output_dir: Path | None = None
@@ -52,8 +53,16 @@ def _run(arguments: list[str] | None, prog: str) -> int:
     console = terminal.console()
     with terminal.warnings_to_stderr():
         config = parsed(InspectConfig, arguments, prog, positional=True)
-    with terminal.warnings_to_stderr(), with_threads(config.threads), terminal.progress(console) as tell:
-        found = survey.run(config.path, near=config.near, label_column=config.label_column, split=config.split, progress=tell)
+    with terminal.warnings_to_stderr(), terminal.progress(console) as tell:
+        found = survey.run(
+            config.path,
+            near=config.near,
+            label_column=config.label_column,
+            split=config.split,
+            threads=config.threads,
+            scheduler=config.scheduler,
+            progress=tell,
+        )
     for table in pages.tables(found):
         terminal.show(console, table, **terminal.LIGHT)
     terminal.say(console, pages.verdict(found))

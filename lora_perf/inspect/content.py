@@ -9,12 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import xxhash
+from numpy.typing import NDArray
 from torch import Tensor
 
+from lora_perf.core.ambient import with_threads
+from lora_perf.core.digest import row_hashes
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.layout import Layout
 from lora_perf.core.threads import for_each_block
 from lora_perf.core.zoo import FloatRows, RowSource, Zoo
+from lora_perf.distributed import Shared, outcomes, row_blocks, shared
 from lora_perf.representations.stacks import ModuleStack, module_stacks
 from lora_perf.representations.streaming import CPU_BLOCK_NBYTES
 from lora_perf.representations.updates.fixed import SKETCH_WIDTH
@@ -24,6 +28,9 @@ from lora_perf.representations.updates.sketch import dw_sketch
 ENTRIES = 1024
 # Adapters whose A's are compared pair by pair.
 SAMPLE = 1000
+# Whole numbers in which entries of A / |A| are summed: exact for a million adapters, wrong by 1e-12 for each at most.
+_UNIT = 2.0**40
+_TASK_NBYTES = 1 << 30  # of rows that a worker of a cluster takes at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,7 @@ class Content:
     """What the pass leaves of n adapters.
 
     Attributes:
+        hashes: (n, 2) uint64, of each adapter's factors.
         digests: a hash of each adapter's factors, scales and ranks.
         finite: (n,) bool: no weight and no scale is NaN or infinite. The numbers of other adapters are those of zeros.
         unread: why rows could not be read, by index; they count as not finite.
@@ -41,6 +49,7 @@ class Content:
         entries: (q, f) float32: the same entries of each one's A / |A|, about ENTRIES of them; modules weigh the same.
     """
 
+    hashes: NDArray[np.uint64]
     digests: tuple[bytes, ...]
     finite: Tensor
     unread: dict[int, LoraPerfError]
@@ -71,84 +80,131 @@ class _Tolerant(RowSource):
                 out[:] = np.nan
 
 
-def content_of(zoo: Zoo, progress: Callable[[int], object] | None = None) -> Content:
+def content_of(zoo: Zoo, progress: Callable[[int], object] | None = None, scheduler: str | None = None) -> Content:
     """The content of the adapters of a zoo.
+
+    Args:
+        scheduler: of a Dask cluster whose workers see the source of the zoo; what they find is what one process finds.
 
     Cost: each weight is read once; about (m + k) (20 r + 2 r^2) flops a module. Memory is one block a thread, some rows,
     and 1 kB + 8 bytes a module for each adapter.
     """
-    n, modules = len(zoo), zoo.layout.modules
+    sample = torch.linspace(0, len(zoo) - 1, min(len(zoo), SAMPLE), dtype=torch.float64).round().long()
+    if scheduler is None:
+        parts = [_part(zoo, sample, progress)]
+    else:
+        found = {}
+        tasks = row_blocks(len(zoo), max(1, _TASK_NBYTES // (4 * zoo.layout.p)))
+        with shared(content=(zoo, sample)) as agreed:
+            titles = [f"rows {rows.start:,} to {rows.stop:,}" for rows in tasks]
+            for start, part in outcomes(scheduler, _part_of_rows, [(agreed, rows) for rows in tasks], titles):
+                found[start] = part
+                if progress is not None:
+                    progress(len(part.hashes))
+        parts = [found[rows.start] for rows in tasks]
+    hashes = np.concatenate([part.hashes for part in parts])
+    unread = {row: error for part in parts for row, error in part.unread.items()}
+    tables = [torch.cat([getattr(part, name) for part in parts]) for name in ("finite", "norms", "sketches", "entries")]
+    finite, norms, sketches, entries = tables
+    downs = _totals(zoo.layout, parts)
+    return Content(hashes, _digests(zoo, hashes), finite, unread, norms, sketches, downs, sample, entries)
+
+
+@dataclass
+class _Part:
+    """The content of some neighbouring rows. Sums are of whole numbers, so that they are the same in any order."""
+
+    hashes: NDArray[np.uint64]
+    finite: Tensor
+    unread: dict[int, LoraPerfError]
+    norms: Tensor
+    sketches: Tensor
+    sums: Tensor  # (p,) int64, of the entries of A / |A|, in units of 1 / _UNIT
+    counts: Tensor  # (modules,) int64, of the A != 0
+    entries: Tensor
+
+
+def _part_of_rows(agreed: Shared, rows: slice) -> tuple[int, _Part]:
+    """A task: the content of some rows."""
+    agreed.check()
+    zoo, sample = agreed.content()
+    with with_threads(agreed.threads):
+        among = sample[(sample >= rows.start) & (sample < rows.stop)]
+        part = _part(zoo.select(rows), among - rows.start, None)
+    part.unread = {rows.start + row: error for row, error in part.unread.items()}
+    return rows.start, part
+
+
+def _part(zoo: Zoo, sample: Tensor, progress: Callable[[int], object] | None) -> _Part:
+    n, modules, places = len(zoo), zoo.layout.modules, _places(zoo.layout)
     source = _Tolerant(zoo.source)
     tolerant = Zoo(source, zoo.layout, zoo.labels, zoo.classes, scales=zoo.scales, ranks=zoo.ranks)
-    digests: list[bytes] = [b""] * n
-    finite = torch.ones(n, dtype=torch.bool)
-    norms = torch.zeros(n, len(modules), dtype=torch.float64)
-    sketches = torch.zeros(n, SKETCH_WIDTH**2)
-    downs = _Downs(zoo)
+    part = _Part(
+        hashes=np.zeros((n, 2), np.uint64),
+        finite=torch.ones(n, dtype=torch.bool),
+        unread=source.errors,
+        norms=torch.zeros(n, len(modules), dtype=torch.float64),
+        sketches=torch.zeros(n, SKETCH_WIDTH**2),
+        sums=torch.zeros(zoo.layout.p, dtype=torch.int64),
+        counts=torch.zeros(len(modules), dtype=torch.int64),
+        entries=torch.zeros(len(sample), sum(map(len, places))),
+    )
     stacks = module_stacks(zoo.layout, zoo.layout, torch.device("cpu"))
+    lock = threading.Lock()
 
     def take(rows: slice, block: Tensor) -> None:
         scales = None if zoo.scales is None else zoo.scales[rows]
-        digests[rows] = _digests(zoo, rows, block)
+        part.hashes[rows] = row_hashes(block.numpy())
         good = _finite(block, scales)
-        finite[rows] = good
+        part.finite[rows] = good
         if not bool(good.all()):
             block = torch.where(good[:, None], block, 0)
             scales = None if scales is None else torch.where(good[:, None], scales, 0)
-        _take_updates(stacks, zoo.layout, block, scales, norms[rows], sketches[rows])
-        downs.take(rows, block)
+        _take_updates(stacks, zoo.layout, block, scales, part.norms[rows], part.sketches[rows])
+        among = (sample >= rows.start) & (sample < rows.stop)
+        sums, counts, part.entries[among] = _of_downs(zoo.layout, places, block, sample[among] - rows.start)
+        with lock:
+            part.sums += sums
+            part.counts += counts
 
     for_each_block(tolerant, take, CPU_BLOCK_NBYTES * torch.get_num_threads(), progress)
-    return Content(tuple(digests), finite, source.errors, norms, sketches, downs.totals(), downs.sample, downs.entries)
+    return part
 
 
-class _Downs:
-    """What is kept of the A's."""
-
-    def __init__(self, zoo: Zoo) -> None:
-        self._modules = zoo.layout.modules
-        self._places = _places(zoo.layout)
-        self._sums = torch.zeros(zoo.layout.p, dtype=torch.float64)
-        self._counts = torch.zeros(len(self._modules), dtype=torch.float64)
-        self._lock = threading.Lock()
-        self.sample = torch.linspace(0, len(zoo) - 1, min(len(zoo), SAMPLE), dtype=torch.float64).round().long()
-        self.entries = torch.zeros(len(self.sample), sum(map(len, self._places)))
-
-    def take(self, rows: slice, block: Tensor) -> None:
-        among = (self.sample >= rows.start) & (self.sample < rows.stop)
-        chosen = self.sample[among] - rows.start
-        sums, counts = torch.zeros_like(self._sums), torch.zeros_like(self._counts)
-        units = [self.entries[among, :0]]
-        for j, (module, places) in enumerate(zip(self._modules, self._places, strict=True)):
-            down = block[:, module.down.columns]
-            norms = torch.linalg.vector_norm(down, dim=1, dtype=torch.float64)
-            inverse = torch.where(norms > 0, 1 / norms, 0)
-            sums[module.down.columns] = inverse @ down.double()
-            counts[j] = (norms > 0).sum()
-            # By the root, entries stand for the whole of A, so that modules of any size weigh the same.
-            weights = inverse[chosen, None] * (down.shape[1] / len(places)) ** 0.5
-            units.append((down[chosen[:, None], places] * weights).float())
-        self.entries[among] = torch.cat(units, dim=1)
-        with self._lock:
-            self._sums += sums
-            self._counts += counts
-
-    def totals(self) -> Tensor:
-        """`Content.downs`."""
-        squares = [float(self._sums[module.down.columns].square().sum()) for module in self._modules]
-        return torch.stack([torch.tensor(squares, dtype=torch.float64), self._counts], dim=1)
+def _of_downs(layout: Layout, places: list[Tensor], block: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`_Part.sums` and `_Part.counts` of a block, and the entries of some of its rows."""
+    sums = torch.zeros(layout.p, dtype=torch.int64)
+    counts = torch.zeros(len(layout.modules), dtype=torch.int64)
+    units = [torch.zeros(len(chosen), 0)]
+    for j, (module, at) in enumerate(zip(layout.modules, places, strict=True)):
+        down = block[:, module.down.columns]
+        norms = torch.linalg.vector_norm(down, dim=1, dtype=torch.float64)
+        inverse = torch.where(norms > 0, 1 / norms, 0)
+        sums[module.down.columns] = (down * (_UNIT * inverse)[:, None]).round_().to(torch.int64).sum(dim=0)
+        counts[j] = (norms > 0).sum()
+        # By the root, entries stand for the whole of A, so that modules of any size weigh the same.
+        weights = inverse[chosen, None] * (down.shape[1] / len(at)) ** 0.5
+        units.append((down[chosen[:, None], at] * weights).float())
+    return sums, counts, torch.cat(units, dim=1)
 
 
-def _digests(zoo: Zoo, rows: slice, block: Tensor) -> list[bytes]:
-    """A hash of each row, with its scales and ranks."""
-    beside = [table[rows].contiguous().numpy() for table in (zoo.scales, zoo.ranks) if table is not None]
-    found = []
-    for i, row in enumerate(block.numpy()):
-        digest = xxhash.xxh3_128(np.ascontiguousarray(row).data.cast("B"))
-        for table in beside:
-            digest.update(table[i].tobytes())
-        found.append(digest.digest())
-    return found
+def _totals(layout: Layout, parts: list[_Part]) -> Tensor:
+    """`Content.downs`."""
+    sums = torch.stack([part.sums for part in parts]).sum(dim=0).double() / _UNIT
+    squares = [float(sums[module.down.columns].square().sum()) for module in layout.modules]
+    counts = torch.stack([part.counts for part in parts]).sum(dim=0).double()
+    return torch.stack([torch.tensor(squares, dtype=torch.float64), counts], dim=1)
+
+
+def _digests(zoo: Zoo, hashes: NDArray[np.uint64]) -> tuple[bytes, ...]:
+    """A hash of each adapter: of that of its factors with its scales and ranks."""
+    tables = [table.contiguous().numpy() for table in (zoo.scales, zoo.ranks) if table is not None]
+    if not tables:
+        return tuple(row.tobytes() for row in hashes)
+    return tuple(
+        xxhash.xxh3_128_digest(b"".join([row.tobytes(), *(table[i].tobytes() for table in tables)]))
+        for i, row in enumerate(hashes)
+    )
 
 
 def _finite(block: Tensor, scales: Tensor | None) -> Tensor:

@@ -31,7 +31,13 @@ class Gathering:
     """Takes the zoos of one collection, the commonest set of modules first; class and part of each adapter by its name."""
 
     def __init__(
-        self, name: str, near: float, classes: Mapping[str, str], split: Mapping[str, str], progress: Progress
+        self,
+        name: str,
+        near: float,
+        classes: Mapping[str, str],
+        split: Mapping[str, str],
+        progress: Progress,
+        scheduler: str | None = None,
     ) -> None:
         self.problems: list[Finding] = []
         self.notes: list[Finding] = []
@@ -41,16 +47,17 @@ class Gathering:
         self._classes = classes
         self._split = split
         self._progress = progress
+        self._scheduler = scheduler
         self._adapters = 0
         self._size = (0, 0)
         self._kinds: tuple[KindFacts, ...] = ()
         self._initial: InitialA | None = None
         self._repeats: list[RepeatFacts] = []
 
-    def take(self, zoo: Zoo, names: Sequence[str]) -> None:
-        """Looks at the weights of the adapters of a zoo; `names` are theirs."""
+    def take(self, zoo: Zoo, names: Sequence[str]) -> Content:
+        """Looks at the weights of the adapters of a zoo; `names` are theirs. Returns what one pass found."""
         begin = time.perf_counter()
-        content = content_of(zoo, counting(self._progress, "read", len(zoo)))
+        content = content_of(zoo, counting(self._progress, "read", len(zoo)), self._scheduler)
         read = time.perf_counter()
         repeats = repeats_of(zoo, content, self._near)
         for stage, spent in (("read", read - begin), ("compare", time.perf_counter() - read)):
@@ -68,6 +75,7 @@ class Gathering:
                 text = f"ranks differ, from {low} to {high}: representations of dW take them, those of the factors do not"
                 self.notes.append(Finding("ranks", text))
         self._adapters += len(zoo)
+        return content
 
     def inspection(self, files: FileFacts | None = None) -> Inspection:
         """All that was gathered."""

@@ -8,9 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_perf.core.ambient import with_threads
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.settings import Progress, counting, silent
-from lora_perf.core.zoo import SPLIT_NAMES, DamagedError, Zoo
+from lora_perf.core.zoo import SPLIT_NAMES, DamagedError, RowDigest, Zoo
+from lora_perf.distributed import refuse_scheduler
+from lora_perf.inspect.content import Content
 from lora_perf.inspect.files import open_files, zoo_of
 from lora_perf.inspect.findings import Finding, Inspection
 from lora_perf.inspect.gathering import Gathering
@@ -34,6 +37,8 @@ def run(
     near: float = NEAR,
     label_column: str | None = "category_label",
     split: str | None = None,
+    threads: int | None = None,
+    scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
     """What there is to know of a collection of adapters before one learns on it, and what is wrong with it.
@@ -49,6 +54,9 @@ def run(
         near: the cosine of two dW from which they count as near.
         label_column: the column of the labels, in data sets and in the metadata of adapter files.
         split: the part of a data set that has several; see `load`.
+        threads: that compute; as many as torch takes by default.
+        scheduler: HOST:PORT of a Dask scheduler, or "local:N" for N processes here, which read the weights; they see the
+            source under the same path, and what is found is the same.
         progress: called with the name of a stage, how many adapters are done, and how many there are.
 
     Cost: the header of each file, one pass over the weights (see `content_of`) and a search (see `repeats_of`). Memory does
@@ -60,7 +68,14 @@ def run(
     """
     if not _LOWEST_NEAR <= near < 1:
         raise LoraPerfError(expected=f"--near of at least {_LOWEST_NEAR} and below 1", found=str(near), fix="change --near")
-    tell = progress or silent
+    refuse_scheduler(scheduler)
+    with with_threads(threads):
+        return _found(source, near, label_column, split, scheduler, progress or silent)
+
+
+def _found(
+    source: Source, near: float, label_column: str | None, split: str | None, scheduler: str | None, tell: Progress
+) -> Inspection:
     begin = time.perf_counter()
     found = locate(source, split) if isinstance(source, str | Path) else None
     place = None if found is None else _adapter_files(found, split)
@@ -69,11 +84,16 @@ def run(
             zoo = load(source, label_column=label_column, split=split)
         else:
             zoo = open_located(found, label_column=label_column, split=split)
-        return _of_zoo(zoo, near, tell, time.perf_counter() - begin)
+        return _of_zoo(zoo, near, scheduler, tell, time.perf_counter() - begin)
     folder, tree, single = place
     files = open_files(folder, tree, label_column, single=single, progress=counting(tell, "open", len(tree.adapters)))
     gathering = Gathering(
-        os.path.basename(str(source)) if single else os.path.basename(folder), near, files.classes, files.split, tell
+        os.path.basename(str(source)) if single else os.path.basename(folder),
+        near,
+        files.classes,
+        files.split,
+        tell,
+        scheduler,
     )
     gathering.seconds["open"] = time.perf_counter() - begin
     gathering.problems += files.problems
@@ -83,26 +103,34 @@ def run(
     return gathering.inspection(files.facts)
 
 
-def _of_zoo(zoo: Zoo, near: float, tell: Progress, seconds: float) -> Inspection:
+def _of_zoo(zoo: Zoo, near: float, scheduler: str | None, tell: Progress, seconds: float) -> Inspection:
     """The inspection of what is no folder of adapter files."""
     distinct = zoo.named and len(set(zoo.names)) == len(zoo)
     names = zoo.names if distinct else [zoo.called(i) for i in range(len(zoo))]
     classes = [] if zoo.labels is None else [zoo.classes[label] for label in zoo.labels.tolist()]
     parts = [] if zoo.split is None else [SPLIT_NAMES[part] for part in zoo.split.tolist()]
     gathering = Gathering(
-        zoo.name, near, dict(zip(names, classes, strict=bool(classes))), dict(zip(names, parts, strict=bool(parts))), tell
+        zoo.name,
+        near,
+        dict(zip(names, classes, strict=bool(classes))),
+        dict(zip(names, parts, strict=bool(parts))),
+        tell,
+        scheduler,
     )
     gathering.seconds["open"] = seconds
-    gathering.problems += [*_damage(zoo), *_unpaired_layers(zoo)]
-    gathering.take(zoo, names)
+    content = gathering.take(zoo, names)
+    gathering.problems[:0] = [*_damage(zoo, content), *_unpaired_layers(zoo)]
     return gathering.inspection()
 
 
-def _damage(zoo: Zoo) -> Iterable[Finding]:
-    """Whether a packed file holds what was packed: one more pass over its rows."""
-    if zoo.promise is not None:
+def _damage(zoo: Zoo, content: Content) -> Iterable[Finding]:
+    """Whether a packed file holds what was packed; of one of the first format by one more pass over its rows."""
+    if zoo.promise is not None and not content.unread:
         try:
-            _ = zoo.fingerprint
+            if zoo.promise.sequential:
+                _ = zoo.fingerprint
+            else:
+                zoo.promise.check(RowDigest(len(zoo), content.hashes).finish(zoo).fingerprint)
         except DamagedError as error:
             yield Finding("damaged", f"{error.found}: some weight is another one")
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lora_perf.core.ambient import in_plain_torch
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.zoo import Zoo
+from lora_perf.distributed import refuse_scheduler
 from lora_perf.io import store
 from lora_perf.io.hub import ALIASES, is_hub_id, open_hub
 from lora_perf.io.members import DEFAULT_COLUMN
@@ -112,8 +113,13 @@ def pack(
     label_column: str | None = DEFAULT_COLUMN,
     split: str | None = None,
     skip_bad: bool = False,
+    scheduler: str | None = None,
 ) -> Path:
     """Writes any source as a packed file, in a stream: memory does not grow with the zoo.
+
+    Args:
+        scheduler: HOST:PORT of a Dask scheduler, or "local:N" for N processes here, which read the rows and write them at
+            their place; they see the source and the folder of the file under the same paths.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -124,7 +130,8 @@ def pack(
         LoraPerfError: what `load` refuses; a path that cannot be written.
     """
     target = Path(os.path.expanduser(path))
-    store.write(load(source, label_column=label_column, split=split, skip_bad=skip_bad), target)
+    refuse_scheduler(scheduler)
+    store.write(load(source, label_column=label_column, split=split, skip_bad=skip_bad), target, scheduler=scheduler)
     return target
 
 

@@ -32,6 +32,9 @@ class PackConfig:
     """Part of a data set that has several: a name, several as a+b, or all; by default its own split is kept."""
     skip_bad: bool = False
     """Leave adapters out that cannot be used, with a warning each, instead of stopping at the first."""
+    scheduler: str | None = None
+    """Read and write on a Dask cluster: HOST:PORT of its scheduler, or local:N for N processes on this machine. All must see
+    source and target under the same paths."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m lora_perf.io") -> int:
@@ -41,7 +44,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m lora_per
         with terminal.warnings_to_stderr():
             config = parsed(PackConfig, arguments, prog, positional=True)
             path = pack(
-                config.source, config.target, label_column=config.label_column, split=config.split, skip_bad=config.skip_bad
+                config.source,
+                config.target,
+                label_column=config.label_column,
+                split=config.split,
+                skip_bad=config.skip_bad,
+                scheduler=config.scheduler,
             )
         count, nbytes = counted(len(store.open_packed(path)), "adapter"), os.path.getsize(path)
         terminal.say(terminal.console(), f"packed: {path} ({count}, {nbytes:,} bytes)")

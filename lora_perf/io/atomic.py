@@ -16,7 +16,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -32,14 +32,27 @@ _swept: set[str] = set()  # folders in which this process looked for leftovers
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A binary file that takes the place of `path` only when it was written to its end."""
+    with _replacing(path, _open_part) as (file, _):
+        yield file
+
+
+@contextmanager
+def replacing_seen(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """The same, and the name under which other processes may write into it meanwhile."""
+    with _replacing(path, _open_named) as (file, part):
+        yield file, Path(part or path)
+
+
+@contextmanager
+def _replacing(path: Path, opened: Callable[[Path], tuple[int, str | None]]) -> Iterator[tuple[BinaryIO, str | None]]:
     part: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _refuse_impossible(path)
         _sweep_once(path.parent)
-        descriptor, part = _open_part(path)
+        descriptor, part = opened(path)
         with os.fdopen(descriptor, "w+b") as file:
-            yield file
+            yield file, part
             file.flush()
             _synchronise(descriptor)
             if part is None:

@@ -48,6 +48,11 @@ class FeatureCache:
             return None
         return Features(values.to(device), zoo.layout, parts, zoo.given_names)
 
+    def holds(self, zoo: Zoo, name: str, layers: Sequence[Layer], device: torch.device) -> bool:
+        """Whether there is a file of these features; it is not read."""
+        one = REPRESENTATIONS.named(name)
+        return one.stored and self.place(zoo, one, layers, device)[0].exists()
+
     def save(self, zoo: Zoo, name: str, layers: Sequence[Layer], features: Features) -> None:
         """Stores features, whole or not at all."""
         one = REPRESENTATIONS.named(name)

@@ -17,9 +17,11 @@ from lora_perf.core.split import Split
 from lora_perf.core.stored import StoredValues
 from lora_perf.core.threads import cuda_blocks, for_each_block
 from lora_perf.core.zoo import Zoo
+from lora_perf.distributed import refuse_scheduler
 from lora_perf.representations import REPRESENTATIONS, Matrices, Modules, Representation, count, refuse_ranks
 from lora_perf.representations.controls import Numbers
 from lora_perf.representations.door import called
+from lora_perf.representations.elsewhere import made_elsewhere, streamed_elsewhere
 from lora_perf.representations.entries import standing
 from lora_perf.representations.kinds import Concatenation, Entries, PerMatrix, PerModule, places_of
 from lora_perf.representations.learned.fitting import Fitted
@@ -44,6 +46,7 @@ def represent(
     seed: int = 42,
     dimensions: int | None = None,
     block_nbytes: int | None = None,
+    scheduler: str | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, Features]:
     """Features of a zoo, by name of the representation.
@@ -61,6 +64,8 @@ def represent(
             same machine and number of threads.
         dimensions: the number of features of a learned representation; by default its own choice.
         block_nbytes: bytes of rows in memory at a time, of what is computed in the pass.
+        scheduler: HOST:PORT of a Dask scheduler, or "local:N" for N processes here, whose workers make what the pass makes, to
+            the bit; they see the source of the zoo under the same path. Users' representations are made here.
         progress: called after each block of the pass with the number of its adapters.
 
     Shapes:
@@ -91,7 +96,14 @@ def represent(
     for one in wanted:
         count(one.name, zoo.layout, layers)
     streamed = [one for one in wanted if one.streamed]
-    found = _stream(zoo, streamed, layers, device, block_nbytes, progress) if streamed else {}
+    found: dict[str, Features] = {}
+    refuse_scheduler(scheduler)
+    if scheduler is not None and device.type == "cpu" and (there := [one.name for one in streamed if made_elsewhere(one)]):
+        found |= streamed_elsewhere(zoo, there, layers, scheduler, progress)
+        streamed = [one for one in streamed if one.name not in found]
+        progress = None
+    if streamed:
+        found |= _stream(zoo, streamed, layers, device, block_nbytes, progress)
     for one in wanted:
         if isinstance(one, Fitted):
             found[one.name] = one.make(zoo, layers, device, train, seed, dimensions)

@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+import lora_perf
+from lora_perf.core.digest import DamagedError
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.zoo import Zoo
 from lora_perf.io.headers import read_header
 from lora_perf.io.store import open_packed, verify, write
+from lora_perf.zoos import EMBEDDED
 from tests.io.checks import refuses
 from tests.io.packed.files import MakeZoo, change, join, parts, with_tables
 
@@ -60,7 +63,7 @@ def test_a_safetensors_file_that_is_no_zoo_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "zoo.safetensors"
     for header in ({}, {"__metadata__": {"format": "pt"}}, {"__metadata__": {}}):
         join(path, header, b"")
-        refuses(path, r"a packed zoo \('lora_perf zoo 1'\) at .*with lora_perf\.pack\(source, path\)")
+        refuses(path, r"a packed zoo \('lora_perf zoo 2'\) at .*with lora_perf\.pack\(source, path\)")
 
 
 ROWS_BEGIN = 56 + 56 + 112  # labels, split, ranks
@@ -169,3 +172,16 @@ def test_a_file_that_is_written_to_while_it_is_open_is_not_read(how: str, read: 
     told = rf"the packed zoo that was opened at {re.escape(str(packed))}; found another content, written since; load it again"
     with pytest.raises(LoraPerfError, match=told):
         read(zoo)
+
+
+def test_a_changed_weight_in_a_file_of_the_first_format_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "digits.safetensors"
+    path.write_bytes(EMBEDDED["digits"].read_bytes())
+    header, _ = parts(path)
+    assert header["__metadata__"]["format"] == "lora_perf zoo 1"
+    assert verify(path) == lora_perf.load("digits").select(range(1000)).fingerprint
+    with path.open("r+b") as file:
+        file.seek(-5, os.SEEK_END)
+        file.write(b"\x55")
+    with pytest.raises(DamagedError, match="content of fingerprint"):
+        verify(path)

@@ -1,0 +1,184 @@
+"""Writing packed files: rows in a stream, or at their place by the workers of a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+import xxhash
+from numpy.typing import NDArray
+
+from lora_perf.core.digest import Hashed, RowDigest, row_hashes
+from lora_perf.core.metadata import Column
+from lora_perf.core.rows import RowSource
+from lora_perf.core.zoo import BLOCK_NBYTES, Zoo
+from lora_perf.distributed import Shared, outcomes, row_blocks, shared
+from lora_perf.io.atomic import replacing, replacing_seen
+from lora_perf.io.checked import refuse_small_disk
+
+FORMAT = "lora_perf zoo 2"
+FORMATS = (FORMAT, "lora_perf zoo 1")  # the first one has a fingerprint of all rows in one
+# dtype and bytes of a value of each tensor, in the order of the file.
+DTYPES = {"labels": ("I64", 8), "split": ("I64", 8), "ranks": ("I64", 8), "rows": ("F32", 4), "scales": ("F32", 4)}
+TEXT = ("U8", 1)  # of a column
+NAMES, METADATUM = "names", "metadata/"
+METADATA = {"format", "layout", "classes", "name", "fingerprint"}  # beside the checksum
+_PAGE = 4096
+_DIGITS = 32  # of fingerprint and checksum
+_TASK_NBYTES = 256 << 20  # of rows that a worker writes at a time
+
+
+def write(zoo: Zoo, path: Path, progress: Callable[[int], object] | None = None, scheduler: str | None = None) -> Hashed:
+    """Writes a zoo as a packed file, streaming its rows: memory does not grow with the zoo.
+
+    Args:
+        progress: called after each block with the number of its adapters.
+        scheduler: of a Dask cluster, whose workers read the rows and write them at their place; all see the folder of the
+            file and the source of the zoo.
+
+    Returns:
+        what `open_packed` would find in a pass over the rows.
+
+    Raises:
+        LoraPerfError: the disk has no room for it; nothing is written then.
+    """
+    plan = _Plan(zoo)
+    refuse_small_disk(path, plan.nbytes)
+    if scheduler is None:
+        with replacing(path) as file:
+            digest = plan.begin(file)
+            for where, block in zoo.blocks():
+                rows = block.numpy()
+                digest.update(where.start, rows)
+                file.write(rows.data)
+                if progress is not None:
+                    progress(where.stop - where.start)
+            return plan.finish(file, digest)
+    with replacing_seen(path) as (file, part):
+        digest = plan.begin(file)
+        file.truncate(plan.nbytes)
+        file.flush()
+        with shared(path.parent, zoo.source) as agreed:
+            tasks = row_blocks(len(zoo), max(1, _TASK_NBYTES // (4 * zoo.layout.p)))
+            calls = [(agreed, where, str(part.absolute()), plan.place) for where in tasks]
+            titles = [f"rows {where.start:,} to {where.stop:,}" for where in tasks]
+            for start, hashes in outcomes(scheduler, write_rows, calls, titles):
+                digest.hashes[start : start + len(hashes)] = hashes
+                if progress is not None:
+                    progress(len(hashes))
+        file.seek(plan.place + 4 * len(zoo) * zoo.layout.p)
+        return plan.finish(file, digest)
+
+
+Zoo.writer = lambda zoo, path: write(zoo, path)  # what `Zoo.save` calls: the room of zoos imports none
+
+
+def write_rows(agreed: Shared, where: slice, part: str, place: int) -> tuple[int, NDArray[np.uint64]]:
+    """A task: writes some rows into a file that holds the first row from byte `place`; returns its start and their hashes."""
+    agreed.check()
+    source: RowSource = agreed.content()
+    step = max(1, BLOCK_NBYTES // (4 * source.p))
+    hashes = []
+    with open(part, "r+b", buffering=0) as file:
+        for start in range(where.start, where.stop, step):
+            block = np.empty((min(step, where.stop - start), source.p), np.float32)
+            source.read(start, start + len(block), block)
+            hashes.append(row_hashes(block))
+            view, at = block.data.cast("B"), place + 4 * source.p * start
+            while len(view):
+                done = os.pwrite(file.fileno(), view, at)
+                view, at = view[done:], at + done
+        os.fsync(file.fileno())
+    return where.start, np.concatenate(hashes)
+
+
+class _Plan:
+    """All of a packed file but its rows, and where these stand.
+
+    Attributes:
+        place: the byte of the first row.
+        nbytes: of the file.
+    """
+
+    def __init__(self, zoo: Zoo) -> None:
+        self._zoo = zoo
+        self._before: dict[str, NDArray[Any]] = {} if zoo.labels is None else {"labels": zoo.labels.numpy()}
+        if zoo.split is not None:
+            self._before["split"] = zoo.split.to(torch.int64).numpy()
+        if zoo.ranks is not None:
+            self._before["ranks"] = zoo.ranks.numpy()
+        # Of four bytes a value, scales before the rows could keep the int64 tensors or the rows from their alignment.
+        self._after: dict[str, NDArray[Any]] = {} if zoo.scales is None else {"scales": zoo.scales.numpy()}
+        self._columns = {name: _as_json(column) for name, column in columns_of(zoo).items()}
+        digests = {name: xxhash.xxh3_128_hexdigest(text.data) for name, text in self._columns.items()}
+        self._metadata = {
+            "format": FORMAT,
+            "layout": zoo.layout.to_json(),
+            "classes": json.dumps(zoo.classes),
+            "name": zoo.name,
+            "fingerprint": "0" * _DIGITS,
+            **({"columns": json.dumps(digests)} if digests else {}),
+            "checksum": "0" * _DIGITS,
+        }
+        shapes = {name: array.shape for name, array in self._before.items()} | {"rows": (len(zoo), zoo.layout.p)}
+        shapes |= {name: array.shape for name, array in (self._after | self._columns).items()}
+        self._entries: dict[str, Any] = {}
+        offset = begin = 0
+        for name, shape in shapes.items():
+            dtype, size = DTYPES.get(name, TEXT)
+            begin = offset if name == "rows" else begin
+            end = offset + size * prod(shape)
+            self._entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
+            offset = end
+        text = json.dumps({"__metadata__": self._metadata, **self._entries}, separators=(",", ":")).encode()
+        self._text = text + b" " * (-(8 + len(text) + begin) % _PAGE)  # the format allows spaces after the header
+        self.place = 8 + len(self._text) + begin
+        self.nbytes = 8 + len(self._text) + offset
+
+    def begin(self, file: BinaryIO) -> RowDigest:
+        """Writes what stands before the rows."""
+        file.write(struct.pack("<Q", len(self._text)) + self._text)
+        for array in self._before.values():
+            file.write(np.ascontiguousarray(array).data)
+        return RowDigest(len(self._zoo))
+
+    def finish(self, file: BinaryIO, digest: RowDigest) -> Hashed:
+        """Writes what stands behind the rows, and what all of it adds up to."""
+        for array in (*self._after.values(), *self._columns.values()):
+            file.write(np.ascontiguousarray(array).data)
+        found = digest.finish(self._zoo)
+        metadata = self._metadata | {"fingerprint": found.fingerprint}
+        entries = {name: (entry["dtype"], entry["shape"]) for name, entry in self._entries.items()}
+        metadata["checksum"] = checksum(metadata, entries, self._before | self._after)
+        for name in ("fingerprint", "checksum"):
+            mark = f'"{name}":"'.encode()
+            file.seek(8 + self._text.index(mark) + len(mark))
+            file.write(metadata[name].encode())
+        return found
+
+
+def columns_of(zoo: Zoo) -> dict[str, Column]:
+    """Names and metadata by what they are called in the file."""
+    names = {} if zoo.given_names is None else {NAMES: zoo.given_names}
+    return names | {METADATUM + name: column for name, column in zoo.metadata.columns.items()}
+
+
+def checksum(metadata: Mapping[str, str], entries: Mapping[str, Any], small: Mapping[str, NDArray[Any]]) -> str:
+    """Of all but the rows, however the header is written down; these are covered by the fingerprint, which is covered here."""
+    told = {name: value for name, value in metadata.items() if name != "checksum"}
+    digest = xxhash.xxh3_128(json.dumps([told, entries], sort_keys=True).encode())
+    for name in sorted(small):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(small[name]).data)
+    return digest.hexdigest()
+
+
+def _as_json(column: Column) -> NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(column.values(), default=str, separators=(",", ":")).encode(), np.uint8)
