@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,9 @@ _ENTER = (
 )
 
 
-def run_limited(arguments: Sequence[str], nbytes: int, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+def run_limited(
+    arguments: Sequence[str], nbytes: int, seconds: float = 300, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """A Python program in a control group that may use so many bytes, those of cached files included.
 
     A program that needs more is killed (status -9). Skips the test where no such group can be made.
@@ -38,6 +40,7 @@ def run_limited(arguments: Sequence[str], nbytes: int, seconds: float = 300) -> 
             capture_output=True,
             text=True,
             timeout=seconds,
+            env=environment,
             check=False,
         )
     finally:

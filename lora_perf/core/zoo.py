@@ -68,6 +68,7 @@ class Zoo(Matrix):
         names: of the adapters, such as the paths of their files; None where they have numbers only.
         metadata: all else that the source says of the adapters, one value each in columns by name.
         promise: what the file that holds all of this says of it.
+        origin: where it was published, with the revision: `hf://datasets/OWNER/NAME@COMMIT`.
 
     A zoo can be pickled and copied: rows in memory go along, others are read again from where they stand, and a source that
     changed meanwhile is refused there.
@@ -93,6 +94,7 @@ class Zoo(Matrix):
         names: Sequence[str] | Column | None = None,
         metadata: Mapping[str, Any] | None = None,
         promise: Promise | None = None,
+        origin: str | None = None,
     ) -> None:
         self.source = source
         self.layout = layout
@@ -107,13 +109,18 @@ class Zoo(Matrix):
         self.given_names = names if names is None or isinstance(names, Column) else Column(names)
         self.metadata = Metadata(metadata.columns if isinstance(metadata, Metadata) else metadata, source.n)
         self.promise = promise
+        self.origin = origin
 
     def __getstate__(self) -> dict[str, Any]:
         again = ("rows", "names")  # which the source gives again
         return {name: value for name, value in self.__dict__.items() if name not in again}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        before = {"given_names": None, "metadata": Metadata(n=state["source"].n)}  # which pickles of before have not
+        before = {
+            "origin": None,
+            "given_names": None,
+            "metadata": Metadata(n=state["source"].n),
+        }  # which pickles of before have not
         names = state.pop("names", None)
         self.__dict__ |= before | state | ({} if names is None else {"given_names": Column(names)})
 
@@ -275,6 +282,7 @@ class Zoo(Matrix):
             ranks=None if self.ranks is None else self.ranks[at],
             names=row_names(wanted) if self.given_names is None else self.given_names.select(wanted),
             metadata=self.metadata.select(wanted),
+            origin=self.origin,
         )
 
     @cached_property

@@ -14,7 +14,7 @@ from lora_perf.core.showing import size
 from lora_perf.core.zoo import Hashed, Zoo
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.observer import Observer
-from lora_perf.io import load, locate, open_located, store
+from lora_perf.io import is_hub, load, locate, open_located, store
 from lora_perf.io.checked import count_as_absent
 from lora_perf.io.paths import Found
 from lora_perf.representations import REPRESENTATIONS
@@ -93,8 +93,21 @@ def open_zoo(config: ExperimentConfig, *, anew: bool = False) -> Zoo:
         except LoraPerfError as error:
             count_as_absent(packed, error.found)
     if found is None:
+        wanted = config.cache_features and not config.skip_bad and is_hub(config.dataset)
+        if packed is not None and wanted and _arrived(config, packed):
+            return store.open_packed(packed)
         return load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
     return open_located(found, label_column=config.label_column, skip_bad=config.skip_bad)
+
+
+def _arrived(config: ExperimentConfig, packed: Path) -> bool:
+    """Whether a data set of the Hub was fetched into its packed form; one in the cache of `datasets` is taken from there."""
+    from lora_perf.io.arriving import arrived
+    from lora_perf.io.hub import in_cache
+
+    if in_cache(config.dataset):
+        return False
+    return arrived(config.dataset, packed, label_column=config.label_column, split=None) is not None
 
 
 def preprocess(config: ExperimentConfig) -> Path:
@@ -103,7 +116,9 @@ def preprocess(config: ExperimentConfig) -> Path:
     if packed is None:
         return EMBEDDED.get(config.dataset, Path(config.dataset))
     if not _is_whole(packed):
-        _pack(config, open_zoo(config, anew=True), packed)
+        zoo = open_zoo(config, anew=True)
+        if zoo.promise is None or zoo.promise.path != str(packed):  # of the Hub it may have been made just now
+            _pack(config, zoo, packed)
     return packed
 
 

@@ -220,6 +220,7 @@ def _dataset(zoo: Zoo, split: Split) -> dict[str, Any]:
     return {
         "name": zoo.name,
         "fingerprint": zoo.fingerprint,
+        **({"origin": zoo.origin} if zoo.origin else {}),
         "adapters": len(zoo),
         "layers": len(zoo.layout),
         "parameters": zoo.layout.p,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,10 @@ from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.zoo import Zoo
 from lora_perf.distributed import refuse_scheduler
 from lora_perf.io import store
-from lora_perf.io.hub import ALIASES, is_hub_id, open_hub
+from lora_perf.io.hub import ALIASES, DATASETS, is_hub_id, open_hub
 from lora_perf.io.members import DEFAULT_COLUMN
 from lora_perf.io.readers import NAMED, Reader, asked, reader, scheme_of, shown
-from lora_perf.io.splits import refuse_choices
+from lora_perf.io.splits import refuse_choices, refuse_split
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     Source: TypeAlias = str | Path | Zoo | Any  # Any: datasets.Dataset or DatasetDict, whose library is imported on use
 
 _ENDING = re.compile(r"\.(safetensors|parquet|arrow|feather|ipc|json|jsonl|csv|txt|bin|pt|zip|tar|gz)$", re.IGNORECASE)
-_COMMON = ("http", "https", "hf", "s3", "gs", "file", "ftp")  # schemes of addresses that mean files
+_COMMON = ("http", "https", "s3", "gs", "file", "ftp")  # schemes of addresses that mean files
 _log = logging.getLogger(__name__)
-__all__ = ["load", "locate", "open_located", "pack", "reader"]
+__all__ = ["is_hub", "load", "locate", "open_located", "pack", "reader"]
 
 
 @in_plain_torch
@@ -48,7 +49,9 @@ def load(source: Source, *, label_column: str | None = DEFAULT_COLUMN, split: st
 
     Args:
         source: the name of an embedded zoo ("digits", "digits-shared"); a Hub alias ("1k", "10k", "50k", "100k", "small",
-            "sanity-check") or id; the path of a packed file, of a `save_to_disk` folder, of parquet or Arrow files or of a
+            "sanity-check") or id, also as hf://datasets/OWNER/NAME; repositories of adapters on the Hub: hf://OWNER/NAME for
+            all that one holds, a list of names (or of pairs of a name and a class) or the path of a .txt of them for one
+            adapter each; the path of a packed file, of a `save_to_disk` folder, of parquet or Arrow files or of a
             folder of adapter files; a `datasets.Dataset` or `DatasetDict`; a `pyarrow.Table`, or what shows itself as one;
             a list of state dicts or a mapping of them by name, a mapping of columns with tensors (n, rows, columns), a
             DataFrame (see `lora_perf.io.memory`); what a user's reader knows.
@@ -68,11 +71,11 @@ def load(source: Source, *, label_column: str | None = DEFAULT_COLUMN, split: st
         refuse_choices(label_column, split, "a Zoo")
         return _finite(source) if skip_bad else source
     if not isinstance(source, str | Path):
-        zoo = _of_object(source, label_column, split)
+        zoo = _of_object(source, label_column, split, skip_bad)
     elif (found := locate(source, split)) is not None:
         return open_located(found, label_column=label_column, split=split, skip_bad=skip_bad)
     else:
-        zoo = _by_name(str(source), source, label_column, split)
+        zoo = _by_name(str(source), source, label_column, split, skip_bad)
     return _finite(zoo) if skip_bad else zoo
 
 
@@ -92,6 +95,15 @@ def locate(source: str | Path, split: str | None = None) -> Found | None:
     from lora_perf.io.paths import find, of_reader  # with all readers of files, which embedded zoos do without
 
     return find(path, split) if own is None else of_reader(own, name)
+
+
+def is_hub(source: Source) -> bool:
+    """Whether a source is the id or the alias of a data set of the Hub, and nothing that stands here."""
+    if not isinstance(source, str) or source in NAMED or locate(source) is not None:
+        return False
+    return source in ALIASES or (
+        is_hub_id(source) and not _ENDING.search(source) and not os.path.isdir(os.path.dirname(source))
+    )
 
 
 def open_located(
@@ -118,6 +130,9 @@ def pack(
     """Writes any source as a packed file, in a stream: memory does not grow with the zoo.
 
     Args:
+        source, label_column, split, skip_bad: as `load` takes them. The parquet files of a data set of the Hub are taken one
+            after the other, each thrown away when its rows are written, and no cache of the Hub's libraries is filled; the
+            same call goes on where one was interrupted.
         scheduler: HOST:PORT of a Dask scheduler, or "local:N" for N processes here, which read the rows and write them at
             their place; they see the source and the folder of the file under the same paths.
 
@@ -131,6 +146,11 @@ def pack(
     """
     target = Path(os.path.expanduser(path))
     refuse_scheduler(scheduler)
+    if scheduler is None and not skip_bad and is_hub(source):
+        from lora_perf.io.arriving import arrived
+
+        if arrived(str(source), target, label_column=label_column, split=split) is not None:
+            return target
     store.write(load(source, label_column=label_column, split=split, skip_bad=skip_bad), target, scheduler=scheduler)
     return target
 
@@ -159,7 +179,7 @@ def _finite(zoo: Zoo) -> Zoo:
     return without_non_finite(zoo)
 
 
-def _by_name(name: str, source: str | Path, label_column: str | None, split: str | None) -> Zoo:
+def _by_name(name: str, source: str | Path, label_column: str | None, split: str | None, skip_bad: bool) -> Zoo:
     """A zoo that stands at no path, or whose name comes before that of a path."""
     if (name in NAMED or name in ALIASES) and os.path.exists(name):
         _log.warning("%s is the name of a zoo of its own: write ./%s for what stands here", name, name)
@@ -168,6 +188,13 @@ def _by_name(name: str, source: str | Path, label_column: str | None, split: str
         return NAMED[name].open()
     if name in ALIASES:
         return open_hub(ALIASES[name], label_column, split, name)
+    if name.startswith(DATASETS):
+        return open_hub(name.removeprefix(DATASETS), label_column, split, name.removeprefix(DATASETS))
+    if scheme_of(name) == "hf":
+        from lora_perf.io.repositories import open_repository
+
+        refuse_split(split, f"the repository {name}")
+        return open_repository(name, label_column=label_column, skip_bad=skip_bad)
     if scheme_of(name) is not None:
         raise LoraPerfError(
             expected="a path, or a data set of the Hub by its id",
@@ -192,6 +219,18 @@ def _by_name(name: str, source: str | Path, label_column: str | None, split: str
     )
 
 
+def _is_list(source: Any) -> bool:
+    """Whether it is a list of names, pairs of a name and a class, or a mapping of names to classes."""
+    if isinstance(source, Mapping):
+        return any("/" in str(one) for one in source) and all(isinstance(one, str) for pair in source.items() for one in pair)
+    if not isinstance(source, list | tuple) or not any("/" in str(one) for one in source):
+        return False
+    return all(
+        isinstance(one, str) or (isinstance(one, tuple) and len(one) == 2 and all(isinstance(part, str) for part in one))
+        for one in source
+    )
+
+
 def _is_link(source: str | Path) -> bool:
     try:
         return os.path.islink(os.path.expanduser(source))
@@ -199,7 +238,12 @@ def _is_link(source: str | Path) -> bool:
         return False
 
 
-def _of_object(source: Any, label_column: str | None, split: str | None) -> Zoo:
+def _of_object(source: Any, label_column: str | None, split: str | None, skip_bad: bool) -> Zoo:
+    if _is_list(source):
+        from lora_perf.io.repositories import open_list, wanted_of
+
+        refuse_split(split, "the list of repositories")
+        return open_list(wanted_of(source, "the list"), label_column=label_column, skip_bad=skip_bad, name="repositories")
     from lora_perf.io.memory import state_dicts_of, table_of, zoo_of_state_dicts
     from lora_perf.io.tables.hf import is_arrow, zoo_of_arrow, zoo_of_data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -24,10 +25,12 @@ ALIASES = {
     "small": "jacekduszenko/weights-dataset-small",
     "sanity-check": "jacekduszenko/lora-ws-sanity-check",
 }
+DATASETS = "hf://datasets/"  # how the Hub's client writes an id as an address
 _ID = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
 # A Hub that is there answers sooner; where it does not, the cache is asked before one waits longer for it.
 _SOON, _PATIENT = 1.0, 10.0
 _NEWEST = "main"  # the revision where none is asked for
+_COMMIT = re.compile("[0-9a-f]{40}")
 _SHORT = 7  # digits of a commit that stand for it
 _log = logging.getLogger(__name__)
 
@@ -45,6 +48,35 @@ class Target:
         """What `datasets.load_dataset` takes beside the repository."""
         given = {"name": self.config, "revision": self.revision}
         return {key: value for key, value in given.items() if value is not None}
+
+
+def target_of(name: str) -> Target:
+    """What an id or an alias means."""
+    match = _ID.fullmatch(ALIASES.get(name, name).removeprefix(DATASETS))
+    if match is None:
+        raise LoraPerfError(
+            expected=f"a data set of the Hub as {DATASETS}OWNER/NAME, with @REVISION behind it",
+            found=name,
+            fix="leave the path of its files out",
+        )
+    return Target(match["repository"], match["config"], match["revision"])
+
+
+def answers(target: Target) -> bool:
+    """Whether the Hub is there and shows a data set, as far as it says within a second."""
+    import datasets
+
+    return not datasets.config.HF_HUB_OFFLINE and _asked(target, _SOON) is None
+
+
+def in_cache(name: str) -> bool:
+    """Whether `datasets` has some revision of a data set in its cache."""
+    import datasets
+
+    owner, _, repository = target_of(name).repository.partition("/")
+    return os.path.isdir(os.path.join(datasets.config.HF_DATASETS_CACHE, f"{owner}___{repository.lower()}")) or os.path.isdir(
+        os.path.join(datasets.config.HF_DATASETS_CACHE, f"{owner}___{repository}")
+    )
 
 
 def is_hub_id(name: str) -> bool:
@@ -65,17 +97,20 @@ def open_hub(name: str, label_column: str | None, split: str | None, title: str)
     """
     from lora_perf.io.tables.hf import zoo_of_data
 
-    match = _ID.fullmatch(name)
-    assert match is not None
     several = split in (None, EVERY) or ("+" in str(split) and "[" not in str(split))
     try:
-        data = fetch(Target(match["repository"], match["config"], match["revision"]), None if several else split)
+        target = target_of(name)
+        data = fetch(target, None if several else split)
     except LoraPerfError as error:
         if title in ALIASES or not error.expected.startswith(DATA_SET):
             raise
         found = f"no such path here, and as a data set of the Hub: {error.found}"
         raise error.but(expected=f"{name!r} as a path or as {error.expected}", found=found) from None
-    return zoo_of_data(data, label_column, split if several else None, title)
+    zoo = zoo_of_data(data, label_column, split if several else None, title)
+    commits = _commits(data)
+    if len(commits) == 1 and _COMMIT.fullmatch(commit := commits.pop()):
+        zoo.origin = f"hf://datasets/{target.repository}@{commit}"
+    return zoo
 
 
 def fetch(target: Target, split: str | None) -> Any:
@@ -133,15 +168,20 @@ def _refuse_other_revision(target: Target, data: Any, trouble: Exception | None)
     reference = Path(constants.HF_HUB_CACHE, f"datasets--{target.repository.replace('/', '--')}", "refs", wanted)
     with suppress(OSError, ValueError):  # a branch or a tag that was fetched once
         wanted = reference.read_text("ascii").strip()
-    files = data.cache_files
-    parts = files.values() if isinstance(files, dict) else [files]
-    commits = {Path(file["filename"]).parent.name for part in parts for file in part}
+    commits = _commits(data)
     if not commits or any(one != wanted and not (len(wanted) >= _SHORT and one.startswith(wanted)) for one in commits):
         raise LoraPerfError(
             expected=f"{target.repository} at revision {target.revision}",
             found=f"commit {listed(sorted(commits)) or 'unknown'} in the local cache, and the Hub cannot be asked for another",
             fix="leave the revision out to take that one, or load it once where the Hub can be asked",
         )
+
+
+def _commits(data: Any) -> set[str]:
+    """The commits that data sets in the cache are of, by their folders."""
+    files = data.cache_files
+    parts = files.values() if isinstance(files, dict) else [files]
+    return {Path(file["filename"]).parent.name for part in parts for file in part}
 
 
 def _asked(target: Target, seconds: float) -> Exception | None:

@@ -26,6 +26,11 @@ def open_found(found: Found, label_column: str | None, split: str | None, skip_b
     if found.kind == "adapters":
         refuse_split(split, f"the adapter files in {found.path}")
         return _of_adapters(found, found.tree, label_column, skip_bad)
+    if found.kind == "repositories":
+        from lora_perf.io.repositories import open_list, read_list
+
+        refuse_split(split, f"the list {found.path}")
+        return open_list(read_list(found.path), label_column=label_column, skip_bad=skip_bad, name=found.name)
     if found.kind != "saved":
         return _of_tables(found, label_column, split)
     from lora_perf.io.tables.hf import zoo_of_data

@@ -80,6 +80,29 @@ def write(zoo: Zoo, path: Path, progress: Callable[[int], object] | None = None,
 Zoo.writer = lambda zoo, path: write(zoo, path)  # what `Zoo.save` calls: the room of zoos imports none
 
 
+def complete(zoo: Zoo, path: Path, place: int, hashes: NDArray[np.uint64]) -> Hashed | None:
+    """Makes a file that holds the rows of a zoo, from byte `place` on, and nothing before them, a packed one.
+
+    Args:
+        hashes: (n, 2) of the rows.
+
+    Returns:
+        None where what has to stand before the rows is larger than the room that is there; nothing is written then.
+    """
+    plan = _Plan(zoo, place)
+    if plan.place != place:
+        return None
+    with path.open("r+b") as file:
+        digest = plan.begin(file)
+        digest.hashes[:] = hashes
+        file.seek(place + 4 * len(zoo) * zoo.layout.p)
+        file.truncate()
+        found = plan.finish(file, digest)
+        file.flush()
+        os.fsync(file.fileno())
+    return found
+
+
 def write_rows(agreed: Shared, where: slice, part: str, place: int) -> tuple[int, NDArray[np.uint64]]:
     """A task: writes some rows into a file that holds the first row from byte `place`; returns its start and their hashes."""
     agreed.check()
@@ -107,7 +130,8 @@ class _Plan:
         nbytes: of the file.
     """
 
-    def __init__(self, zoo: Zoo) -> None:
+    def __init__(self, zoo: Zoo, place: int = 0) -> None:
+        """Args: place: the least that it may be."""
         self._zoo = zoo
         self._before: dict[str, NDArray[Any]] = {} if zoo.labels is None else {"labels": zoo.labels.numpy()}
         if zoo.split is not None:
@@ -125,6 +149,7 @@ class _Plan:
             "name": zoo.name,
             "fingerprint": "0" * _DIGITS,
             **({"columns": json.dumps(digests)} if digests else {}),
+            **({"origin": zoo.origin} if zoo.origin else {}),
             "checksum": "0" * _DIGITS,
         }
         shapes = {name: array.shape for name, array in self._before.items()} | {"rows": (len(zoo), zoo.layout.p)}
@@ -138,7 +163,8 @@ class _Plan:
             self._entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
             offset = end
         text = json.dumps({"__metadata__": self._metadata, **self._entries}, separators=(",", ":")).encode()
-        self._text = text + b" " * (-(8 + len(text) + begin) % _PAGE)  # the format allows spaces after the header
+        size = 8 + len(text) + begin
+        self._text = text + b" " * max(place - size, -size % _PAGE)  # the format allows spaces after the header
         self.place = 8 + len(self._text) + begin
         self.nbytes = 8 + len(self._text) + offset
 

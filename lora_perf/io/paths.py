@@ -20,8 +20,10 @@ from lora_perf.io.identity import identity
 from lora_perf.io.members import text_of
 from lora_perf.io.readers import Reader
 
-Kind = Literal["packed", "saved", "parquet", "arrow", "adapters", "reader"]
-_KINDS: dict[str, Kind] = {ADAPTER: "packed", PARQUET: "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}
+Kind = Literal["packed", "saved", "parquet", "arrow", "adapters", "repositories", "reader"]
+_KINDS: dict[str, Kind] = {
+    ADAPTER: "packed", PARQUET: "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow", ".txt": "repositories"
+}  # fmt: skip
 _log = logging.getLogger(__name__)
 
 

@@ -108,6 +108,7 @@ def _zoo_of(file: OpenFile, header: Header, path: Path) -> Zoo:
         ranks=tables.get("ranks"),
         names=None if names is None else Column(names),
         metadata={name.removeprefix(METADATUM): column for name, column in columns.items()},
+        origin=metadata.get("origin"),
     )
     entries = {name: (entry.dtype, list(entry.shape)) for name, entry in header.entries.items()}
     if "checksum" in metadata and metadata["checksum"] != checksum(metadata, entries, small):

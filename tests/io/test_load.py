@@ -133,10 +133,10 @@ def test_a_name_of_nothing_is_refused(name: str) -> None:
     refuses(name, r"embedded zoo \(digits, digits-shared\) or a Hub alias \(1k, .*which is none")
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "notes", "zoo.pt"])
+@pytest.mark.parametrize("name", ["notes.md", "notes", "zoo.pt"])
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("hello")
-    refuses(tmp_path / name, rf"a zoo at .*{name}: .*; found a file of type (\.txt|\.pt|unknown);")
+    refuses(tmp_path / name, rf"a zoo at .*{name}: .*; found a file of type (\.md|\.pt|unknown);")
 
 
 def test_a_folder_without_files_of_weights_is_refused(tmp_path: Path) -> None:
@@ -208,6 +208,6 @@ def test_a_truncated_packed_file_is_refused(data: Any, tmp_path: Path) -> None:
     refuses(path, "truncated or damaged")
 
 
-@pytest.mark.parametrize("address", ["https://huggingface.co/datasets/a/b", "hf://datasets/a/b", "s3://bucket/loras"])
+@pytest.mark.parametrize("address", ["https://huggingface.co/datasets/a/b", "s3://bucket/loras"])
 def test_an_address_is_no_path(address: str) -> None:
     refuses(address, rf"found the address {address}; give the id alone \(OWNER/NAME\), or fetch the files")
