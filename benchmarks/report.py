@@ -17,7 +17,7 @@ from benchmarks.measure import digits
 from benchmarks.promises import Promise, measured
 from benchmarks.record import Record, circumstances, growth, memory, plain, record
 from benchmarks.surface import console as new_console
-from benchmarks.surface import exit_status, replacing, say
+from benchmarks.surface import exit_status, pressure, replacing, say
 from benchmarks.workloads import TABLE
 from lora_perf import LoraPerfError
 
@@ -72,7 +72,9 @@ def _made(folder: Path) -> None:
 def _promises(config: ReportConfig, console: Console) -> list[Promise]:
     found = []
     for one in measured(config.scale, lambda text: console.print(f"measuring: {text}", style="dim")):
-        console.print(f"{'kept    ' if one.kept else 'NOT KEPT'} {one.text}: {one.measured.text()} {one.unit}", highlight=False)
+        word = "kept    " if one.kept else "NOT KEPT"
+        busy = "" if one.kept else f" ({pressure(seconds=1)}: measure again on an idle machine)"
+        console.print(f"{word} {one.text}: {one.measured.text()} {one.unit}{busy}", highlight=False)
         found.append(one)
     return found
 

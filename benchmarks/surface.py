@@ -35,13 +35,14 @@ _PLACES = {
     "exit_status": ("command.status", "command"),
     "listed": ("core.errors", "errors"),
     "machine": ("core.provenance", "provenance"),
+    "pressure": ("core.resources",),
     "replacing": ("io.atomic", "atomic"),
     "say": ("command.terminal", "terminal"),
     "versions": ("core.provenance", "provenance"),
 }
 
 # The files that decide what stands in a corpus: where one of them changes, corpora are made anew.
-CORPUS_SOURCES = ("lora_perf/zoos/synthetic.py", "lora_perf/zoos/files.py", "lora_perf/io/store.py")
+CORPUS_SOURCES = ("lora_perf/zoos/synthetic.py", "lora_perf/zoos/files.py", "lora_perf/io/store.py", "lora_perf/io/packing.py")
 
 
 def __getattr__(name: str) -> Any:

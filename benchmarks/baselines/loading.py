@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
@@ -85,3 +87,15 @@ def write_bytes(rows: NDArray[np.float32], path: Path) -> Path:
 def _stacked(found: Any) -> Tensor:
     tensor: Tensor = found if isinstance(found, Tensor) else torch.stack(list(found))
     return tensor
+
+
+def read_parquet(folder: Path) -> list[NDArray[np.float32]]:
+    """pyarrow's own reading of a folder of parquet shards, on its threads: the values of each weight column, no matrix yet."""
+    table = pq.read_table(folder)
+    return [_values(table.column(name).combine_chunks()) for name in table.column_names if name.endswith(".weight")]
+
+
+def _values(array: pa.Array) -> NDArray[np.float32]:
+    while pa.types.is_list(array.type):
+        array = array.flatten()
+    return array.to_numpy()

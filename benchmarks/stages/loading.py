@@ -137,7 +137,7 @@ def load_samples(scale: str) -> Case:
     return Case(case.call, case.check, case.nbytes, {"sample_by_sample": by_sample}, case.limit, None, case.layers, n)
 
 
-@workload("loading", "small", "medium", limit=True)
+@workload("loading", "small", "medium", baselines=("pyarrow",), limit=True)
 def load_parquet(scale: str) -> Case:
     """A folder of parquet shards, which must be decoded."""
     n = corpora.SCALES[scale]
@@ -146,10 +146,17 @@ def load_parquet(scale: str) -> Case:
         call=lambda: lora_perf.load(folder).rows,
         check=lambda found: check_rows(found.numpy(), rows),
         nbytes=rows.nbytes,
+        baselines={
+            "pyarrow": Baseline(lambda: baselines.read_parquet(folder), lambda found: check_rows(_side_by_side(found, n), rows))
+        },
         limit=lambda: baselines.copy_fresh(rows),
         layers=128,
         adapters=n,
     )
+
+
+def _side_by_side(columns: list[NDArray[np.float32]], n: int) -> NDArray[np.float32]:
+    return np.concatenate([values.reshape(n, -1) for values in columns], axis=1)
 
 
 _SLOW_FILES = {"safe_open": baselines.open_tensor_by_tensor, "load_file": baselines.load_whole_files}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.layout import Layer
 from lora_perf.core.zoo import FloatRows, RowSource, Zoo
 from lora_perf.io.identity import State, rewritten, state_of
 from lora_perf.io.splits import split_of_parts
@@ -22,6 +25,9 @@ from lora_perf.io.tables.columns import Columns, joined, read_columns
 from lora_perf.io.tables.labels import label_names
 from lora_perf.io.tables.meaning import Meaning, Shape, meaning_of
 from lora_perf.io.tables.shards import Shard, called, in_path, whole
+
+_AT_ONCE = 8  # columns that one call decodes
+_WORTH_A_THREAD = 1 << 20  # bytes of a row group
 
 
 class ParquetRows(RowSource):
@@ -84,6 +90,17 @@ class ParquetRows(RowSource):
         return self._kept[1]
 
     def _decode(self, group: int, out: FloatRows) -> None:
+        """Fills `out` with a row group, columns by as many threads as torch has: pyarrow decodes without Python's lock."""
+        threads = max(1, min(torch.get_num_threads(), len(self._layers), out.nbytes // _WORTH_A_THREAD))
+        if threads == 1:
+            self._decode_layers(group, self._layers, out)
+            return
+        with ThreadPoolExecutor(threads, "parquet") as pool:
+            shares = [pool.submit(self._decode_layers, group, self._layers[i::threads], out) for i in range(threads)]
+            for share in shares:
+                share.result()
+
+    def _decode_layers(self, group: int, layers: Sequence[tuple[Layer, str, Shape]], out: FloatRows) -> None:
         index, inner = self._groups[group]
         numbers = range(int(self._bounds[group]), int(self._bounds[group + 1]))
         path = self._paths[index]
@@ -91,8 +108,10 @@ class ParquetRows(RowSource):
             if state_of(path) != self._states[index]:
                 raise rewritten(path)
             with pq.ParquetFile(path, metadata=self._metadata[index], memory_map=True) as file:
-                for layer, column, shape in self._layers:
-                    table = file.read_row_group(inner, columns=[column], use_threads=False)
+                for place, (layer, column, shape) in enumerate(layers):
+                    if place % _AT_ONCE == 0:
+                        wanted = [column for _, column, _ in layers[place : place + _AT_ONCE]]
+                        table = file.read_row_group(inner, columns=wanted, use_threads=False)
                     done = 0
                     for chunk in nested_chunks(column, table.column(column), numbers, shape):
                         out[done : done + chunk.rows, layer.columns] = chunk.matrix()[:]
