@@ -1,26 +1,22 @@
-"""A profiler trace of one workload: `python -m benchmarks.trace WORKLOAD`.
+"""A trace of one workload: `python -m benchmarks.trace WORKLOAD`.
 
-Writes a `torch.profiler` trace that TensorBoard's PyTorch profiler plugin opens (`pip install -e '.[profile]'`, then
-`tensorboard --logdir traces`), and prints the heaviest operators.
+Writes what `lora_perf.profiling.trace` writes of one call: a page, and a file for Perfetto and for TensorBoard's PyTorch plugin
+(`pip install -e '.[profile]'`, then `tensorboard --logdir traces`); prints its tables.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import torch
 import tyro
-from torch._C._profiler import _ExperimentalConfig
-from torch.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 
 from benchmarks.surface import exit_status, listed
 from benchmarks.workloads import TABLE
-from lora_perf import LoraPerfError
-
-_OPERATORS = 10
+from lora_perf import LoraPerfError, profiling
 
 
 @dataclass(frozen=True)
@@ -33,10 +29,14 @@ class TraceConfig:
     """small, medium or large, where the workload has it."""
     output_dir: Path = Path("traces")
     """Folder of the traces."""
+    memory: Literal["process", "operators"] = "process"
+    """process: over time, whatever takes it; operators: each allocation of tensors too, of the calling thread alone."""
+    python: Literal["sampled", "calls"] = "sampled"
+    """calls: each call of a Python function, which slows the workload where they are many."""
 
 
-def trace(config: TraceConfig) -> str:
-    """Writes the trace of one call, after one call to warm up; returns the table of the heaviest operators.
+def trace(config: TraceConfig) -> profiling.Trace:
+    """Traces one call, after one call to warm up.
 
     Raises:
         LoraPerfError: an unknown workload or scale.
@@ -54,18 +54,10 @@ def trace(config: TraceConfig) -> str:
     case.checked()
     if case.before is not None:
         case.before()
-    handler = tensorboard_trace_handler(str(config.output_dir / one.name), worker_name=config.scale)
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
-    with profile(
-        activities=activities,
-        record_shapes=True,
-        profile_memory=True,
-        on_trace_ready=handler,
-        # Blocks and runs are worked on by threads of their own; without this only the calling one is seen.
-        experimental_config=_ExperimentalConfig(profile_all_threads=True),
-    ) as record:
+    folder = config.output_dir / one.name
+    with profiling.trace(folder, config.scale, seconds=inf, memory=config.memory, python=config.python) as found:
         case.call()
-    return str(record.key_averages().table(sort_by="self_cpu_time_total", row_limit=_OPERATORS, max_name_column_width=40))
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> int:
         config = tyro.cli(TraceConfig, args=arguments, prog="python -m benchmarks.trace")
         print(trace(config))
-        print(f"trace in {config.output_dir / config.workload}: tensorboard --logdir {config.output_dir}")
+        print(f"page and trace in {config.output_dir / config.workload}: tensorboard --logdir {config.output_dir}")
         return 0
 
     return int(exit_status(work))

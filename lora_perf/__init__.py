@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lora_perf import audit as audit
     from lora_perf import experiment as experiment
     from lora_perf import inspect as inspect
+    from lora_perf import profiling as profiling
     from lora_perf.report.results import Results as Results
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "inspect",
     "load",
     "pack",
+    "profiling",
     "reader",
     "represent",
     "representation",
@@ -56,8 +58,8 @@ for _module in (errors, layout, zoo):
 
 
 def __getattr__(name: str) -> Any:
-    """What is imported when it is first used: the experiment, its results, and the studies."""
-    if name in ("audit", "experiment", "inspect"):
+    """What is imported when it is first used: the experiment, its results, the studies and traces."""
+    if name in ("audit", "experiment", "inspect", "profiling"):
         return import_module(f"{__name__}.{name}")
     if name == "Results":
         return import_module(f"{__name__}.report.results").Results

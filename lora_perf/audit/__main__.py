@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from lora_perf.audit import pages
 from lora_perf.audit.config import AuditConfig
@@ -13,8 +14,10 @@ from lora_perf.command.arguments import parsed
 from lora_perf.command.status import exit_status
 from lora_perf.command.terminal import say, warnings_to_stderr
 from lora_perf.core.ambient import with_threads
+from lora_perf.core.profiling import stage
 from lora_perf.io import load
 from lora_perf.io.atomic import check_writable
+from lora_perf.profiling import traced
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m lora_perf.audit") -> int:
@@ -26,16 +29,18 @@ def _run(arguments: list[str] | None, prog: str) -> int:
     console = terminal.console()
     with warnings_to_stderr():
         config = parsed(AuditConfig, arguments, prog, positional=True)
-        zoo = load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
-        check_writable(config.output_dir)
-        with terminal.progress(console) as progress, with_threads(config.threads):
-            found = audit(zoo, config, lambda line: say(console, line), progress)
+        tell = partial(say, console)
+        with with_threads(config.threads), traced(config.trace, "audit", tell), terminal.progress(console) as progress:
+            with stage("load"):
+                zoo = load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
+            check_writable(config.output_dir)
+            found = audit(zoo, config, tell, progress)
         for table in pages.tables(found):
             terminal.show(console, table, **terminal.LIGHT)
         for line in pages.told(found):
-            say(console, line)
+            tell(line)
         files = write(found, config.output_dir)
-        say(console, f"written to {config.output_dir}: {', '.join(files)}")
+        tell(f"written to {config.output_dir}: {', '.join(files)}")
     return 0
 
 

@@ -43,6 +43,8 @@ class AuditConfig:
     """Leave adapter files out that cannot be read, and say how many, instead of stopping at the first."""
     output_dir: Path = Path("results/audit")
     """Folder of the report."""
+    trace: Path | None = None
+    """Folder for a trace of the work: a page, and a file for Perfetto and TensorBoard."""
 
     def __post_init__(self) -> None:
         refuse_threads(self.threads)

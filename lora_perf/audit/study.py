@@ -20,6 +20,7 @@ from lora_perf.classifiers.metrics import Estimate, PairedDifference, accuracy, 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.features import Features
 from lora_perf.core.layout import Layer
+from lora_perf.core.profiling import stage
 from lora_perf.core.provenance import machine, versions
 from lora_perf.core.settings import Progress, counting, silent
 from lora_perf.core.split import Split, make_split, refuse_unlearnable
@@ -145,10 +146,10 @@ def audit(zoo: Zoo, config: AuditConfig, tell: Tell = lambda _: None, progress: 
     if left_out:
         tell(f"left out, as they cannot be made of this zoo (audit.md says why): {', '.join(left_out)}")
     both = with_gauges(zoo, adapters, config.seed)
-    audited = [
-        _audited(name, features, both, n, adapters, split, config, tell)
-        for name, features in _features(both, names, layers, split, config, left_out, tell, progress)
-    ]
+    audited = []
+    for name, features in _features(both, names, layers, split, config, left_out, tell, progress):
+        with stage(f"audit {name}"):
+            audited.append(_audited(name, features, both, n, adapters, split, config, tell))
     return Audit(
         config={name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()},
         dataset=_facts(zoo, split),
@@ -216,14 +217,16 @@ def _features(
     computed = [name for name in names if REPRESENTATIONS[name].streamed]
     if computed:
         tell(f"one pass for {', '.join(computed)}")
-        found = represent(both, computed, layers=layers, progress=counting(progress, "represent", len(both)))
+        with stage("represent"):
+            found = represent(both, computed, layers=layers, progress=counting(progress, "represent", len(both)))
         for name in computed:
             yield name, found.pop(name)
     for name in names:
         if name not in computed:
             tell(f"fitting {name} to the train adapters")
             try:
-                features = represent(both, [name], layers=layers, train=split, seed=config.seed)[name]
+                with stage(f"fit {name}"):
+                    features = represent(both, [name], layers=layers, train=split, seed=config.seed)[name]
             except LoraPerfError as error:
                 if name in config.representations or not computed:
                     raise

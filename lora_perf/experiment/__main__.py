@@ -22,6 +22,7 @@ from lora_perf.experiment.folder import CELLS, run_in_folder
 from lora_perf.experiment.forecast import forecast
 from lora_perf.experiment.plan import share_of
 from lora_perf.experiment.room import refuse_too_little, room_of
+from lora_perf.profiling import traced
 from lora_perf.report.summary import results_table
 from lora_perf.report.wording import TINY_WARNING, duration, interval_note, stages
 
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m lora_perf.ex
         nonlocal config
         with warnings_to_stderr():
             config = parsed(ExperimentConfig, arguments, prog)
-            with with_threads(config.threads):
+            with with_threads(config.threads), traced(config.trace, "experiment", lambda line: say(console, line)):
                 if config.dry_run:
                     _dry_run(config, console)
                 elif config.preprocess_only:

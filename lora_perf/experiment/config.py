@@ -97,6 +97,8 @@ class ExperimentConfig:
     """Pack the data set into the cache folder, where later runs find it, and stop."""
     resume: bool = True
     """Take finished cells of the same settings, data and code from the output folder."""
+    trace: Path | None = None
+    """Folder for a trace of the run: a page, and a file for Perfetto and TensorBoard."""
     dry_run: bool = False
     """Print the plan and an estimate of its time, and stop."""
 

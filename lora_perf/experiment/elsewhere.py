@@ -28,6 +28,7 @@ def trained_elsewhere(config: ExperimentConfig, missing: Sequence[PlannedCell]) 
         cache_dir=config.cache.absolute(),
         scheduler=None,
         threads=None,
+        trace=None,
     )
     with shared(settings.output_dir) as agreed:
         calls = [(settings, [one.cell.name for one in cells], agreed) for cells in groups]

@@ -39,6 +39,7 @@ _NO_MATTER = {
     "threads",
     "scheduler",
     "shard",
+    "trace",
 }
 
 

@@ -13,7 +13,7 @@ import torch
 from lora_perf.classifiers import CLASSIFIERS, Examples, Setup, fitted
 from lora_perf.classifiers.perceptron.recipe import product_type
 from lora_perf.core.errors import LoraPerfError
-from lora_perf.core.profiling import StageClock
+from lora_perf.core.profiling import StageClock, stage
 from lora_perf.core.provenance import machine, versions
 from lora_perf.core.split import Split, absent_classes, make_split, refuse_unlearnable
 from lora_perf.core.zoo import DamagedError, Zoo
@@ -148,7 +148,8 @@ def _train(prepared: Prepared, observer: Observer, checkpoints: Checkpoints | No
     train_cell = _Trainer(prepared, inputs, observer)
     for one in missing:
         observer.started(one)
-        result = train_cell(one)
+        with stage(f"cell {one.cell}"):
+            result = train_cell(one)
         if checkpoints:
             checkpoints.save(result, one.layers)
         results[one.cell] = result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lora_perf.command import terminal
@@ -14,6 +15,7 @@ from lora_perf.inspect import pages, survey
 from lora_perf.inspect.findings import Inspection
 from lora_perf.inspect.survey import NEAR
 from lora_perf.io.atomic import write_together
+from lora_perf.profiling import traced
 
 _PROBLEMS = 1
 
@@ -42,6 +44,8 @@ class InspectConfig:
     """Write all that was found, with every adapter's name, to this file."""
     output_dir: Path | None = None
     """Write inspect.json and inspect.md to this folder."""
+    trace: Path | None = None
+    """Folder for a trace of the work: a page, and a file for Perfetto and TensorBoard."""
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m lora_perf.inspect") -> int:
@@ -53,7 +57,8 @@ def _run(arguments: list[str] | None, prog: str) -> int:
     console = terminal.console()
     with terminal.warnings_to_stderr():
         config = parsed(InspectConfig, arguments, prog, positional=True)
-    with terminal.warnings_to_stderr(), terminal.progress(console) as tell:
+    say = partial(terminal.say, console)
+    with traced(config.trace, "inspect", say), terminal.warnings_to_stderr(), terminal.progress(console) as tell:
         found = survey.run(
             config.path,
             near=config.near,

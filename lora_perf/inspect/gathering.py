@@ -10,6 +10,7 @@ import torch
 
 from lora_perf.core.errors import listed
 from lora_perf.core.layout import Module
+from lora_perf.core.profiling import stage
 from lora_perf.core.settings import Progress, counting
 from lora_perf.core.text import counted
 from lora_perf.core.zoo import SPLIT_NAMES, Zoo
@@ -57,11 +58,13 @@ class Gathering:
     def take(self, zoo: Zoo, names: Sequence[str]) -> Content:
         """Looks at the weights of the adapters of a zoo; `names` are theirs. Returns what one pass found."""
         begin = time.perf_counter()
-        content = content_of(zoo, counting(self._progress, "read", len(zoo)), self._scheduler)
+        with stage("read"):
+            content = content_of(zoo, counting(self._progress, "read", len(zoo)), self._scheduler)
         read = time.perf_counter()
-        repeats = repeats_of(zoo, content, self._near)
-        for stage, spent in (("read", read - begin), ("compare", time.perf_counter() - read)):
-            self.seconds[stage] = self.seconds.get(stage, 0) + spent
+        with stage("compare"):
+            repeats = repeats_of(zoo, content, self._near)
+        for name, spent in (("read", read - begin), ("compare", time.perf_counter() - read)):
+            self.seconds[name] = self.seconds.get(name, 0) + spent
         self._repeats += [self._named(one, names) for one in repeats]
         self.problems += _without_number(zoo, content, names)
         self.problems += _without_update(zoo, content, names)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lora_perf.core.ambient import with_threads
 from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.profiling import stage
 from lora_perf.core.settings import Progress, counting, silent
 from lora_perf.core.zoo import SPLIT_NAMES, DamagedError, RowDigest, Zoo
 from lora_perf.distributed import refuse_scheduler
@@ -80,13 +81,15 @@ def _found(
     found = locate(source, split) if isinstance(source, str | Path) else None
     place = None if found is None else _adapter_files(found, split)
     if place is None:
-        if found is None:
-            zoo = load(source, label_column=label_column, split=split)
-        else:
-            zoo = open_located(found, label_column=label_column, split=split)
+        with stage("open"):
+            if found is None:
+                zoo = load(source, label_column=label_column, split=split)
+            else:
+                zoo = open_located(found, label_column=label_column, split=split)
         return _of_zoo(zoo, near, scheduler, tell, time.perf_counter() - begin)
     folder, tree, single = place
-    files = open_files(folder, tree, label_column, single=single, progress=counting(tell, "open", len(tree.adapters)))
+    with stage("open"):
+        files = open_files(folder, tree, label_column, single=single, progress=counting(tell, "open", len(tree.adapters)))
     gathering = Gathering(
         os.path.basename(str(source)) if single else os.path.basename(folder),
         near,

@@ -90,7 +90,7 @@ def test_a_cache_alone_keeps_features_and_nothing_else(small: Path, tmp_path: Pa
 def test_the_defaults_are_those_of_the_command() -> None:
     asked = {one.name: one.default for one in inspect.signature(lora_perf.experiment.run).parameters.values()}
     settings = {one.name: one.default for one in fields(ExperimentConfig)}
-    of_commands = {"dataset", "preprocess_only", "dry_run", "shard"}
+    of_commands = {"dataset", "preprocess_only", "dry_run", "shard", "trace"}
     assert settings.keys() - of_commands == asked.keys() - {"source", "progress"}
     settings["output_dir"] = None
     assert {name: asked[name] for name in settings if name not in of_commands} == {
