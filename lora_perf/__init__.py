@@ -29,6 +29,7 @@ from lora_perf.representations.streaming import represent
 
 if TYPE_CHECKING:
     from lora_perf import audit as audit
+    from lora_perf import diagnose as diagnose
     from lora_perf import experiment as experiment
     from lora_perf import inspect as inspect
     from lora_perf import profiling as profiling
@@ -42,6 +43,7 @@ __all__ = [
     "Zoo",
     "audit",
     "classifier",
+    "diagnose",
     "experiment",
     "inspect",
     "load",
@@ -59,7 +61,7 @@ for _module in (errors, layout, zoo):
 
 def __getattr__(name: str) -> Any:
     """What is imported when it is first used: the experiment, its results, the studies and traces."""
-    if name in ("audit", "experiment", "inspect", "profiling"):
+    if name in ("audit", "diagnose", "experiment", "inspect", "profiling"):
         return import_module(f"{__name__}.{name}")
     if name == "Results":
         return import_module(f"{__name__}.report.results").Results

@@ -23,6 +23,8 @@ def _started(word: str, arguments: list[str], prog: str) -> int:
         from lora_perf.experiment.__main__ import main as command
     elif word == "inspect":
         from lora_perf.inspect.__main__ import main as command
+    elif word == "diagnose":
+        from lora_perf.diagnose.__main__ import main as command
     elif word == "audit":
         from lora_perf.audit.__main__ import main as command
     else:

@@ -20,7 +20,7 @@ from lora_perf.inspect import Inspection
 PACKAGE = Path(lora_perf.__file__).parent
 WITH_EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if re.search(r"^\s*>>> ", path.read_text(), re.MULTILINE))
 
-STUDIES = (lora_perf.experiment, lora_perf.inspect, lora_perf.audit)
+STUDIES = (lora_perf.experiment, lora_perf.inspect, lora_perf.audit, lora_perf.diagnose)
 _LIFTED = {name: getattr(lora_perf, name) for name in lora_perf.__all__}
 PUBLIC = {name: one for name, one in _LIFTED.items() if one not in STUDIES}
 PUBLIC |= {f"{one.__name__}.run": one.run for one in STUDIES}

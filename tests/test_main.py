@@ -44,7 +44,11 @@ def command(way: str, started: list[str]) -> list[str]:
         ([], 0, "usage: {} COMMAND ...\n"),
         (["--help"], 0, "usage: {} COMMAND ...\n"),
         (["-h"], 0, "usage: {} COMMAND ...\n"),
-        (["nonsense"], 2, "error: expected a command (run, inspect, audit, pack); found 'nonsense'; choose among these"),
+        (
+            ["nonsense"],
+            2,
+            "error: expected a command (run, inspect, diagnose, audit, pack); found 'nonsense'; choose among these",
+        ),
     ],
 )
 def test_what_needs_no_command_is_answered_without_torch(

@@ -12,6 +12,7 @@ SCRIPT = "lora-perf"
 COMMANDS = {
     "run": "trains classifiers on representations of a collection: tables, figures, every number",
     "inspect": "reports what is in a collection and what is wrong with it",
+    "diagnose": "times every way to read a data set, and says what to write instead",
     "audit": "shows what moves when the factors of the same updates are written anew",
     "pack": "writes a collection into one file, which opens at once",
 }

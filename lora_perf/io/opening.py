@@ -35,7 +35,7 @@ def open_found(found: Found, label_column: str | None, split: str | None, skip_b
         return _of_tables(found, label_column, split)
     from lora_perf.io.tables.hf import zoo_of_data
 
-    return zoo_of_data(_saved(found.path), label_column, split, found.name)
+    return zoo_of_data(saved(found.path), label_column, split, found.name)
 
 
 def _of_tables(found: Found, label_column: str | None, split: str | None) -> Zoo:
@@ -88,7 +88,7 @@ def alone(path: Path) -> Tree:
     return Tree(adapters=[path.name], configs={"": configs[-1]} if configs else {}, others={"": len(others)})
 
 
-def _saved(path: Path) -> Any:
+def saved(path: Path) -> Any:
     import datasets
 
     try:

@@ -1,0 +1,84 @@
+"""`python -m lora_perf.diagnose DATASET`: what every way to read a data set costs, and what to write instead."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_perf.command import terminal
+from lora_perf.command.arguments import parsed
+from lora_perf.command.status import exit_status, refuse_lost_output
+from lora_perf.core.ambient import with_threads
+from lora_perf.core.tables import Table
+from lora_perf.diagnose import survey
+from lora_perf.diagnose.page import lead
+from lora_perf.io.atomic import write_together
+
+_BAR = 40  # characters of the longest bar
+
+
+@dataclass(frozen=True)
+class DiagnoseConfig:
+    """Times every way to read a data set of adapters, beside a copy of the same bytes, and says what to write instead.
+
+    Each way reads a sample, as large as the budget allows, and is scaled to the whole. Exit status: 0 done, 2 a wrong
+    argument or a source that cannot be read, 130 interrupted.
+    """
+
+    path: str
+    """A folder of adapter files, a data set, a packed file, an embedded zoo, or a Hub id."""
+    budget: float = 20.0
+    """Seconds for all timings."""
+    label_column: str | None = "category_label"
+    """Column of the labels; None to look for none."""
+    split: str | None = None
+    """Part of a data set that has several."""
+    threads: int | None = None
+    """Threads that compute; by default as many as PyTorch takes."""
+    json: Path | None = None
+    """Write all numbers to this file."""
+    html: Path | None = None
+    """Write the page to this file."""
+    output_dir: Path | None = None
+    """Write diagnose.json and diagnose.html to this folder."""
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m lora_perf.diagnose") -> int:
+    """Runs the command line; returns its exit status."""
+    return exit_status(lambda: _run(arguments, prog))
+
+
+def _run(arguments: Sequence[str] | None, prog: str) -> int:
+    console = terminal.console()
+    with terminal.warnings_to_stderr():
+        config = parsed(DiagnoseConfig, arguments, prog, positional=True)
+        with with_threads(config.threads), terminal.progress(console) as tell:
+            found = survey.run(
+                config.path, label_column=config.label_column, split=config.split, budget=config.budget, progress=tell
+            )
+    terminal.show(console, Table("Storage", ("", ""), found.storage), **terminal.LIGHT)
+    terminal.show(console, found.table(), **terminal.LIGHT)
+    longest = max((one.whole for one in found.readings), default=1.0)
+    rows = tuple((one.name, "#" * max(1, round(_BAR * one.whole / longest))) for one in found.readings if not one.error)
+    terminal.show(console, Table("Seconds, to scale", ("", ""), rows), **terminal.LIGHT)
+    terminal.say(console, lead(found))
+    if found.busy:
+        terminal.say(console, f"The machine did other work meanwhile ({found.busy}): read ratios, not clocks.")
+    terminal.say(console, "")
+    for line in found.advice.splitlines():
+        terminal.say(console, f"    {line}")
+    text, page = json.dumps(found.to_json(), indent=1).encode(), found.to_html().encode()
+    files = {path: content for path, content in ((config.json, text), (config.html, page)) if path is not None}
+    if config.output_dir is not None:
+        files |= {config.output_dir / "diagnose.json": text, config.output_dir / "diagnose.html": page}
+    write_together(files)
+    if not files:
+        refuse_lost_output()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
