@@ -26,7 +26,7 @@ from lora_perf.audit.config import AuditConfig
 from lora_perf.command.arguments import parsed
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.inspect.__main__ import InspectConfig
-from lora_perf.diagnose.__main__ import DiagnoseConfig
+from lora_perf.diagnose.__main__ import DiagnoseConfig, WatchConfig
 from lora_perf.io.__main__ import PackConfig
 from lora_perf.zoos.digits import Config
 from lora_perf.zoos.synthetic import SyntheticConfig
@@ -37,8 +37,10 @@ for name, *words in {commands!r}:
         tyro.cli(kind, args=words, config=() if kind is Config else (tyro.conf.PositionalRequiredArgs,))
     elif words != ["--help"]:
         kinds = dict(experiment=ExperimentConfig, inspect=InspectConfig, audit=AuditConfig)
-        kind = (kinds | dict(diagnose=DiagnoseConfig, io=PackConfig))[name]
-        parsed(kind, words, name, positional=name != "experiment")
+        watches = "--script" in words
+        kind = (kinds | dict(diagnose=WatchConfig if watches else DiagnoseConfig, io=PackConfig))[name]
+        words = words[: words.index("--")] if watches else words
+        parsed(kind, words, name, positional=name != "experiment" and kind is not WatchConfig)
 """
 _MODULES = {"run": "experiment", "pack": "io"}
 

@@ -7,14 +7,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from lora_perf.command import terminal
 from lora_perf.command.arguments import parsed
-from lora_perf.command.status import exit_status, refuse_lost_output
+from lora_perf.command.status import INTERRUPTED, exit_status, refuse_lost_output
 from lora_perf.core.ambient import with_threads
+from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.tables import Table
+from lora_perf.core.text import printable
 from lora_perf.diagnose import survey
 from lora_perf.diagnose.page import lead
+from lora_perf.diagnose.watching import Watched, watch_program
 from lora_perf.io.atomic import write_together
 
 _BAR = 40  # characters of the longest bar
@@ -46,9 +52,29 @@ class DiagnoseConfig:
     """Write diagnose.json and diagnose.html to this folder."""
 
 
+@dataclass(frozen=True)
+class WatchConfig:
+    """Runs a program of yours unchanged and tells which of its lines lose time to conversions of data.
+
+    What follows -- is the program's own. The report goes to the standard error; output, exit status and exceptions are the
+    program's. Exit status: that of the program, 2 where there is none.
+    """
+
+    script: Path | None = None
+    """Path of the program."""
+    module: Annotated[str | None, tyro.conf.arg(aliases=["-m"])] = None
+    """Or the module that `python -m` would run."""
+    json: Path | None = None
+    """Write all that was found to this file."""
+
+
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m lora_perf.diagnose") -> int:
     """Runs the command line; returns its exit status."""
-    return exit_status(lambda: _run(arguments, prog))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    own = words[: words.index("--")] if "--" in words else words
+    if any(word.partition("=")[0] in ("--script", "--module", "-m") for word in own):
+        return exit_status(lambda: _watch(own, words[len(own) + 1 :], f"{prog} --script PROGRAM"), lambda: "")
+    return exit_status(lambda: _run(words, prog))
 
 
 def _run(arguments: Sequence[str] | None, prog: str) -> int:
@@ -78,6 +104,30 @@ def _run(arguments: Sequence[str] | None, prog: str) -> int:
     if not files:
         refuse_lost_output()
     return 0
+
+
+def _watch(arguments: Sequence[str], rest: Sequence[str], prog: str) -> int:
+    config = parsed(WatchConfig, arguments, prog)
+    if (config.script is None) == (config.module is None):
+        raise LoraPerfError(
+            expected="a program, by --script or by --module", found="both" if config.script else "none", fix="give one of them"
+        )
+    try:
+        found = watch_program(config.script, rest, module=config.module)
+    except KeyboardInterrupt as stop:
+        _tell(stop.watched, config)  # type: ignore[attr-defined]
+        return INTERRUPTED
+    _tell(found, config)
+    return found.status
+
+
+def _tell(found: Watched, config: WatchConfig) -> None:
+    if found.foreign:
+        return
+    for line in found.text():
+        print(printable(line), file=sys.stderr)
+    if config.json is not None:
+        write_together({config.json: json.dumps(found.to_json(), indent=1).encode()})
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,9 @@ def _told(status: Path, name: str) -> float:
     return 1024.0 * float(line.split()[1])
 
 
+@cache
 def copy_rate() -> float:
-    """Bytes a second of a copy into fresh memory, on as many threads as torch has: what any reading has to do at least."""
+    """Bytes a second of a copy into fresh memory, on as many threads as torch has, measured once: the least of any reading."""
     nbytes = _COPY_NBYTES
     source = torch.ones(nbytes // 4)
     times = []

@@ -1,0 +1,6 @@
+import numpy as np
+import torch
+
+data = np.random.default_rng(0).standard_normal((300, 100))
+x = torch.from_numpy(data[:50])
+print(round(float(x.sum()), 2))

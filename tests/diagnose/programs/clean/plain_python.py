@@ -1,0 +1,2 @@
+words = ["the", "house", "that", "jack", "built"]
+print(sorted(words), sum(len(word) for word in words))

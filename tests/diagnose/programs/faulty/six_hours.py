@@ -1,0 +1,6 @@
+import programs_data
+import torch
+
+ds = programs_data.nested()
+x = torch.tensor(ds["down"])  # FAULT column to tensor
+print(round(float(x.double().sum()), 2))
