@@ -12,7 +12,7 @@ from lora_perf.profiling.ranges import Range
 from lora_perf.profiling.sampling import Held, Sampler
 from lora_perf.profiling.tally import Tally
 
-_STAGES, _OWN, _SAMPLED = "stages of", "the trace itself", "Python, sampled, of"
+_STAGES, _SAMPLED = "stages of", "Python, sampled, of"
 _LEAST = 65_536  # bytes: smaller changes of a process's memory are no event of their own
 
 
@@ -20,7 +20,6 @@ def write(
     file: BinaryIO,
     parts: Iterable[FilePath],
     ranges: Sequence[Range],
-    own: Sequence[tuple[int, int]],
     sampler: Sampler,
     threads: Mapping[int, str],
     tally: Tally,
@@ -32,7 +31,6 @@ def write(
     Args:
         parts: files of the profiler, of which one is in memory at a time.
         sampler: what was seen of stacks and memory.
-        own: when the trace itself was at work.
         threads: names by the numbers of the system.
         allocations: whether the profiler's own events of memory stand in the parts; else the process's memory takes
             their place.
@@ -59,7 +57,7 @@ def write(
                 one["ts"] += shift
             file.write(separator + json.dumps(one).encode())
             separator = b",\n"
-    for one in _ours(ranges, own, sampler, threads, base or 0, allocations=allocations):
+    for one in _ours(ranges, sampler, threads, base or 0, allocations=allocations):
         file.write(separator + json.dumps(one).encode())
         separator = b",\n"
     head |= {"baseTimeNanoseconds": base or 0, "schemaVersion": head.get("schemaVersion", 1)}
@@ -70,7 +68,6 @@ def write(
 
 def _ours(
     ranges: Sequence[Range],
-    own: Sequence[tuple[int, int]],
     sampler: Sampler,
     threads: Mapping[int, str],
     base: int,
@@ -80,7 +77,7 @@ def _ours(
     process = os.getpid()
     for thread, name in threads.items():
         yield {"ph": "M", "name": "thread_name", "pid": process, "tid": thread, "ts": 0, "args": {"name": name}}
-    tracks = {f"{_STAGES} {threads.get(one.thread, one.thread)}" for one in ranges} | ({_OWN} if own else set())
+    tracks = {f"{_STAGES} {threads.get(one.thread, one.thread)}" for one in ranges}
     for track in sorted(tracks):
         yield {"ph": "M", "name": "thread_name", "pid": process, "tid": track, "ts": 0, "args": {"name": track}}
         yield {"ph": "M", "name": "thread_sort_index", "pid": process, "tid": track, "ts": 0, "args": {"sort_index": -1}}
@@ -92,8 +89,6 @@ def _ours(
     for one in sorted(ranges, key=lambda one: (one.begin, -one.end)):
         track = f"{_STAGES} {threads.get(one.thread, one.thread)}"
         yield span(one.path[-1], track, one.begin, one.end, path=" / ".join(one.path))
-    for begin, end in own:
-        yield span("profiler", _OWN, begin, end)
     yield from _calls(sampler, process, base)
     yield from _memory(sampler.held, process, base, allocations=allocations)
 
@@ -116,14 +111,15 @@ def _python(thread: int, sampler: Sampler) -> str:
 
 def _memory(held: Sequence[Held], process: int, base: int, *, allocations: bool) -> Iterator[dict[str, Any]]:
     """Counters that Perfetto draws and, unless the profiler has told of each allocation, events that TensorBoard draws."""
-    last = 0
+    last: int | None = None
     for turn, one in enumerate(held):
         moment = (one.moment - base) / 1e3
         own = one.resident - one.mapped
         told = {"own": own, "mapped files": one.mapped, **({"tensors on the GPU": one.device} if one.device else {})}
         yield {"ph": "C", "name": "memory", "pid": process, "ts": moment, "args": told}
-        if not allocations and abs(own - last) >= _LEAST:
-            about = {"Total Reserved": one.resident, "Total Allocated": own, "Bytes": own - last, "Addr": turn + 1}
+        if not allocations and (last is None or abs(own - last) >= _LEAST):
+            gained = 0 if last is None else own - last  # what was there before is nobody's allocation
+            about = {"Total Reserved": one.resident, "Total Allocated": own, "Bytes": gained, "Addr": turn + 1}
             place = {"pid": process, "tid": process, "ts": moment, "args": about | {"Device Type": 0, "Device Id": -1}}
             yield {"ph": "i", "s": "t", "cat": "cpu_instant_event", "name": "[memory]", **place}
             last = own

@@ -12,12 +12,13 @@ from pathlib import Path as FilePath
 
 from lora_perf.core.showing import size
 from lora_perf.core.tables import Table, page
-from lora_perf.core.text import LONGEST, printable
+from lora_perf.core.text import LONGEST, counted, printable, shortened
 from lora_perf.profiling.ranges import Path, Range, overlap
 from lora_perf.profiling.sampling import Held, Line
 from lora_perf.profiling.tally import Count
 
 _LINES, _OPERATORS = 10, 20
+_TEXT = 80  # characters of a line that a table shows
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ class Trace:
         path, page: the Chrome trace and the page; None while it is recorded.
         seconds: from begin to end.
         recorded: of these, those in which operators were recorded.
-        own: of these, those in which the profiler started and stopped, and the work stood still or was slowed.
         looks: how often lines and memory were looked at.
         allocations: whether each allocation of tensors was recorded.
+        full, gave_way, missed: why there may be less than that.
         operators: by name, the costliest first.
     """
 
@@ -79,11 +80,11 @@ class Trace:
     page: FilePath | None = None
     seconds: float = 0.0
     recorded: float = 0.0
-    own: float = 0.0
     looks: int = 0
     allocations: bool = False
     full: bool = False
     gave_way: bool = False
+    missed: int = 0
     thread: int = 0
     facts: dict[str, str] = field(default_factory=dict)
     ranges: list[Range] = field(default_factory=list)
@@ -105,13 +106,15 @@ class Trace:
         lines += [f"{name}: {value}" for name, value in self.facts.items()]
         if self.gave_way:
             lines.append("the traced code started a profiler of PyTorch: operators were recorded until then")
+        if self.missed:
+            lines.append(
+                f"no operators were recorded where {counted(self.missed, 'stage')} began while other threads were at work"
+            )
         if self.full:
             lines.append("the trace is full: stages that began later have no operators, but all the rest")
-        lines.append(
-            f"starting and stopping the profiler took {_short(self.own)} of the time; {self.looks:,} looks at lines and memory"
-        )
         if not self.allocations:
             lines.append("memory is that of the process, NumPy's and Arrow's included; single allocations: memory='operators'")
+        lines.append(f"lines and memory are what {self.looks:,} looks found")
         return lines
 
     def tables(self) -> list[Table]:
@@ -172,7 +175,7 @@ class Trace:
                 _short(one.seconds),
                 f"{one.seconds / total:.1%}",
                 one.stage,
-                one.text,
+                shortened(one.text, _TEXT),
             )
             for one in self.lines
         ]

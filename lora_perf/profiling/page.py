@@ -22,14 +22,14 @@ _STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e9ed; --soft: #9aa4af; --paper: #14171b; --line: #343a41; --shade: #1d2126 }
 }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 2rem auto; max-width: 70rem;
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 2rem auto; max-width: 80rem;
   padding: 0 1rem }
 h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.1rem; margin: 2.2rem 0 .4rem } p { margin: .3rem 0; color: var(--soft) }
 .wide { overflow-x: auto }
-table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; width: 100% }
-th, td { padding: .22rem .6rem; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap }
+table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; width: 100% }
+th, td { padding: .22rem .4rem; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap }
 th { color: var(--soft); font-weight: 600 } .right { text-align: right } tr:hover td { background: var(--shade) }
-td:first-child, code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .82rem; white-space: pre }
+td:first-child, code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .78rem; white-space: pre }
 svg { width: 100%; height: auto; display: block; font: 12px system-ui, sans-serif } svg text { fill: var(--ink) }
 .soft { fill: var(--soft) !important } .axis { stroke: var(--line) } .window { fill: #888; opacity: .18 }
 .key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; vertical-align: -.05em }

@@ -19,6 +19,7 @@ from lora_perf.profiling.ranges import Clock, Path, Ranges
 
 _OWN = str(FilePath(__file__).parent) + os.sep
 _PACKAGE = str(FilePath(__file__).parents[1]) + os.sep
+_TORCH = str(FilePath(torch.__file__).parent) + os.sep
 _STAGES = str(FilePath(__file__).parents[1] / "core" / "profiling.py")
 _LIBRARIES = tuple({path + os.sep for path in map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")) if path})
 # A thread whose innermost line is in one of these waits for another one, or for a program.
@@ -30,7 +31,7 @@ _WAITING = (
     "concurrent/futures/thread.py",
     "concurrent/futures/_base.py",
 )
-_SHORTEST, _LONGEST, _SHARE = 1_000_000, 20_000_000, 1_000  # nanoseconds between looks: a thousandth of the time gone by
+_SHORTEST, _LONGEST, _SHARE = 1_000_000, 20_000_000, 100  # nanoseconds between looks: a hundredth of the time gone by
 _CALLS = 200_000  # some 40 MB of JSON
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -109,6 +110,14 @@ class Sampler:
             self._stand(thread, [], self._clock.now())
         self.held.append(held(self._clock.now()))
 
+    def quiet(self) -> bool:
+        """Whether no thread of Python but the one that asks may be in an operator.
+
+        The others wait, or are a library's own that listens to something, as notebooks have them.
+        """
+        asking = threading.get_ident(), self._thread.ident
+        return not any(_at_work(frame) for thread, frame in sys._current_frames().items() if thread not in asking)
+
     def _work(self) -> None:
         begin = last = self._clock.now()
         own = threading.get_ident()
@@ -143,6 +152,12 @@ class Sampler:
             same += 1
         self.calls += [Call(thread, code, begin, now) for code, begin in opened[same:]]
         opened[same:] = [(code, now) for code in stack[same:]]
+
+
+def _at_work(frame: FrameType) -> bool:
+    if _waits(frame.f_code.co_filename):
+        return False
+    return any(_counts(code.co_filename) or code.co_filename.startswith(_TORCH) for code in _stack(frame))
 
 
 def _stack(frame: FrameType | None) -> list[CodeType]:

@@ -103,3 +103,16 @@ def test_a_stack_that_goes_on_is_one_range_and_what_changed_in_it_another(sample
     found = {(one.code.co_name, one.begin, one.end) for one in ours}
     assert {("spin", 1_000, 3_000), ("deeper", 3_000, 9_000), ("spin", 3_000, 9_000)} <= found
     assert (sys._getframe().f_code.co_name, 1_000, 9_000) in found
+
+
+def test_threads_that_wait_and_those_of_libraries_are_no_work_and_others_are(sampler: Sampler) -> None:
+    assert sampler.quiet()
+    flags = Flags()
+    other = threading.Thread(target=spin, args=(flags,))
+    other.start()
+    while not flags.ready:
+        pass
+    assert not sampler.quiet()
+    flags.seen = True
+    other.join()
+    assert sampler.quiet()
