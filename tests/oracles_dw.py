@@ -100,6 +100,38 @@ def dw_canonical(dw: Matrix, rank: int, path: str) -> Values:
     return {f"{name}_{j}": value for name in order for j, value in enumerate(found[name])}
 
 
+def sketch_of_projector(vectors: Matrix, random: Matrix) -> Values:
+    """The upper triangle of P^T U U^T P for orthonormal columns U, entries off the diagonal times the root of 2."""
+    sketch = random.T @ (vectors @ vectors.T) @ random
+    pairs = [(i, j) for i in range(WIDTH) for j in range(i, WIDTH)]
+    return {f"p{i}p{j}": sketch[i, j] * (1 if i == j else np.sqrt(2)) for i, j in pairs}
+
+
+def spanned(dw: Matrix, rank: int) -> tuple[Matrix, Matrix]:
+    """The left and the right singular vectors of dW whose values are no rounding noise, as columns."""
+    left, _, right = np.linalg.svd(dw, full_matrices=False)
+    count = int(np.sum(singular_values(dw, rank) > 0))
+    return left[:, :count], right[:count].T
+
+
+def up_projector(dw: Matrix, rank: int, path: str) -> Values:
+    return sketch_of_projector(spanned(dw, rank)[0], signs(path, "left", dw.shape, dw.shape[0]))
+
+
+def down_projector(dw: Matrix, rank: int, path: str) -> Values:
+    return sketch_of_projector(spanned(dw, rank)[1], signs(path, "right", dw.shape, dw.shape[1]))
+
+
+def dw_projector(dw: Matrix, rank: int, path: str) -> Values:
+    left, right = spanned(dw, rank)
+    return {
+        **{f"u{i}": value for i, value in enumerate(np.sum(left**2, axis=1))},
+        **{f"v{j}": value for j, value in enumerate(np.sum(right**2, axis=1))},
+        **{f"u_{name}": value for name, value in up_projector(dw, rank, path).items()},
+        **{f"v_{name}": value for name, value in down_projector(dw, rank, path).items()},
+    }
+
+
 def layer_coupling(dw: Matrix, rank: int, path: str) -> Values:
     if dw.shape[0] != dw.shape[1]:
         return {}
@@ -127,6 +159,9 @@ ORACLES: dict[str, Callable[[Matrix, int, str], Values]] = {
     "dw_energy": dw_energy,
     "dw_sketch": dw_sketch,
     "dw_canonical": dw_canonical,
+    "up_projector": up_projector,
+    "down_projector": down_projector,
+    "dw_projector": dw_projector,
     "layer_coupling": layer_coupling,
 }
 

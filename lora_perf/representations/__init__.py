@@ -22,7 +22,7 @@ from lora_perf.representations.registry import (
     members,
     refuse_ranks,
 )
-from lora_perf.representations.updates import coupling, sketch, spectra
+from lora_perf.representations.updates import coupling, projectors, sketch, spectra
 from lora_perf.representations.updates.modules import Modules
 
 _OF_PACKAGE: tuple[Representation, ...] = (
@@ -44,6 +44,9 @@ _OF_PACKAGE: tuple[Representation, ...] = (
     spectra.dw_energy,
     sketch.dw_sketch,
     sketch.dw_canonical,
+    projectors.up_projector,
+    projectors.down_projector,
+    projectors.dw_projector,
     # Learned.
     pca.pca,
     autoencoders.vae,

@@ -112,7 +112,7 @@ def test_adapters_of_different_ranks_ask_for_representations_of_the_update(
     store.write(random_zoo(mixed=True), tmp_path / "mixed.safetensors")
     asked = [str(tmp_path / "mixed.safetensors"), "--output-dir", str(tmp_path / "out"), "--representations"]
     assert main([*asked, "ten"]) == 2
-    assert "dw_canonical, dw_kernel, which see updates dW" in capsys.readouterr().err
+    assert "dw_projector, dw_kernel, which see updates dW" in capsys.readouterr().err
     assert main([*asked, "dw", "dw_kernel"]) == 0
 
 

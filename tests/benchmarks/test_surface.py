@@ -13,7 +13,7 @@ from benchmarks import surface
 from benchmarks.corpora import ROOT
 
 # The public names, and the commands; this list and that of `surface` may become shorter.
-PUBLIC = {"lora_perf", "lora_perf.LoraPerfError", "lora_perf.Zoo", "lora_perf.experiment.__main__.main"}
+PUBLIC = {"lora_perf", "lora_perf.profiling", "lora_perf.LoraPerfError", "lora_perf.Zoo", "lora_perf.experiment.__main__.main"}
 
 
 def imported(path: Path) -> Iterator[str]:
