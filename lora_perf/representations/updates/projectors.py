@@ -27,8 +27,8 @@ def up_projector(x: Modules) -> Tensor:
     Of no scale and any rank, so that adapters of several can be compared. Entries off the diagonal are times the root of 2:
     inner products of features are then those of the sketches, in expectation |U1^T U2|^2 and a constant.
 
-    Source: sign-free projectors are those of Diffusion-LoRAcle, which takes their diagonals; here they are sketched. On `digits`
-    ridge reads .79 of the sketch where the whole u u^T gives .94.
+    Source: sign-free projectors are those of Diffusion-LoRAcle, which takes their diagonals; here they are sketched. On
+    `digits` ridge reads .79 of the sketch where the whole u u^T gives .94.
     Cost: as `dw_projector`.
     """
     return columns(_sketched(_singular_vectors(x)[0], x.fixed.left))
