@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 from lora_perf.core.showing import size
 from lora_perf.core.tables import Table, page
 from lora_perf.core.text import LONGEST, counted, printable, shortened
-from lora_perf.profiling.ranges import Path, Range, overlap
+from lora_perf.profiling.ranges import OWN, Path, Range, overlap
 from lora_perf.profiling.sampling import Held, Line
 from lora_perf.profiling.tally import Count
 
@@ -114,6 +114,9 @@ class Trace:
             lines.append("the trace is full: stages that began later have no operators, but all the rest")
         if not self.allocations:
             lines.append("memory is that of the process, NumPy's and Arrow's included; single allocations: memory='operators'")
+        own = sum(one.seconds for one in self.stages if one.path[-1] == OWN)
+        if own:
+            lines.append(f"{OWN}: {_short(own)} of the time, in which operators were written")
         lines.append(f"lines and memory are what {self.looks:,} looks found")
         return lines
 

@@ -100,13 +100,13 @@ class Operators:
             if not self.full:
                 self._open()
 
-    def tick(self, path: Path, elapsed: int) -> None:
-        """So many nanoseconds went by in a stage."""
+    def tick(self, path: Path, begin: int, end: int) -> None:
+        """Time went by in a stage, from one moment to another."""
         if self._whole:
             return
         with self._lock:
             if self._recording:
-                self._used[path] += elapsed
+                self._used[path] += max(0, end - max(begin, self._since))
                 if self._used[path] >= self._limit:
                     self._pause()
 

@@ -13,6 +13,7 @@ from lora_perf.profiling.ranges import Range
 from lora_perf.profiling.sampling import Held
 
 _WIDTH, _ROW, _LEFT, _FOOT = 1000, 22, 70, 22  # of the drawings
+_STRIP = 6  # below the stages, where windows are seen whatever stands above
 _HIGH = 160  # of the drawing of memory
 _DRAWN = 1500  # ranges, and points of a curve, that one drawing shows
 _NARROW = 0.25  # of a unit of the drawing: shorter ranges are left to the viewers
@@ -31,7 +32,7 @@ th, td { padding: .22rem .4rem; text-align: left; border-bottom: 1px solid var(-
 th { color: var(--soft); font-weight: 600 } .right { text-align: right } tr:hover td { background: var(--shade) }
 td:first-child, code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .78rem; white-space: pre }
 svg { width: 100%; height: auto; display: block; font: 12px system-ui, sans-serif } svg text { fill: var(--ink) }
-.soft { fill: var(--soft) !important } .axis { stroke: var(--line) } .window { fill: #888; opacity: .18 }
+.soft { fill: var(--soft) !important } .axis { stroke: var(--line) } .window { fill: #888; opacity: .35 }
 .key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; vertical-align: -.05em }
 """
 
@@ -91,17 +92,17 @@ def _timeline(found: Trace) -> str:
     begin = min(one.begin for one in ranges)
     scale = (_WIDTH - _LEFT) / max(1, max(one.end for one in ranges) - begin)
     depth = max(len(one.path) for one in ranges)
-    height = depth * _ROW + _FOOT
+    height = depth * _ROW + _STRIP + _FOOT
     names = list(dict.fromkeys(one.path[-1] for one in sorted(ranges, key=lambda one: one.begin)))
     drawn = [one for one in ranges if (one.end - one.begin) * scale >= _NARROW]
     drawn = sorted(drawn, key=lambda one: one.begin - one.end)[:_DRAWN]
     marks = [
         f"<rect class='window' x='{_LEFT + (first - begin) * scale:.2f}' y='0' width='{max(0.5, (last - first) * scale):.2f}' "
-        f"height='{depth * _ROW}'/>"
+        f"height='{depth * _ROW + _STRIP}'/>"
         for first, last in found.windows
     ]
     marks += [_bar(one, begin, scale, _COLOURS[names.index(one.path[-1]) % len(_COLOURS)]) for one in drawn]
-    return _drawing(height, marks + _axis(depth * _ROW, found.seconds), "stages over time")
+    return _drawing(height, marks + _axis(depth * _ROW + _STRIP, found.seconds), "stages over time")
 
 
 def _bar(one: Range, begin: int, scale: float, colour: str) -> str:

@@ -8,6 +8,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+OWN = "the trace itself"  # a stage of what it takes to write the operators of the last window
+_WORTH = 1_000_000  # nanoseconds from which this is shown
 Path = tuple[str, ...]  # names of stages, the outermost first
 
 
@@ -60,8 +62,12 @@ class Ranges:
         opened = self._opened()
         path = (*opened[-1][0], name) if opened else (name,)
         if threading.get_native_id() == self.thread:
-            self.current = path
+            before = self._clock.now()
             self._entered(path)
+            after = self._clock.now()
+            if opened and after - before >= _WORTH:  # what comes before the outermost stage is no part of it
+                self.found.append(Range((*path[:-1], OWN), self.thread, before, after))
+            self.current = path
         opened.append((path, self._clock.now()))
 
     def end(self) -> None:

@@ -84,7 +84,7 @@ class Sampler:
         threads: their names, by the numbers that Python has for them.
     """
 
-    def __init__(self, ranges: Ranges, clock: Clock, tick: Callable[[Path, int], object]) -> None:
+    def __init__(self, ranges: Ranges, clock: Clock, tick: Callable[[Path, int, int], object]) -> None:
         self.lines: Counter[tuple[Path, Line]] = Counter()
         self.waited: Counter[Path] = Counter()
         self.held: list[Held] = []
@@ -123,11 +123,11 @@ class Sampler:
         own = threading.get_ident()
         while not self._stopping.wait(min(max((last - begin) // _SHARE, _SHORTEST), _LONGEST) / 1e9):
             now = self._clock.now()
-            path, elapsed, last = self._ranges.current, now - last, now
-            self._look(path, elapsed, now, own)
+            path, before, last = self._ranges.current, last, now
+            self._look(path, now - before, now, own)
             self.held.append(held(now))
             self.looks += 1
-            self._tick(path, elapsed)
+            self._tick(path, before, now)
 
     def _look(self, path: Path, elapsed: int, now: int, own: int) -> None:
         frames = sys._current_frames()

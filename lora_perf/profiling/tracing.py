@@ -25,7 +25,7 @@ from lora_perf.profiling.ranges import Clock, Ranges, Timeline, overlap
 from lora_perf.profiling.sampling import Sampler
 from lora_perf.profiling.tally import Tally
 
-SECONDS = 0.5  # of each stage: some 30,000 operators of small tensors
+SECONDS = 0.2  # of each stage: some 10,000 operators of small tensors, which take a third of a second to write
 _NAME_MARKS = "-_"
 
 
@@ -54,7 +54,8 @@ def trace(
         python: "sampled": stacks as they are seen, up to a thousand times a second; "calls": each call beside them, and the
             stack of each operator for TensorBoard. Where Python calls much, half a second of calls is a million events.
 
-    Cost: memory of some kilobytes an operator until a window is written.
+    Cost: up to a tenth of the time, twice the time of small operators while they are recorded, and the writing of what was
+        recorded; docs/profiling.md has the measurements.
 
     Raises:
         LoraPerfError: another trace or profiler of PyTorch is at work; the folder cannot be written; a name or a number that

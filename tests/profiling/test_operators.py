@@ -22,16 +22,17 @@ def windows_of(folder: Path, seconds: float, quiet: Callable[[], bool] = lambda:
 
 def test_the_window_of_a_stage_closes_when_its_time_is_over_and_others_have_their_own(tmp_path: Path) -> None:
     one = windows_of(tmp_path, 0.5)
-    one.tick((), 400_000_000)
+    opened = one._since
+    one.tick((), opened - 900_000_000, opened + 400_000_000)  # what went by before it opened does not count
     assert one.recording
-    one.tick((), 100_000_000)
+    one.tick((), opened + 400_000_000, opened + 500_000_000)
     torch.ones(3).cumprod(0)  # not recorded any more
     assert not one.recording
     one.enter(())  # its time is over
     assert not one.recording
     one.enter(("stage",))
     torch.ones(3).cumsum(0)
-    one.tick(("stage",), 500_000_000)
+    one.tick(("stage",), one._since, one._since + 500_000_000)
     one.enter(("other",))
     assert one.recording
     one.end()
@@ -47,7 +48,7 @@ def test_a_full_trace_opens_no_more_windows(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(operators, "_EVENTS", 1)
     one = windows_of(tmp_path, 0.5)
     torch.ones(3).add(1)
-    one.tick((), 500_000_000)
+    one.tick((), one._since, one._since + 500_000_000)
     one.enter(("next",))
     assert (one.full, one.recording) == (True, False)
     one.end()
@@ -57,7 +58,7 @@ def test_no_window_is_taken_or_opened_while_other_threads_are_at_work(tmp_path: 
     at_work = [False]
     one = windows_of(tmp_path, 0.5, lambda: not at_work[0])
     at_work[0] = True
-    one.tick((), 500_000_000)
+    one.tick((), one._since, one._since + 500_000_000)
     one.enter(("stage",))
     assert (one.recording, one.files, one.missed) == (False, [], 1)
     at_work[0] = False

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_perf.core.profiling import recording, stage
-from lora_perf.profiling.ranges import Clock, Path, Range, Ranges, Timeline, overlap
+from lora_perf.profiling.ranges import OWN, Clock, Path, Range, Ranges, Timeline, overlap
 
 
 @st.composite
@@ -85,3 +85,26 @@ def test_a_stage_that_raises_ends_and_one_that_began_before_the_trace_is_left_ou
             pass
     assert [one.path for one in ranges.found] == [("broken",)]
     assert ranges.current == ()
+
+
+def test_what_it_takes_to_hear_of_a_stage_is_a_stage_of_the_trace_itself() -> None:
+    class Slow(Clock):
+        moment = 0
+
+        def now(self) -> int:
+            self.moment += 1_000
+            return self.moment
+
+    clock = Slow()
+
+    def entered(path: Path) -> None:
+        clock.moment += 5_000_000 * (path == ("outer", "inner"))
+
+    ranges = Ranges(clock, entered)
+    with recording(ranges), stage("outer"), stage("inner"):
+        pass
+    own, inner, outer = ranges.found
+    assert (own.path, inner.path, outer.path) == (("outer", OWN), ("outer", "inner"), ("outer",))
+    assert own.seconds == 0.005001
+    assert own.end < inner.begin
+    assert outer.begin < own.begin

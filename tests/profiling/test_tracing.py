@@ -123,8 +123,7 @@ def test_windows_are_one_file_in_order(tmp_path: Path, monkeypatch: pytest.Monke
     enter = Operators.enter
 
     def entered(self: Operators, path: tuple[str, ...]) -> None:
-        self.tick((), 10**12)
-        self.tick((*path[:-1], "first"), 10**12)
+        self.tick((*path[:-1], "before"), self._since, self._since + 10**12)
         enter(self, path)
 
     monkeypatch.setattr(Operators, "enter", entered)
