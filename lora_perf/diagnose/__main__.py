@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from lora_perf.diagnose import survey
 from lora_perf.diagnose.page import lead
 from lora_perf.diagnose.watching import Watched, watch_program
 from lora_perf.io.atomic import write_together
+from lora_perf.profiling import traced
 
 _BAR = 40  # characters of the longest bar
 
@@ -50,6 +52,8 @@ class DiagnoseConfig:
     """Write the page to this file."""
     output_dir: Path | None = None
     """Write diagnose.json and diagnose.html to this folder."""
+    trace: Path | None = None
+    """Folder for a trace of the timings: a page, and a file for Perfetto and TensorBoard; they take some per cent longer."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ def _run(arguments: Sequence[str] | None, prog: str) -> int:
     console = terminal.console()
     with terminal.warnings_to_stderr():
         config = parsed(DiagnoseConfig, arguments, prog, positional=True)
-        with with_threads(config.threads), terminal.progress(console) as tell:
+        told = partial(terminal.say, console)
+        with with_threads(config.threads), traced(config.trace, "diagnose", told), terminal.progress(console) as tell:
             found = survey.run(
                 config.path, label_column=config.label_column, split=config.split, budget=config.budget, progress=tell
             )

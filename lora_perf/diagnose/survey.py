@@ -85,7 +85,7 @@ def _timed(subject: Subject, way: Way, columns: Sequence[str]) -> Timed:
     most = max(1, min(n, way.most or n, int(_SHARE * memory_left() / ((4 if way.ours else 40) * p))))
     # A row group is decoded whole, however few of its rows are asked for.
     least = min(most, group_rows(subject.files[0])) if subject.kind == "parquet" else min(2, most)
-    return Timed(lambda rows: way.call(rows, columns), most, least)
+    return Timed(lambda rows: way.call(rows, columns), most, least, name=way.name)
 
 
 def _reading(subject: Subject, way: Way, one: Timed, columns: Sequence[str], rate: float) -> Reading:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from lora_perf.core.profiling import stage
+
 _ROUND = 0.25  # seconds that a call of a round should take
 _ROUNDS = 3
 _COLUMNS = 6  # weight columns of a sample
@@ -34,6 +36,7 @@ class Timed:
     seconds: list[float] = field(default_factory=list)
     peak: float | None = None
     error: str = ""
+    name: str = "call"
 
     def __post_init__(self) -> None:
         self.least = self.rows
@@ -78,7 +81,7 @@ def _find_size(one: Timed, target: float, end: float) -> None:
 
 def _seconds(one: Timed) -> float | None:
     """Of a call; None where it raised."""
-    with peak_memory() as grown:
+    with stage(one.name), peak_memory() as grown:
         begin = time.perf_counter()
         try:
             found = one.call(one.rows)

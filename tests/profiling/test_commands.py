@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_perf.audit.__main__ import main as audit
+from lora_perf.diagnose.__main__ import main as diagnose
 from lora_perf.experiment.__main__ import main as experiment
 from lora_perf.inspect.__main__ import main as inspect
 
@@ -21,6 +22,7 @@ COMMANDS: list[tuple[str, Callable[[list[str]], int], list[str], set[str]]] = [
         {"load", "represent", "cell stats on all, ridge", "probe", "score"},
     ),
     ("inspect", inspect, ["digits"], {"open", "read", "compare"}),
+    ("diagnose", diagnose, ["digits", "--budget", "0.5"], {"lora_perf: zoo.rows"}),
     ("audit", audit, ["digits", "--representations", "stats"], {"load", "represent", "audit stats"}),
 ]
 
