@@ -13,6 +13,7 @@ from lora_perf.io import store
 from lora_perf.report.canvas import remove_figures, write_figure
 from lora_perf.report.figures import DRAWN, figures
 from lora_perf.report.frames import run_rows
+from lora_perf.report.page import write_page
 from lora_perf.report.predictions import write_predictions
 from lora_perf.report.summary import write_summary
 
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 _KINDS = ("svg", "png")
 _FIGURES = tuple(f"{name}.{kind}" for name in DRAWN for kind in _KINDS)
 # What a report is made of; results.json, which says whose it is, comes last.
-REPORT = ("summary.md", "results.csv", "predictions.csv", *_FIGURES, "results.json")
+REPORT = ("summary.md", "report.html", "results.csv", "predictions.csv", *_FIGURES, "results.json")
 
 
 def write(results: Results, folder: Path) -> list[str]:
-    """Writes numbers, predictions and summary, then the figures; returns the names of what was written.
+    """Writes numbers, predictions, summary and page, then the figures; returns the names of what was written.
 
     The summary is written once more when figures are there to be shown in it, so that it never names one that is not.
 
@@ -35,10 +36,11 @@ def write(results: Results, folder: Path) -> list[str]:
     """
     write_results(results, folder)
     write_summary(results, folder)
+    write_page(results, folder)
     drawn = draw(results, folder)
     if drawn:
         write_summary(results, folder, [name for name in DRAWN if f"{name}.svg" in drawn])
-    return ["summary.md", "results.json", "results.csv", "predictions.csv", *drawn]
+    return ["summary.md", "report.html", "results.json", "results.csv", "predictions.csv", *drawn]
 
 
 def write_results(results: Results, folder: Path) -> None:

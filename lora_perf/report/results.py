@@ -121,6 +121,12 @@ class Results:
         """Mean accuracies with their intervals, drops and controls, to be printed or shown in a notebook."""
         return results_table(self)
 
+    def to_html(self) -> str:
+        """One page that needs no network: what was found, numbers, figures, settings; what report.html holds."""
+        from lora_perf.report.page import html_page
+
+        return html_page(self)
+
     def plot(self, kind: Literal["accuracy", "drop"] = "accuracy") -> Figure:
         """The figure of accuracies, or of drops from the first group to the others; pyplot knows nothing of it.
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from lora_perf.report.results import Results
 
 INTERVAL_NOTE = (
-    "Intervals hold for new seeds and new test adapters; p: paired t test over both, not corrected for several comparisons."
+    "Intervals hold for new seeds and new test adapters; p: paired t test over both, of this comparison alone "
+    "(report.html corrects for all of them)."
 )
 SINGLE_NOTE = "Cells with a single run: intervals and p hold for new test adapters only."
 TINY_WARNING = (

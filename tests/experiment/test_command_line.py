@@ -44,7 +44,7 @@ def test_the_folder_holds_every_promised_file_and_results_say_what_they_depend_o
 ) -> None:
     results = experiment(figures=True)
     found = {path.name for path in (tmp_path / "out").iterdir()}
-    files = {"results.json", "results.csv", "predictions.csv", "summary.md", "experiment.log"}
+    files = {"results.json", "results.csv", "predictions.csv", "summary.md", "report.html", "experiment.log"}
     assert found == files | {"accuracy.svg", "accuracy.png", "drop.svg", "drop.png", "cells", "cache"}
     assert results["config"]["hidden_dim"] == 16
     # The version of the package: a build may call itself 2.13.0+cu130 where the index calls it 2.13.0.

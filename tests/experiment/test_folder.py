@@ -91,7 +91,7 @@ def test_a_short_look_leaves_the_report_and_the_cells_of_a_full_run(
     before = {path: path.read_bytes() for path in (out / "results.json", *(out / "cells").iterdir())}
     capsys.readouterr()
     assert run(*full, "--quick") == 0
-    assert "quick/summary.md, quick/results.json" in capsys.readouterr().out
+    assert "quick/summary.md, quick/report.html, quick/results.json" in capsys.readouterr().out
     assert about(out / "quick") == (["all"], True)
     assert about(out) == (["all"], False)
     assert {path: path.read_bytes() for path in before} == before

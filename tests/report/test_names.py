@@ -36,6 +36,9 @@ SEVERAL = (
 )
 
 
+WITHOUT_FIGURES = ["summary.md", "report.html", "results.json", "results.csv", "predictions.csv"]
+
+
 def named(name: str) -> Results:
     """Results whose zoo and whose second group have a name."""
     found = results(["all", name], [cell("stats", "all", "mlp", 30, 32), cell("stats", name, "mlp", 20, 21)])
@@ -50,6 +53,7 @@ def test_a_report_of_any_name_is_whole(name: str, tmp_path: Path, caplog: pytest
     assert caplog.messages == []
     assert set(files) == {
         "summary.md",
+        "report.html",
         "results.json",
         "results.csv",
         "predictions.csv",
@@ -120,7 +124,7 @@ def test_a_figure_that_fails_loses_nothing_else(
     report.write(found, tmp_path)
     monkeypatch.setitem(figures.DRAWN, "accuracy", lambda _: 1 / 0)
     files = report.write(found, tmp_path)
-    assert files == ["summary.md", "results.json", "results.csv", "predictions.csv", "drop.svg", "drop.png"]
+    assert files == [*WITHOUT_FIGURES, "drop.svg", "drop.png"]
     assert {path.name for path in tmp_path.iterdir()} == set(files)
     page = (tmp_path / "summary.md").read_text()
     assert "(drop.svg)" in page
@@ -133,7 +137,13 @@ def test_without_matplotlib_there_are_no_figures_and_all_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert report.write(named("visual"), tmp_path) == ["summary.md", "results.json", "results.csv", "predictions.csv"]
+    assert report.write(named("visual"), tmp_path) == [
+        "summary.md",
+        "report.html",
+        "results.json",
+        "results.csv",
+        "predictions.csv",
+    ]
     assert "svg" not in (tmp_path / "summary.md").read_text()
     assert len(caplog.messages) == 2
     assert all("matplotlib" in message for message in caplog.messages)
@@ -154,4 +164,10 @@ def test_numbers_and_summary_are_there_before_the_first_figure(tmp_path: Path, m
     monkeypatch.setitem(figures.DRAWN, "accuracy", ended)
     with pytest.raises(KeyboardInterrupt):
         report.write(named("visual"), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"summary.md", "results.json", "results.csv", "predictions.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "summary.md",
+        "report.html",
+        "results.json",
+        "results.csv",
+        "predictions.csv",
+    }

@@ -1,0 +1,97 @@
+"""Pages of HTML that need no network: one frame and one style, on a phone or a wide screen, in light or dark."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+from lora_perf.core.text import html as escaped
+
+_LONG = 4000  # characters of a text that is shown
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --quiet: #59636e; --line: #d1d9e0; --paper: #fff; --soft: #f6f8fa;
+  --ours: #0969da; --other: #8c959f; --worst: #cf222e; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --quiet: #9198a1; --line: #3d444d; --paper: #0d1117;
+  --soft: #151b23; --ours: #4493f8; --other: #656c76; --worst: #f85149; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 72rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0 0 .2rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+p.quiet, small { color: var(--quiet); }
+.lead { font-size: 1.1rem; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; }
+th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } td.n { white-space: nowrap; }
+table.sorted th { cursor: pointer; } table.sorted th:hover { color: var(--ours); }
+.wide { overflow-x: auto; } .long td:last-child { min-width: 17rem; }
+.bars { display: grid; grid-template-columns: minmax(9rem, 17rem) 1fr; gap: .35rem .8rem; align-items: center;
+  font-size: .92rem; }
+.bar { height: 1.1rem; border-radius: 3px; background: var(--other); min-width: 2px; flex: none; }
+.bar.ours { background: var(--ours); } .bar.worst { background: var(--worst); }
+.track { display: flex; align-items: center; gap: .5rem; }
+.track span { white-space: nowrap; font-variant-numeric: tabular-nums; }
+pre { background: var(--soft); border: 1px solid var(--line); border-radius: 6px; padding: .8rem; overflow-x: auto;
+  font-size: .85rem; }
+code { font-family: ui-monospace, monospace; }
+svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; } svg text { fill: var(--ink); }
+@media (max-width: 34rem) { .bars { grid-template-columns: 1fr; gap: .1rem; } .track { margin-bottom: .5rem; } }
+"""
+# A click on the head of a column sorts by it: numbers as numbers, then the other way round.
+_SORT = """
+for (const table of document.querySelectorAll("table.sorted")) table.querySelectorAll("th").forEach((head, place) => {
+  let up = false;
+  head.onclick = () => {
+    const body = table.tBodies[0], key = row => { const text = row.cells[place].textContent.replace(/[,%]/g, "");
+      const number = parseFloat(text); return Number.isNaN(number) ? text : number; };
+    up = !up;
+    [...body.rows].sort((a, b) => { const x = key(a), y = key(b); return (x < y ? -1 : x > y ? 1 : 0) * (up ? 1 : -1); })
+      .forEach(row => body.append(row));
+  };
+});
+"""
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """A page of parts that are HTML already; the title is a text."""
+    script = f"<script>{_SORT}</script>" if any("sorted" in part for part in parts) else ""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{text(title)}</title><style>{STYLE}</style></head><body>\n"
+        + "\n".join(part for part in parts if part)
+        + f"\n{script}</body></html>\n"
+    )
+
+
+def text(words: str) -> str:
+    """A text whose signs mean nothing to HTML.
+
+    >>> text("a < b & c")
+    'a &lt; b &amp; c'
+    """
+    return escaped(words, _LONG)
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Container[int] = (), kind: str = "", *, raw: bool = False
+) -> str:
+    """A table of texts.
+
+    Args:
+        numbers: the places of columns that stand on the right.
+        kind: `sorted` where a click on a head sorts, `long` where the last column is of sentences.
+        raw: whether cells are HTML already.
+
+    >>> table(("",), [("<1>",)], [0])
+    '<div class="wide"><table><tbody><tr><td class="n">&lt;1&gt;</td></tr></tbody></table></div>'
+    """
+
+    def cell(tag: str, place: int, words: str) -> str:
+        right = ' class="n"' if place in numbers else ""
+        return f"<{tag}{right}>{words if raw and tag == 'td' else text(words)}</{tag}>"
+
+    head = "".join(cell("th", place, name) for place, name in enumerate(columns)) if any(columns) else ""
+    body = "".join(f"<tr>{''.join(cell('td', place, words) for place, words in enumerate(row))}</tr>" for row in rows)
+    of_kind = f' class="{kind}"' if kind else ""
+    top = f"<thead><tr>{head}</tr></thead>" if head else ""
+    return f'<div class="wide"><table{of_kind}>{top}<tbody>{body}</tbody></table></div>'

@@ -1,0 +1,113 @@
+"""Small drawings as SVG inside of a page: intervals, confusions, learning curves; a name appears where the pointer rests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lora_perf.classifiers.metrics import Estimate
+from lora_perf.core.pages import text
+
+_ROW, _LEFT, _WIDTH, _RIGHT = 24, 250, 900, 90
+_COLOURS = {"ours": "var(--ours)", "other": "var(--other)", "worst": "var(--worst)"}
+_CHARACTERS = 34  # of a name beside a row
+
+
+def forest(rows: Sequence[tuple[str, Estimate, str]], line: float) -> str:
+    """Means with their intervals, a row each, and a dotted line at a value.
+
+    Args:
+        rows: name, estimate, and kind: ours, other or worst.
+    """
+    low = min([line, *(one.low for _, one, _ in rows)])
+    high = max([line, *(one.high for _, one, _ in rows)])
+    span = (high - low) or 1.0
+    low, high = low - 0.03 * span, high + 0.03 * span
+
+    def x(value: float) -> float:
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (value - low) / (high - low)
+
+    height = _ROW * len(rows) + 30
+    ends = f'x1="{x(line):.1f}" x2="{x(line):.1f}" y1="0" y2="{height - 26}"'
+    parts = [f'<line {ends} stroke="var(--quiet)" stroke-dasharray="2 4"/>']
+    for place, (name, one, kind) in enumerate(rows):
+        y, colour = _ROW * place + 14, _COLOURS[kind]
+        told = f"{name}: {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        parts.append(
+            f"<g><title>{text(told)}</title>"
+            f'<text x="{_LEFT - 10}" y="{y + 4}" text-anchor="end">{text(_short(name))}</text>'
+            f'<line x1="{x(one.low):.1f}" x2="{x(one.high):.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>'
+            f'<circle cx="{x(one.mean):.1f}" cy="{y}" r="4.5" fill="{colour}"/>'
+            f'<text x="{_WIDTH - _RIGHT + 12}" y="{y + 4}">{one.mean:.3f}</text></g>'
+        )
+    parts += [
+        f'<text x="{x(value):.1f}" y="{height - 6}" text-anchor="middle" opacity=".7">{value:.2f}</text>'
+        for value in np.linspace(low + 0.03 * span, high - 0.03 * span, 5)
+    ]
+    return _svg(parts, height)
+
+
+def heat_map(counts: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """Counts (c, c), true by predicted, each row shaded by its shares; of many classes those that are confused most."""
+    most = 20
+    kept = np.arange(len(counts))
+    if len(counts) > most:
+        wrong = counts.sum(axis=1) - np.diag(counts)
+        kept = np.sort(np.argsort(-wrong, kind="stable")[:most])
+    counts = counts[np.ix_(kept, kept)]
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    size, left = 34, 170
+    parts = []
+    for row, of_row in enumerate(counts.tolist()):
+        true = classes[int(kept[row])]
+        parts.append(f'<text x="{left - 8}" y="{size * row + 22}" text-anchor="end">{text(_short(true, 22))}</text>')
+        for place, count in enumerate(of_row):
+            told = f"{true} named {classes[int(kept[place])]}: {count:,}"
+            place_of = f'x="{left + size * place}" y="{size * row}" width="{size - 2}" height="{size - 2}"'
+            colour = f'fill="{"var(--ours)" if place == row else "var(--worst)"}" fill-opacity="{shares[row, place]:.3f}"'
+            parts.append(f'<g><title>{text(told)}</title><rect {place_of} {colour} stroke="var(--line)"/></g>')
+    width = left + size * len(counts) + 10
+    return _svg(parts, size * len(counts) + 6, width, most=f"{width / 16:.0f}rem")
+
+
+def curves(runs: Sequence[Mapping[str, Sequence[float]]]) -> str:
+    """Train loss and validation accuracy of runs by epoch, a line each; "" where there are none."""
+    parts: list[str] = []
+    half = _WIDTH // 2
+    for place, (name, colour) in enumerate((("train_loss", "var(--other)"), ("validation_accuracy", "var(--ours)"))):
+        lines = [run[name] for run in runs if run.get(name)]
+        if not lines:
+            continue
+        longest, low, high = max(map(len, lines)), min(map(min, lines)), max(map(max, lines))
+        left = place * half + 50
+
+        def at(epoch: int, value: float, left: int = left, longest: int = longest, low: float = low, high: float = high) -> str:
+            return (
+                f"{left + (half - 70) * epoch / max(1, longest - 1):.1f},{190 - 160 * (value - low) / ((high - low) or 1):.1f}"
+            )
+
+        for number, line in enumerate(lines):
+            points = " ".join(at(epoch, value) for epoch, value in enumerate(line))
+            parts.append(
+                f'<g><title>run {number + 1}</title><polyline points="{points}" fill="none" stroke="{colour}" '
+                'stroke-opacity=".6" stroke-width="1.6"/></g>'
+            )
+        title = name.replace("_", " ")
+        parts.append(f'<text x="{left}" y="16">{title}, {longest} epochs at most</text>')
+        ends = ((high, 34), (low, 194))
+        parts += [f'<text x="{left - 6}" y="{y}" text-anchor="end" opacity=".7">{value:.2f}</text>' for value, y in ends]
+    return _svg(parts, 204) if parts else ""
+
+
+def _point(left: int, step: float, low: float, scale: float, epoch: int, value: float) -> str:
+    return f"{left + step * epoch:.1f},{190 - scale * (value - low):.1f}"
+
+
+def _svg(parts: Sequence[str], height: int, width: int = _WIDTH, most: str = "60rem") -> str:
+    return f'<svg viewBox="0 0 {width} {height}" style="max-width:{most}" role="img">{"".join(parts)}</svg>'
+
+
+def _short(name: str, most: int = _CHARACTERS) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"

@@ -1,0 +1,264 @@
+"""The results as one page, report.html, that needs no network: what was found first, then numbers, figures and settings."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lora_perf.classifiers.metrics import Estimate
+from lora_perf.core.errors import listed
+from lora_perf.core.pages import document, table, text
+from lora_perf.core.text import counted
+from lora_perf.io import store
+from lora_perf.report.comparisons import MARGIN, Compared, detectable, drops, pairs, ranks
+from lora_perf.report.drawings import curves, forest, heat_map
+from lora_perf.report.wording import TINY_WARNING, class_notes, format_p, interval_note, left_out, settings, stages
+
+if TYPE_CHECKING:
+    from lora_perf.report.cells import CellResult
+    from lora_perf.report.results import Results
+
+_MISREAD = 15
+_SAID = ("dataset", "representations", "layer_groups", "classifiers", "controls", "num_runs", "seed", "split", "epochs")
+_PAIRS = 60
+
+
+def write_page(results: Results, folder: Path) -> None:
+    """Writes report.html, whole or not at all."""
+    with store.replacing(folder / "report.html") as file:
+        file.write(html_page(results).encode())
+
+
+def html_page(results: Results) -> str:
+    """The page."""
+    name = results.dataset["name"]
+    compared = {classifier: pairs(results, classifier) for classifier in results.classifiers}
+    dropped = drops(results)
+    best = _best(results)
+    parts = [
+        f"<h1>{text(name)}</h1>",
+        f'<p class="quiet">{text(_about(results))}</p>',
+        f'<p class="lead">{text(" ".join(findings(results)))}</p>',
+        *(f"<p><strong>{text(one)}.</strong></p>" for one in _warnings(results)),
+        "<h2>Accuracy</h2>",
+        *(
+            f"<h3>{text(one)}</h3>" * (len(results.classifiers) > 1) + forest(_accuracies(results, one), results.chance)
+            for one in results.classifiers
+        ),
+        f"<p><small>{text(interval_note(results))} The dotted line is the commonest class.</small></p>",
+        *_drops(results, dropped),
+        "<h2>Which representations differ</h2>",
+        *(_differences(results, classifier, found) for classifier, found in compared.items()),
+        "<h2>Every cell</h2>",
+        _cells(results),
+        *_of_best(results, best),
+        "<h2>Adapters that most cells misread</h2>",
+        _misread(results),
+        "<h2>How it was made</h2>",
+        f"<pre><code>{text(command(results))}</code></pre>",
+        table(("", ""), [*_facts(results)]),
+    ]
+    return document(f"Ablation of {name}", parts)
+
+
+def findings(results: Results) -> list[str]:
+    """What was found, in three sentences made of the numbers."""
+    best = _best(results)
+    estimate = results.accuracy(best.representation, best.group, best.classifier)
+    assert estimate is not None
+    name = f"{best.representation} read by {best.classifier}"
+    told = [
+        f"{name} is most often right on {best.group}: {estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}], "
+        f"where always naming the commonest class gives {results.chance:.3f}."
+    ]
+    found = pairs(results, best.classifier)
+    if found:
+        apart = sum(one.differs for one in found)
+        beaten = [one.second for one in found if one.first == best.representation and not one.differs]
+        rest = f"; {listed(beaten, 3)} cannot be told from it" if beaten else ""
+        told.append(f"Of the {counted(len(found), 'pair')} of representations {apart} differ after Holm's correction{rest}.")
+        least = detectable([one.difference for one in found], len(found))
+        if least is not None:
+            told.append(f"Two would have had to differ by {least:.3f} to be told apart in four of five such experiments.")
+    dropped = list(drops(results).values())
+    if dropped:
+        lost = [one for one in dropped if one.differs and one.difference.mean > 0]
+        told.append(
+            f"Of the {counted(len(dropped), 'drop')} from {results.groups[0]} {len(lost)} "
+            f"{'stands' if len(lost) == 1 else 'stand'} after the correction."
+        )
+    return told
+
+
+def _best(results: Results) -> CellResult:
+    """The cell of the highest mean accuracy on the first group."""
+    cells = [one for one in results.cells if not one.shuffled and one.group == results.groups[0]] or list(results.cells)
+    return max(cells, key=lambda one: float(one.correct(results.truth).mean()))
+
+
+def _about(results: Results) -> str:
+    data = results.dataset
+    return (
+        f"{counted(data['adapters'], 'adapter')} of {counted(data['parameters'], 'parameter')}, "
+        f"{counted(len(data['classes']), 'class', 'classes')}; {data['train']:,} train, {data['validation']:,} validation, "
+        f"{data['test']:,} test adapters (split {data['split']})."
+    )
+
+
+def _warnings(results: Results) -> list[str]:
+    data = results.dataset
+    found = [TINY_WARNING] * bool(data["resubstitution"])
+    found += [left_out(len(data["skipped"]))] * bool(data["skipped"])
+    again = data.get("repeated") or {"test": 0}
+    if again["test"]:
+        found.append(f"{again['test']:,} of the test adapters have the weights of a train or validation adapter")
+    if results.seeded and all(len(cell.runs) == 1 for cell in results.cells if cell.seeded):
+        found.append("A single run of each cell: nothing here says how much other seeds would change")
+    return found + class_notes(data.get("untrained", ()), data.get("untested", ()))
+
+
+def _accuracies(results: Results, classifier: str) -> list[tuple[str, Estimate, str]]:
+    """(name, estimate, kind) for a forest, the best on top."""
+    rows = []
+    for name, group in product(results.representations, results.groups):
+        if (one := results.accuracy(name, group, classifier)) is not None:
+            title = name if len(results.groups) == 1 else f"{name}, {group}"
+            rows.append((title, one, "ours" if group == results.groups[0] else "other"))
+    return sorted(rows, key=lambda row: -row[1].mean)
+
+
+def _drops(results: Results, found: dict[tuple[str, str, str], Compared]) -> list[str]:
+    if not found:
+        return []
+    several = len(results.classifiers) > 1
+    rows, points = [], []
+    for (name, group, classifier), one in found.items():
+        title = ", ".join([name, group, *[classifier] * several])
+        d = one.difference
+        rows.append(
+            (title, f"{d.mean:+.3f}", f"{d.low:+.3f} to {d.high:+.3f}", format_p(d.p), format_p(one.holm), f"{one.same:.0%}")
+        )
+        points.append((title, Estimate(d.mean, d.low, d.high, d.se, d.df), "worst" if one.differs else "other"))
+    columns = ("cell", "drop", "95 % interval", "p", "p after Holm", f"within {MARGIN:.0%}")
+    return [
+        f"<h2>Drops from {text(results.groups[0])}</h2>",
+        forest(sorted(points, key=lambda row: -row[1].mean), 0.0),
+        table(columns, rows, range(1, 6), "sorted"),
+        "<p><small>Red: below .05 after Holm's correction over all drops. The last column is the probability that the drop "
+        "is smaller than that either way.</small></p>",
+    ]
+
+
+def _differences(results: Results, classifier: str, found: Sequence[Compared]) -> str:
+    if not found:
+        return "<p>A single one.</p>"
+    apart = [one for one in found if one.differs]
+    ranked = ranks(results, classifier)
+    parts = [f"<h3>{text(classifier)}</h3>" * (len(results.classifiers) > 1)]
+    parts.append(f"<p>{len(apart)} of {counted(len(found), 'pair')} differ after Holm's correction (p below .05).</p>")
+    if ranked is not None:
+        means, critical = ranked
+        best = min(means.values())
+        order = sorted(means.items(), key=lambda pair: pair[1])
+        placed = [(name, f"{rank:.2f}", "apart from the first" * (rank - best > critical)) for name, rank in order]
+        parts.append(table(("representation", "mean rank over test adapters", ""), placed, [1], "sorted"))
+        parts.append(f"<p><small>Ranks that differ by {critical:.2f} or more differ by Nemenyi's test.</small></p>")
+    rows = [
+        (
+            one.first,
+            one.second,
+            f"{one.difference.mean:+.3f}",
+            format_p(one.difference.p),
+            format_p(one.holm),
+            f"{one.same:.0%}",
+        )
+        for one in sorted(found, key=lambda one: (one.holm, one.difference.p))[:_PAIRS]
+    ]
+    columns = ("better", "worse", "by", "p", "p after Holm", f"within {MARGIN:.0%}")
+    inner = table(columns, rows, range(2, 6), "sorted")
+    return "".join(parts) + f"<details><summary>{counted(len(rows), 'pair')}, the clearest first</summary>{inner}</details>"
+
+
+def _cells(results: Results) -> str:
+    columns = (
+        "representation",
+        "group",
+        "classifier",
+        "features",
+        "accuracy",
+        "95 % interval",
+        "macro F1",
+        "runs",
+        "setting",
+        "s",
+    )
+    rows = []
+    for cell in results.cells:
+        if cell.group not in results.groups:
+            continue
+        one = results.accuracy(cell.representation, cell.group, cell.classifier, shuffled=cell.shuffled)
+        assert one is not None
+        f1 = float(np.mean([run.macro_f1 for run in cell.runs]))
+        name = cell.classifier + ", labels shuffled" * cell.shuffled
+        rows.append(
+            (cell.representation, cell.group, name, f"{cell.features:,}", f"{one.mean:.3f}",
+             f"{one.low:.3f} to {one.high:.3f}", f"{f1:.3f}", str(len(cell.runs)),
+             cell.note or settings(cell.setting), f"{cell.seconds:.1f}")
+        )  # fmt: skip
+    return table(columns, rows, (3, 4, 5, 6, 7, 9), "sorted")
+
+
+def _of_best(results: Results, best: CellResult) -> list[str]:
+    """The confusion matrix and the learning curves of one cell."""
+    confusion = np.sum([run.confusion for run in best.runs], axis=0)
+    parts = [
+        f"<h2>What {text(str(best.cell))} confuses</h2>",
+        heat_map(confusion, results.dataset["classes"]),
+        "<p><small>Rows are true classes, columns predicted ones; all runs together, each row in shares.</small></p>",
+    ]
+    drawn = curves([run.curves for run in best.runs])
+    if drawn:
+        parts += [f"<h2>How {text(best.representation)} learns</h2>", drawn]
+    return parts
+
+
+def _misread(results: Results) -> str:
+    cells = [cell for cell in results.cells if not cell.shuffled and cell.group in results.groups]
+    wrong = np.mean([1 - cell.correct(results.truth).mean(axis=0) for cell in cells], axis=0)
+    order = np.argsort(-wrong, kind="stable")[:_MISREAD]
+    names, classes = results.predictions.adapters, results.dataset["classes"]
+    rows = [(names[at], classes[int(results.truth[at])], f"{wrong[at]:.0%}") for at in order.tolist() if wrong[at] > 0]
+    return table(("adapter", "class", "of all runs wrong"), rows, [2], "sorted") if rows else "<p>None.</p>"
+
+
+def _facts(results: Results) -> list[tuple[str, str]]:
+    data = results.dataset
+    facts = {"fingerprint of the zoo": data["fingerprint"], "published as": data.get("origin", "")}
+    rows = [(name, str(value)) for name, value in (facts | results.machine | results.versions).items() if str(value)]
+    return [("stages", stages(results.seconds)), *rows, *((name, str(value)) for name, value in results.config.items())]
+
+
+def command(results: Results) -> str:
+    """The command that makes these results again, in an environment of the versions below."""
+    words = ["lora-perf", "run"]
+    for name in (
+        "dataset",
+        "representations",
+        "layer_groups",
+        "classifiers",
+        "controls",
+        "num_runs",
+        "seed",
+        "split",
+        "epochs",
+    ):
+        value = results.config.get(name)
+        if value not in (None, [], ()):
+            values = value if isinstance(value, list | tuple) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return shlex.join(words)
