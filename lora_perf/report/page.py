@@ -43,7 +43,7 @@ def html_page(results: Results) -> str:
     parts = [
         f"<h1>{text(name)}</h1>",
         f'<p class="quiet">{text(_about(results))}</p>',
-        f'<p class="lead">{text(" ".join(findings(results)))}</p>',
+        f'<p class="lead">{text(" ".join(findings(results, compared[best.classifier], list(dropped.values()))))}</p>',
         *(f"<p><strong>{text(one)}.</strong></p>" for one in _warnings(results)),
         "<h2>Accuracy</h2>",
         *(
@@ -66,8 +66,13 @@ def html_page(results: Results) -> str:
     return document(f"Ablation of {name}", parts)
 
 
-def findings(results: Results) -> list[str]:
-    """What was found, in three sentences made of the numbers."""
+def findings(results: Results, found: Sequence[Compared], dropped: Sequence[Compared]) -> list[str]:
+    """What was found, in a few sentences made of the numbers.
+
+    Args:
+        found: the pairs of representations that the best cell's classifier reads.
+        dropped: all drops.
+    """
     best = _best(results)
     estimate = results.accuracy(best.representation, best.group, best.classifier)
     assert estimate is not None
@@ -76,7 +81,6 @@ def findings(results: Results) -> list[str]:
         f"{name} is most often right on {best.group}: {estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}], "
         f"where always naming the commonest class gives {results.chance:.3f}."
     ]
-    found = pairs(results, best.classifier)
     if found:
         apart = sum(one.differs for one in found)
         beaten = [one.second for one in found if one.first == best.representation and not one.differs]
@@ -85,7 +89,6 @@ def findings(results: Results) -> list[str]:
         least = detectable([one.difference for one in found], len(found))
         if least is not None:
             told.append(f"Two would have had to differ by {least:.3f} to be told apart in four of five such experiments.")
-    dropped = list(drops(results).values())
     if dropped:
         lost = [one for one in dropped if one.differs and one.difference.mean > 0]
         told.append(
