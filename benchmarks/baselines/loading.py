@@ -98,4 +98,5 @@ def read_parquet(folder: Path) -> list[NDArray[np.float32]]:
 def _values(array: pa.Array) -> NDArray[np.float32]:
     while pa.types.is_list(array.type):
         array = array.flatten()
-    return array.to_numpy()
+    values: NDArray[np.float32] = array.to_numpy()
+    return values
