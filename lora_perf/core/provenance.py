@@ -19,10 +19,10 @@ _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "datasets", "pyarrow", 
 _COMPUTING = ("numpy", "scipy", "scikit-learn")  # beside torch, whose own version tells its build too
 # The parts of the package that only show results: an edit there makes no number of another origin.
 _PRESENTATION = (
-    *("inspect/", "audit/", "zoos/", "command/", "profiling/", "io/__main__.py", "__main__.py"),
-    *(f"core/{name}.py" for name in ("text", "users", "tables", "showing", "resources", "profiling")),
-    *(f"report/{name}.py" for name in ("canvas", "figures", "files", "frames", "predictions", "reading")),
-    *(f"report/{name}.py" for name in ("results", "summary", "wording")),
+    *("inspect/", "audit/", "zoos/", "command/", "profiling/", "diagnose/", "io/__main__.py", "__main__.py"),
+    *(f"core/{name}.py" for name in ("text", "users", "tables", "showing", "resources", "profiling", "pages")),
+    *(f"report/{name}.py" for name in ("canvas", "comparisons", "drawings", "figures", "files", "frames", "page")),
+    *(f"report/{name}.py" for name in ("predictions", "reading", "results", "summary", "wording")),
     *(f"experiment/{name}.py" for name in ("console", "__main__", "folder", "forecast", "logs", "observer", "python")),
 )
 

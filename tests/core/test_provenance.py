@@ -57,6 +57,7 @@ CELLS = [
 SHOWN = [
     *(
         "report/summary.py",
+        *("report/page.py", "report/comparisons.py", "report/drawings.py", "core/pages.py", "diagnose/page.py"),
         "report/figures.py",
         "inspect/pages.py",
         "audit/pages.py",
