@@ -6,10 +6,9 @@ A thousand files of 400 kB are what a folder of adapters is. Cold: their pages a
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,17 +80,6 @@ def _fastsafetensors(paths: Sequence[Path]) -> Callable[[], Any] | None:
     return read
 
 
-def drop(paths: Iterable[Path]) -> None:
-    """Takes files out of the page cache."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(descriptor)
-
-
 def measured(config: SmallFilesConfig) -> tuple[dict[str, dict[str, list[float]]], int]:
     """Seconds by way and state (cold, warm), and the bytes of all files."""
     folder = corpora.path("folder", config.adapters)
@@ -108,7 +96,8 @@ def measured(config: SmallFilesConfig) -> tuple[dict[str, dict[str, list[float]]
         for name, call in taken.items():
             for state in ("cold", "warm"):
                 if state == "cold":
-                    drop([*paths, one])
+                    for path in (*paths, one):
+                        corpora.evict(path)
                 begin = time.perf_counter()
                 call()
                 seconds[name][state].append(time.perf_counter() - begin)
