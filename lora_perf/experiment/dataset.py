@@ -94,20 +94,20 @@ def open_zoo(config: ExperimentConfig, *, anew: bool = False) -> Zoo:
             count_as_absent(packed, error.found)
     if found is None:
         wanted = config.cache_features and not config.skip_bad and is_hub(config.dataset)
-        if packed is not None and wanted and _arrived(config, packed):
-            return store.open_packed(packed)
+        if packed is not None and wanted and (hashed := _arrived(config, packed)) is not None:
+            return store.open_packed(packed, hashed)
         return load(config.dataset, label_column=config.label_column, skip_bad=config.skip_bad)
     return open_located(found, label_column=config.label_column, skip_bad=config.skip_bad)
 
 
-def _arrived(config: ExperimentConfig, packed: Path) -> bool:
-    """Whether a data set of the Hub was fetched into its packed form; one in the cache of `datasets` is taken from there."""
+def _arrived(config: ExperimentConfig, packed: Path) -> Hashed | None:
+    """Fetches a data set of the Hub into its packed form; None where it is taken from the cache of `datasets` instead."""
     from lora_perf.io.arriving import arrived
     from lora_perf.io.hub import in_cache
 
     if in_cache(config.dataset):
-        return False
-    return arrived(config.dataset, packed, label_column=config.label_column, split=None) is not None
+        return None
+    return arrived(config.dataset, packed, label_column=config.label_column, split=None)
 
 
 def preprocess(config: ExperimentConfig) -> Path:

@@ -101,9 +101,7 @@ def is_hub(source: Source) -> bool:
     """Whether a source is the id or the alias of a data set of the Hub, and nothing that stands here."""
     if not isinstance(source, str) or source in NAMED or locate(source) is not None:
         return False
-    return source in ALIASES or (
-        is_hub_id(source) and not _ENDING.search(source) and not os.path.isdir(os.path.dirname(source))
-    )
+    return source in ALIASES or source.startswith(DATASETS) or (is_hub_id(source) and not _means_file(source))
 
 
 def open_located(
@@ -203,7 +201,7 @@ def _by_name(name: str, source: str | Path, label_column: str | None, split: str
             + "; for an address of your own name the module of its reader with --import" * (scheme_of(name) not in _COMMON),
         )
     if isinstance(source, str) and is_hub_id(name):
-        if os.path.isdir(os.path.dirname(name)) or _ENDING.search(name):
+        if _means_file(name):
             raise LoraPerfError(
                 expected=f"a file or folder at {name}",
                 found=f"none in {os.path.abspath(os.path.dirname(name))}, which is there"
@@ -217,6 +215,11 @@ def _by_name(name: str, source: str | Path, label_column: str | None, split: str
         found=f"{name!r}, which is {'a link that leads nowhere' if _is_link(source) else 'none'}",
         fix="check the spelling of the path",
     )
+
+
+def _means_file(name: str) -> bool:
+    """Whether what could be an id is meant as a path, by its folder, which is there, or by its ending."""
+    return os.path.isdir(os.path.dirname(name)) or _ENDING.search(name) is not None
 
 
 def _is_list(source: Any) -> bool:

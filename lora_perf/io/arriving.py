@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,12 +26,9 @@ from lora_perf.io.checked import refuse_small_disk
 from lora_perf.io.headers import open_file
 from lora_perf.io.hub import Target, answers, target_of
 from lora_perf.io.mapped import MappedRows, OpenFile
-from lora_perf.io.packing import complete, write
+from lora_perf.io.packing import complete, put, write
 from lora_perf.io.refusals import refusal
 from lora_perf.io.splits import chosen, refuse_slice
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _PAGE = 4096
 _HEADER = 1 << 18  # bytes that are kept free for the header, beside the tables of whole numbers
@@ -62,9 +58,10 @@ class Shipment:
 
 @dataclass
 class _State:
-    """What has arrived: the identity of the shipment, the byte of the first row, the rows of each finished shard."""
+    """What has arrived: of which shipment, its layers, the byte of the first row, the rows of each finished shard."""
 
     identity: str
+    layout: str = ""
     place: int = 0
     rows: list[int] = field(default_factory=list)
 
@@ -236,8 +233,8 @@ class _Arrival:
             expected = len(shard) * self._expected(file)
             state.place = -(-(_HEADER + int(_SPARE * _TABLES * expected)) // _PAGE) * _PAGE
             refuse_small_disk(path, state.place + int(4 * shard.layout.p * expected))
-        first = self._shards / self._shipment.files[0]
-        if state.rows and shard.layout != open_parquet([first], label_column=None, name=first.name).layout:
+            state.layout = shard.layout.to_json()
+        if shard.layout.to_json() != state.layout:
             raise LoraPerfError(
                 expected=f"the same layers in all files of {self._shipment.repository}",
                 found=f"others in {relative} than in {self._shipment.files[0]}",
@@ -247,8 +244,8 @@ class _Arrival:
         with _opened(self._rows) as rows, _opened(self._hashes) as hashes:
             for where, block in shard.blocks():
                 values = block.numpy()
-                _put(rows, values, state.place + 4 * shard.layout.p * (start + where.start))
-                _put(hashes, row_hashes(values), 16 * (start + where.start))
+                put(rows, values, state.place + 4 * shard.layout.p * (start + where.start))
+                put(hashes, row_hashes(values), 16 * (start + where.start))
                 if self._progress is not None:
                     self._progress(where.stop - where.start)
             os.fsync(rows)
@@ -278,10 +275,3 @@ def _opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _put(descriptor: int, values: NDArray[Any], place: int) -> None:
-    view = np.ascontiguousarray(values).data.cast("B")
-    while len(view):
-        done = os.pwrite(descriptor, view, place)
-        view, place = view[done:], place + done

@@ -74,9 +74,8 @@ def in_cache(name: str) -> bool:
     import datasets
 
     owner, _, repository = target_of(name).repository.partition("/")
-    return os.path.isdir(os.path.join(datasets.config.HF_DATASETS_CACHE, f"{owner}___{repository.lower()}")) or os.path.isdir(
-        os.path.join(datasets.config.HF_DATASETS_CACHE, f"{owner}___{repository}")
-    )
+    cache = datasets.config.HF_DATASETS_CACHE
+    return any(os.path.isdir(os.path.join(cache, f"{owner}___{one}")) for one in (repository, repository.lower()))
 
 
 def is_hub_id(name: str) -> bool:

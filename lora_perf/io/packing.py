@@ -114,12 +114,17 @@ def write_rows(agreed: Shared, where: slice, part: str, place: int) -> tuple[int
             block = np.empty((min(step, where.stop - start), source.p), np.float32)
             source.read(start, start + len(block), block)
             hashes.append(row_hashes(block))
-            view, at = block.data.cast("B"), place + 4 * source.p * start
-            while len(view):
-                done = os.pwrite(file.fileno(), view, at)
-                view, at = view[done:], at + done
+            put(file.fileno(), block, place + 4 * source.p * start)
         os.fsync(file.fileno())
     return where.start, np.concatenate(hashes)
+
+
+def put(descriptor: int, values: NDArray[Any], place: int) -> None:
+    """Writes an array, whose values lie side by side, into a file from a byte on; threads and processes may share the file."""
+    view = values.data.cast("B")
+    while len(view):
+        done = os.pwrite(descriptor, view, place)
+        view, place = view[done:], place + done
 
 
 class _Plan:

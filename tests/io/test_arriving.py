@@ -125,6 +125,12 @@ def test_a_data_set_is_packed_as_its_files_come(served: Served, tmp_path: Path) 
     assert sorted(served.fetched)[-3:] == sorted(REPOSITORIES[NAME].files)
 
 
+def test_an_address_is_fetched_as_its_id_is(served: Served, tmp_path: Path) -> None:
+    assert served.run(f"hf://datasets/{NAME}", str(tmp_path / "zoo.safetensors")).returncode == 0
+    assert packed(tmp_path) == of_tables({"train": PARTS}, tmp_path / "folder").fingerprint
+    assert served.arrow_files() == []
+
+
 def test_splits_are_the_zoos_own(served: Served, tmp_path: Path) -> None:
     assert served.run("somebody/parted", str(tmp_path / "zoo.safetensors")).returncode == 0
     zoo = lora_perf.load(tmp_path / "zoo.safetensors")
