@@ -41,31 +41,22 @@ def damaged(path: str | Path, found: str) -> DamagedError:
     return DamagedError(expected=f"an undamaged packed zoo at {path}", found=found, fix="pack the zoo again")
 
 
-class RowDigest:
-    """The fingerprint of a zoo from the hashes of its rows, which may be made anywhere and in any order.
-
-    Attributes:
-        hashes: (n, 2) uint64, of the values of each row.
-    """
-
-    def __init__(self, n: int, hashes: NDArray[np.uint64] | None = None) -> None:
-        self.hashes = np.zeros((n, 2), np.uint64) if hashes is None else hashes
-
-    def update(self, start: int, block: FloatRows) -> None:
-        """Takes rows start to start + b of the zoo, (b, p) with each row's values side by side."""
-        self.hashes[start : start + len(block)] = row_hashes(block)
-
-    def finish(self, zoo: Zoo) -> Hashed:
-        """The fingerprint, once all rows were taken; of `zoo` all is read but the rows."""
-        return Hashed(_of_all(zoo, self.hashes.tobytes()), self.hashes)
-
-
 @dataclass(frozen=True)
 class Hashed:
     """What one pass over the rows of a zoo finds: its fingerprint, and (n, 2) uint64 the hash of each row."""
 
     fingerprint: str
     rows: NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, zoo: Zoo, rows: NDArray[np.uint64]) -> Hashed:
+        """From the hashes of the rows, made anywhere and in any order; of the zoo all is read but its rows."""
+        return cls(_of_all(zoo, rows.tobytes()), rows)
+
+
+def new_hashes(n: int) -> NDArray[np.uint64]:
+    """(n, 2) for the hashes of n rows."""
+    return np.zeros((n, 2), np.uint64)
 
 
 def row_hashes(block: FloatRows) -> NDArray[np.uint64]:
@@ -79,15 +70,15 @@ def hashed(zoo: Zoo) -> Hashed:
     Raises:
         DamagedError: the fingerprint is not the one that was promised.
     """
-    digest = RowDigest(len(zoo))
+    hashes = new_hashes(len(zoo))
     # Files of the first format promise a hash of all their bytes in one.
     whole = xxhash.xxh3_128() if zoo.promise is not None and zoo.promise.sequential else None
     for where, block in zoo.blocks():
         rows = block.numpy()
-        digest.update(where.start, rows)
+        hashes[where] = row_hashes(rows)
         if whole is not None:
             whole.update(rows.data.cast("B"))
-    found = digest.finish(zoo)
+    found = Hashed.of(zoo, hashes)
     if zoo.promise is not None:
         zoo.promise.check(found.fingerprint if whole is None else _of_all(zoo, whole.digest()))
     return found

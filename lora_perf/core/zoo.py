@@ -16,7 +16,6 @@ from lora_perf.core.adapter import Adapter, AdapterDataset
 from lora_perf.core.digest import DamagedError as DamagedError
 from lora_perf.core.digest import Hashed as Hashed
 from lora_perf.core.digest import Promise as Promise
-from lora_perf.core.digest import RowDigest as RowDigest
 from lora_perf.core.digest import hashed
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.given import floats_of, whole_of

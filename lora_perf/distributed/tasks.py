@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import pickle
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from lora_perf.core.ambient import with_threads
 from lora_perf.core.errors import LoraPerfError, first_line
 from lora_perf.core.provenance import code_version
+from lora_perf.core.zoo import Zoo
 
 T = TypeVar("T")
 
@@ -36,13 +36,11 @@ class Shared:
         token: a file that both see, if they share the folder that it stands in; None where they need not.
         code: the version of the code, libraries included.
         threads: that compute: sums of linear algebra may depend on their number.
-        pickled: what all tasks of a caller need, such as where rows come from.
     """
 
     token: Path | None
     code: str
     threads: int
-    pickled: bytes = field(default=b"", repr=False)
 
     def check(self) -> None:
         """Called by a task before it works.
@@ -63,38 +61,23 @@ class Shared:
                 fix="start the workers in the environment that this command runs in",
             )
 
-    def content(self) -> Any:
-        """What the caller gave to all tasks; that of the last caller is made once a process.
-
-        Raises:
-            LoraPerfError: files that it reads are not those of the caller.
-        """
-        return _content(self.pickled)
-
-
-@lru_cache(maxsize=1)
-def _content(pickled: bytes) -> Any:
-    return pickle.loads(pickled)
-
 
 @contextmanager
-def shared(folder: Path | None = None, content: Any = None) -> Iterator[Shared]:
+def shared(folder: Path | None = None) -> Iterator[Shared]:
     """An agreement for the tasks of a block.
 
     Args:
         folder: one that all have to see, in which a file stands for as long; None where results are returned only.
-        content: what all tasks need; they are sent it as a pickle.
     """
-    pickled = pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
     if folder is None:
-        yield Shared(None, code_version(), torch.get_num_threads(), pickled)
+        yield Shared(None, code_version(), torch.get_num_threads())
         return
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     token = folder / f".shared-{os.getpid()}-{os.urandom(8).hex()}"
     token.touch()
     try:
-        yield Shared(token, code_version(), torch.get_num_threads(), pickled)
+        yield Shared(token, code_version(), torch.get_num_threads())
     finally:
         with contextlib.suppress(OSError):
             token.unlink()
@@ -112,11 +95,6 @@ def refuse_scheduler(scheduler: str | None) -> None:
         found=repr(scheduler),
         fix="write it like tcp://10.0.0.1:8786",
     )
-
-
-def row_blocks(n: int, each: int) -> list[slice]:
-    """Neighbouring rows for a task each, of n."""
-    return [slice(start, min(start + each, n)) for start in range(0, n, each)]
 
 
 def outcomes(scheduler: str, work: Callable[..., T], calls: Sequence[tuple[Any, ...]], titles: Sequence[str]) -> Iterator[T]:
@@ -140,6 +118,46 @@ def outcomes(scheduler: str, work: Callable[..., T], calls: Sequence[tuple[Any, 
                 raise
             except kinds as error:
                 raise _lost(scheduler, futures[future], error) from None
+
+
+def row_blocks(n: int, each: int) -> list[slice]:
+    """Neighbouring rows for a task each, of n."""
+    return [slice(start, min(start + each, n)) for start in range(0, n, each)]
+
+
+def over_rows(
+    scheduler: str,
+    work: Callable[..., T],
+    zoo: Zoo,
+    nbytes: int,
+    *more: Any,
+    folder: Path | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Iterator[tuple[slice, T]]:
+    """What `work(part, rows, *more)` returns for each part of a zoo, with its rows, as the calls end.
+
+    Workers see the source of the zoo under the same path; of rows in memory each call is sent its own.
+
+    Args:
+        nbytes: of the rows of a part.
+        folder: one that all have to see, as `shared` takes it.
+        progress: called with the number of adapters of each part.
+    """
+    blocks = row_blocks(len(zoo), max(1, nbytes // (4 * zoo.layout.p)))
+    with shared(folder) as agreed:
+        calls = [(work, agreed, zoo.select(rows), rows, more) for rows in blocks]
+        titles = [f"rows {rows.start:,} to {rows.stop:,}" for rows in blocks]
+        for rows, found in outcomes(scheduler, _part, calls, titles):
+            yield rows, found
+            if progress is not None:
+                progress(rows.stop - rows.start)
+
+
+def _part(work: Callable[..., T], agreed: Shared, part: Zoo, rows: slice, more: tuple[Any, ...]) -> tuple[slice, T]:
+    """A task: one part of a zoo, on as many threads as the caller has."""
+    agreed.check()
+    with with_threads(agreed.threads):
+        return rows, work(part, rows, *more)
 
 
 def _lost(scheduler: str, title: str, error: BaseException) -> LoraPerfError:

@@ -12,13 +12,12 @@ import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lora_perf.core.ambient import with_threads
-from lora_perf.core.digest import row_hashes
+from lora_perf.core.digest import new_hashes, row_hashes
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.layout import Layout
 from lora_perf.core.threads import for_each_block
 from lora_perf.core.zoo import FloatRows, RowSource, Zoo
-from lora_perf.distributed import Shared, outcomes, row_blocks, shared
+from lora_perf.distributed import over_rows
 from lora_perf.representations.stacks import ModuleStack, module_stacks
 from lora_perf.representations.streaming import CPU_BLOCK_NBYTES
 from lora_perf.representations.updates.fixed import SKETCH_WIDTH
@@ -93,15 +92,8 @@ def content_of(zoo: Zoo, progress: Callable[[int], object] | None = None, schedu
     if scheduler is None:
         parts = [_part(zoo, sample, progress)]
     else:
-        found = {}
-        tasks = row_blocks(len(zoo), max(1, _TASK_NBYTES // (4 * zoo.layout.p)))
-        with shared(content=(zoo, sample)) as agreed:
-            titles = [f"rows {rows.start:,} to {rows.stop:,}" for rows in tasks]
-            for start, part in outcomes(scheduler, _part_of_rows, [(agreed, rows) for rows in tasks], titles):
-                found[start] = part
-                if progress is not None:
-                    progress(len(part.hashes))
-        parts = [found[rows.start] for rows in tasks]
+        found = over_rows(scheduler, _part_of_rows, zoo, _TASK_NBYTES, sample, progress=progress)
+        parts = [part for _, part in sorted(found, key=lambda one: one[0].start)]
     hashes = np.concatenate([part.hashes for part in parts])
     unread = {row: error for part in parts for row, error in part.unread.items()}
     tables = [torch.cat([getattr(part, name) for part in parts]) for name in ("finite", "norms", "sketches", "entries")]
@@ -124,15 +116,12 @@ class _Part:
     entries: Tensor
 
 
-def _part_of_rows(agreed: Shared, rows: slice) -> tuple[int, _Part]:
-    """A task: the content of some rows."""
-    agreed.check()
-    zoo, sample = agreed.content()
-    with with_threads(agreed.threads):
-        among = sample[(sample >= rows.start) & (sample < rows.stop)]
-        part = _part(zoo.select(rows), among - rows.start, None)
+def _part_of_rows(zoo: Zoo, rows: slice, sample: Tensor) -> _Part:
+    """A task: the content of some rows of a zoo, whose numbers in it count."""
+    among = sample[(sample >= rows.start) & (sample < rows.stop)]
+    part = _part(zoo, among - rows.start, None)
     part.unread = {rows.start + row: error for row, error in part.unread.items()}
-    return rows.start, part
+    return part
 
 
 def _part(zoo: Zoo, sample: Tensor, progress: Callable[[int], object] | None) -> _Part:
@@ -140,7 +129,7 @@ def _part(zoo: Zoo, sample: Tensor, progress: Callable[[int], object] | None) ->
     source = _Tolerant(zoo.source)
     tolerant = Zoo(source, zoo.layout, zoo.labels, zoo.classes, scales=zoo.scales, ranks=zoo.ranks)
     part = _Part(
-        hashes=np.zeros((n, 2), np.uint64),
+        hashes=new_hashes(n),
         finite=torch.ones(n, dtype=torch.bool),
         unread=source.errors,
         norms=torch.zeros(n, len(modules), dtype=torch.float64),

@@ -12,7 +12,7 @@ from lora_perf.core.ambient import with_threads
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.profiling import stage
 from lora_perf.core.settings import Progress, counting, silent
-from lora_perf.core.zoo import SPLIT_NAMES, DamagedError, RowDigest, Zoo
+from lora_perf.core.zoo import SPLIT_NAMES, DamagedError, Hashed, Zoo
 from lora_perf.distributed import refuse_scheduler
 from lora_perf.inspect.content import Content
 from lora_perf.inspect.files import open_files, zoo_of
@@ -133,7 +133,7 @@ def _damage(zoo: Zoo, content: Content) -> Iterable[Finding]:
             if zoo.promise.sequential:
                 _ = zoo.fingerprint
             else:
-                zoo.promise.check(RowDigest(len(zoo), content.hashes).finish(zoo).fingerprint)
+                zoo.promise.check(Hashed.of(zoo, content.hashes).fingerprint)
         except DamagedError as error:
             yield Finding("damaged", f"{error.found}: some weight is another one")
 

@@ -15,11 +15,10 @@ import torch
 import xxhash
 from numpy.typing import NDArray
 
-from lora_perf.core.digest import Hashed, RowDigest, row_hashes
+from lora_perf.core.digest import Hashed, new_hashes, row_hashes
 from lora_perf.core.metadata import Column
-from lora_perf.core.rows import RowSource
-from lora_perf.core.zoo import BLOCK_NBYTES, Zoo
-from lora_perf.distributed import Shared, outcomes, row_blocks, shared
+from lora_perf.core.zoo import Zoo
+from lora_perf.distributed import over_rows
 from lora_perf.io.atomic import replacing, replacing_seen
 from lora_perf.io.checked import refuse_small_disk
 
@@ -51,30 +50,27 @@ def write(zoo: Zoo, path: Path, progress: Callable[[int], object] | None = None,
     """
     plan = _Plan(zoo)
     refuse_small_disk(path, plan.nbytes)
+    hashes = new_hashes(len(zoo))
     if scheduler is None:
         with replacing(path) as file:
-            digest = plan.begin(file)
+            plan.begin(file)
             for where, block in zoo.blocks():
                 rows = block.numpy()
-                digest.update(where.start, rows)
+                hashes[where] = row_hashes(rows)
                 file.write(rows.data)
                 if progress is not None:
                     progress(where.stop - where.start)
-            return plan.finish(file, digest)
+            return plan.finish(file, hashes)
     with replacing_seen(path) as (file, part):
-        digest = plan.begin(file)
+        plan.begin(file)
         file.truncate(plan.nbytes)
         file.flush()
-        with shared(path.parent, zoo.source) as agreed:
-            tasks = row_blocks(len(zoo), max(1, _TASK_NBYTES // (4 * zoo.layout.p)))
-            calls = [(agreed, where, str(part.absolute()), plan.place) for where in tasks]
-            titles = [f"rows {where.start:,} to {where.stop:,}" for where in tasks]
-            for start, hashes in outcomes(scheduler, write_rows, calls, titles):
-                digest.hashes[start : start + len(hashes)] = hashes
-                if progress is not None:
-                    progress(len(hashes))
+        asked = str(part.absolute()), plan.place
+        of_parts = over_rows(scheduler, write_rows, zoo, _TASK_NBYTES, *asked, folder=path.parent, progress=progress)
+        for numbers, found in of_parts:
+            hashes[numbers] = found
         file.seek(plan.place + 4 * len(zoo) * zoo.layout.p)
-        return plan.finish(file, digest)
+        return plan.finish(file, hashes)
 
 
 Zoo.writer = lambda zoo, path: write(zoo, path)  # what `Zoo.save` calls: the room of zoos imports none
@@ -93,30 +89,25 @@ def complete(zoo: Zoo, path: Path, place: int, hashes: NDArray[np.uint64]) -> Ha
     if plan.place != place:
         return None
     with path.open("r+b") as file:
-        digest = plan.begin(file)
-        digest.hashes[:] = hashes
+        plan.begin(file)
         file.seek(place + 4 * len(zoo) * zoo.layout.p)
         file.truncate()
-        found = plan.finish(file, digest)
+        found = plan.finish(file, hashes)
         file.flush()
         os.fsync(file.fileno())
     return found
 
 
-def write_rows(agreed: Shared, where: slice, part: str, place: int) -> tuple[int, NDArray[np.uint64]]:
-    """A task: writes some rows into a file that holds the first row from byte `place`; returns its start and their hashes."""
-    agreed.check()
-    source: RowSource = agreed.content()
-    step = max(1, BLOCK_NBYTES // (4 * source.p))
-    hashes = []
-    with open(part, "r+b", buffering=0) as file:
-        for start in range(where.start, where.stop, step):
-            block = np.empty((min(step, where.stop - start), source.p), np.float32)
-            source.read(start, start + len(block), block)
-            hashes.append(row_hashes(block))
-            put(file.fileno(), block, place + 4 * source.p * start)
+def write_rows(part: Zoo, rows: slice, path: str, place: int) -> NDArray[np.uint64]:
+    """A task: writes some rows into a file that holds the first row of all from byte `place` on; returns their hashes."""
+    hashes = new_hashes(len(part))
+    with open(path, "r+b", buffering=0) as file:
+        for where, block in part.blocks():
+            values = block.numpy()
+            hashes[where] = row_hashes(values)
+            put(file.fileno(), values, place + 4 * part.layout.p * (rows.start + where.start))
         os.fsync(file.fileno())
-    return where.start, np.concatenate(hashes)
+    return hashes
 
 
 def put(descriptor: int, values: NDArray[Any], place: int) -> None:
@@ -173,18 +164,17 @@ class _Plan:
         self.place = 8 + len(self._text) + begin
         self.nbytes = 8 + len(self._text) + offset
 
-    def begin(self, file: BinaryIO) -> RowDigest:
+    def begin(self, file: BinaryIO) -> None:
         """Writes what stands before the rows."""
         file.write(struct.pack("<Q", len(self._text)) + self._text)
         for array in self._before.values():
             file.write(np.ascontiguousarray(array).data)
-        return RowDigest(len(self._zoo))
 
-    def finish(self, file: BinaryIO, digest: RowDigest) -> Hashed:
-        """Writes what stands behind the rows, and what all of it adds up to."""
+    def finish(self, file: BinaryIO, hashes: NDArray[np.uint64]) -> Hashed:
+        """Writes what stands behind the rows, of which these are the hashes, and what all of it adds up to."""
         for array in (*self._after.values(), *self._columns.values()):
             file.write(np.ascontiguousarray(array).data)
-        found = digest.finish(self._zoo)
+        found = Hashed.of(self._zoo, hashes)
         metadata = self._metadata | {"fingerprint": found.fingerprint}
         entries = {name: (entry["dtype"], entry["shape"]) for name, entry in self._entries.items()}
         metadata["checksum"] = checksum(metadata, entries, self._before | self._after)

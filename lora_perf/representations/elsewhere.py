@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lora_perf.core.ambient import with_threads
 from lora_perf.core.features import Features
 from lora_perf.core.layout import Layer
 from lora_perf.core.zoo import Zoo
-from lora_perf.distributed import Shared, outcomes, row_blocks, shared
+from lora_perf.distributed import over_rows
 from lora_perf.representations.registry import REPRESENTATIONS, USERS, Representation
 
 TASK_NBYTES = 1 << 30  # of rows that a worker takes at a time
@@ -31,15 +30,10 @@ def streamed_elsewhere(
     They see the source of the zoo under the same path, or are sent its rows where these are in memory.
     """
     values: dict[str, NDArray[np.float32]] = {}
-    tasks = row_blocks(len(zoo), max(1, TASK_NBYTES // (4 * zoo.layout.p)))
-    with shared(content=(zoo, list(names), [layer.name for layer in layers])) as agreed:
-        titles = [f"rows {rows.start:,} to {rows.stop:,}" for rows in tasks]
-        for start, found in outcomes(scheduler, represent_rows, [(agreed, rows) for rows in tasks], titles):
-            for name, block in found.items():
-                table = values.setdefault(name, np.empty((len(zoo), block.shape[1]), np.float32))
-                table[start : start + len(block)] = block
-            if progress is not None:
-                progress(len(next(iter(found.values()))))
+    asked = list(names), [layer.name for layer in layers]
+    for rows, found in over_rows(scheduler, represent_rows, zoo, TASK_NBYTES, *asked, progress=progress):
+        for name, block in found.items():
+            values.setdefault(name, np.empty((len(zoo), block.shape[1]), np.float32))[rows] = block
     made = {}
     for name in names:
         parts = REPRESENTATIONS[name].describe(zoo.layout, layers, values[name].shape[1]) or ()
@@ -47,12 +41,9 @@ def streamed_elsewhere(
     return made
 
 
-def represent_rows(agreed: Shared, rows: slice) -> tuple[int, dict[str, NDArray[np.float32]]]:
+def represent_rows(zoo: Zoo, _: slice, names: list[str], layers: list[str]) -> dict[str, NDArray[np.float32]]:
     """A task: the features of some rows."""
     from lora_perf.representations.streaming import represent  # which asks for this module
 
-    agreed.check()
-    zoo, names, layers = agreed.content()
-    with with_threads(agreed.threads):
-        found = represent(zoo.select(rows), names, layers=[zoo.layout[name] for name in layers])
-    return rows.start, {name: features.values.numpy() for name, features in found.items()}
+    found = represent(zoo, names, layers=[zoo.layout[name] for name in layers])
+    return {name: features.values.numpy() for name, features in found.items()}

@@ -12,7 +12,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from lora_perf.core.zoo import BLOCK_NBYTES, RowDigest, Zoo
+from lora_perf.core.digest import Hashed, new_hashes, row_hashes
+from lora_perf.core.zoo import BLOCK_NBYTES, Zoo
 
 FolderStorage = Literal["nested", "array2d", "parquet"]
 # The columns beside the weights of rows start..stop, each (stop - start,): strings, int64 or float64.
@@ -67,7 +68,7 @@ def write_dataset(zoo: Zoo, folder: Path, storage: FolderStorage, *, columns: Co
         return
     datasets.DatasetInfo(features=features).write_to_directory(str(folder))
     # `datasets` keeps cached transformations under this key, so it has to follow from the content.
-    key = xxhash.xxh3_64_hexdigest(f"{storage} {sorted(beside)} {batches.digest.finish(zoo).fingerprint}".encode())
+    key = xxhash.xxh3_64_hexdigest(f"{storage} {sorted(beside)} {Hashed.of(zoo, batches.hashes).fingerprint}".encode())
     state: dict[str, Any] = {
         "_data_files": [{"filename": path.name} for path in paths],
         "_fingerprint": key,
@@ -110,7 +111,7 @@ class _Batches:
 
     def __init__(self, zoo: Zoo, schema: Any, columns: Columns) -> None:
         self.schema = schema
-        self.digest = RowDigest(len(zoo))
+        self.hashes = new_hashes(len(zoo))
         self._zoo = zoo
         self._columns = columns
         self._rows = max(1, min(len(zoo), _BATCH_NBYTES // (4 * zoo.layout.p)))
@@ -129,7 +130,7 @@ class _Batches:
             last = min(first + len(self._block), stop)
             block = self._block[: last - first]
             self._zoo.source.read(first, last, block)
-            self.digest.update(first, block)
+            self.hashes[first:last] = row_hashes(block)
             for layer, weights in zip(layers, self._weights, strict=True):
                 np.copyto(weights[first - start : last - start], block[:, layer.columns])
         arrays = [pa.array(values) for values in self._columns(start, stop).values()]

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
+from lora_perf.core.digest import Hashed, new_hashes, row_hashes
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.layout import Layout
-from lora_perf.core.zoo import ArrayRows, FloatRows, RowDigest, RowSource, Zoo
+from lora_perf.core.zoo import ArrayRows, FloatRows, RowSource, Zoo
 
 LAYOUT = Layout([("a.lora.down.weight", (2, 3)), ("a.lora.up.weight", (4, 2))])
 CLASSES = ["bird", "cat", "dog"]
@@ -177,10 +178,10 @@ def test_the_fingerprint_does_not_depend_on_where_the_rows_are(random_zoo: MakeZ
 @given(n=st.integers(1, 20), nbytes=st.integers(1, 3000))
 def test_the_fingerprint_does_not_depend_on_the_blocks(random_zoo: MakeZoo, n: int, nbytes: int) -> None:
     zoo = random_zoo(n)
-    digest = RowDigest(n)
+    hashes = new_hashes(n)
     for where, block in reversed([(where, block.clone()) for where, block in copied(zoo).blocks(nbytes)]):
-        digest.update(where.start, block.numpy())
-    assert digest.finish(zoo).fingerprint == zoo.fingerprint
+        hashes[where] = row_hashes(block.numpy())
+    assert Hashed.of(zoo, hashes).fingerprint == zoo.fingerprint
 
 
 def test_the_name_is_no_part_of_the_fingerprint(random_zoo: MakeZoo) -> None:
