@@ -13,14 +13,18 @@ from typing import Any
 _PLACES = {
     # Stages that are measured alone, without the files and processes of a whole experiment.
     "Estimate": ("classifiers.metrics", "metrics"),
+    "Examples": ("classifiers.protocol",),
     "FixedVectors": ("representations.updates.fixed", "representations.fixed"),
     "Scores": ("classifiers.metrics", "metrics"),
+    "Setup": ("classifiers.protocol",),
     "Standardiser": ("classifiers.standardise", "standardise"),
     "TrainingConfig": ("classifiers.perceptron.training", "training"),
     "accuracy": ("classifiers.metrics", "metrics"),
+    "holm": ("report.comparisons",),
     "learn": ("representations.learned", "learned"),
     "make_split": ("core.split", "split"),
     "score": ("classifiers.metrics", "metrics"),
+    "paired_difference": ("classifiers.metrics", "metrics"),
     "train": ("classifiers.perceptron.runs", "classifier"),
     # What they give, which tests falsify.
     "Features": ("core.features", "features"),
@@ -35,6 +39,7 @@ _PLACES = {
     "exit_status": ("command.status", "command"),
     "listed": ("core.errors", "errors"),
     "machine": ("core.provenance", "provenance"),
+    "parsed": ("command.arguments", "arguments"),
     "pressure": ("core.resources",),
     "replacing": ("io.atomic", "atomic"),
     "say": ("command.terminal", "terminal"),

@@ -1,6 +1,6 @@
 """Classifiers: features and labels -> predictions of the test rows.
 
-Comes in: values (n, f), labels (n,), a split.
+Comes in: values (n, f), what is learned: classes, numbers, several labels (n, l); a split.
 Goes out: predictions by name; metrics with their intervals.
 Import from here: the registry, the protocol and the door for users' classifiers; `metrics` beside them.
 """
@@ -9,5 +9,6 @@ from lora_perf.classifiers.door import classifier
 from lora_perf.classifiers.perceptron import runs as _perceptron  # noqa: F401 - fills the registry, the default first
 from lora_perf.classifiers.probes import knn, logistic, ridge  # noqa: F401 - as it does
 from lora_perf.classifiers.protocol import CLASSIFIERS, DEFAULT, Classifier, Examples, Fitted, Run, Setup, fitted, seeds_of
+from lora_perf.classifiers.retrieval import RETRIEVAL as RETRIEVAL
 
 __all__ = ["CLASSIFIERS", "DEFAULT", "Classifier", "Examples", "Fitted", "Run", "Setup", "classifier", "fitted", "seeds_of"]

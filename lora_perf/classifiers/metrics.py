@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -64,7 +65,7 @@ def score(predictions: ArrayLike, truth: ArrayLike, n_classes: int) -> Scores:
     )
 
 
-def accuracy(correct: ArrayLike, level: float = 0.95) -> Estimate:
+def accuracy(correct: ArrayLike, clusters: ArrayLike | None = None, level: float = 0.95) -> Estimate:
     """The mean accuracy of runs on test adapters, both taken as samples: it holds for new seeds and new adapters.
 
     The interval is Wilson's (1927) for the effective number of adapters n_eff = mean (1 - mean) / se^2, with the quantile of
@@ -83,35 +84,56 @@ def accuracy(correct: ArrayLike, level: float = 0.95) -> Estimate:
     | 200      | 96 95 96 94 | 99 99 99 100    | 96 95 96 97 | 95 95 95 94 |
     | 2,000    | 96 94 95 95 | 94 95 96 98     | 92 92 92 95 | 96 95 96 96 |
 
-    Shapes: correct (s, n) of 0 and 1.
+    Adapters of one creator are right or wrong together: with clusters these are the sample, see `of_clusters`. Of values that
+    are not 0 and 1, what each adapter adds to another score, the interval is mean +- t se.
+
+    Shapes: correct (s, n); clusters (n,), equal for adapters that belong together.
     Raises:
-        LoraPerfError: a single answer, or no matrix.
+        LoraPerfError: a single answer, or no matrix, or a single cluster.
     """
-    cells = _matrix(correct)
+    answers = _matrix(correct)
+    cells = of_clusters(answers, clusters)
     mean, se, df = _crossed(cells)
+    if not _are_shares(answers):
+        return symmetric(mean, se, df, level)
     if se == 0:
         bound = ((1 - level) / 2) ** (1 / cells.shape[1])
         low, high = (bound, 1.0) if mean == 1 else (0.0, 1 - bound) if mean == 0 else (mean, mean)
         return Estimate(mean, low, high, se, df)
+    return _share(mean, se, df, level)
+
+
+def _are_shares(answers: Floats | NDArray[np.bool_]) -> bool:
+    return bool(((answers == 0) | (answers == 1)).all())
+
+
+def symmetric(mean: float, se: float, df: float, level: float = 0.95) -> Estimate:
+    """Student's interval of a mean."""
+    half = se * _t_quantile(level, df)
+    return Estimate(mean, mean - half, mean + half, se, df)
+
+
+def _share(mean: float, se: float, df: float, level: float) -> Estimate:
+    """Wilson's interval of a share for the number of answers that its standard error is that of."""
     spread = mean * (1 - mean)
     k = _t_quantile(level, df) ** 2 * se**2 / spread  # t^2 / n_eff
     centre, half = (mean + k / 2) / (1 + k), sqrt(k * (spread + k / 4)) / (1 + k)
     return Estimate(mean, max(0.0, centre - half), min(1.0, centre + half), se, df)
 
 
-def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike, level: float = 0.95) -> PairedDifference:
+def paired_difference(
+    correct_a: ArrayLike, correct_b: ArrayLike, clusters: ArrayLike | None = None, level: float = 0.95
+) -> PairedDifference:
     """The difference in mean accuracy a - b of the same seeds on the same test adapters.
 
     Of 2,500 simulated pairs (2,000 adapters: 300) of one accuracy, with adapters that suit one side by half of what they vary
     and runs as in `accuracy`, p is below .05 for 0 to 5 % at 20 to 200 adapters and 2, 3 or 10 runs. Where seeds count for more
     than adapters it finds too much: 7 to 12 % for 2 or 3 runs on 2,000 adapters, 3 to 6 % for 10. A single run sees none of it.
 
-    Shapes: both (s, n) of 0 and 1, rows and columns paired.
+    Shapes: both (s, n) of 0 and 1, rows and columns paired; clusters (n,), as `accuracy` takes them.
     Raises:
-        LoraPerfError: shapes that differ, or a single pair.
+        LoraPerfError: shapes that differ, or a single pair, or a single cluster.
     """
-    from scipy.stats import t
-
     a, b = _matrix(correct_a), _matrix(correct_b)
     if a.shape != b.shape:
         raise LoraPerfError(
@@ -119,12 +141,98 @@ def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike, level: float =
             found=f"{a.shape[0]} x {a.shape[1]} and {b.shape[0]} x {b.shape[1]} answers",
             fix="compare cells of one experiment",
         )
-    mean, se, df = _crossed(a - b)
+    return _difference(*_crossed(of_clusters(a - b, clusters)), level)
+
+
+def _difference(mean: float, se: float, df: float, level: float) -> PairedDifference:
+    from scipy.stats import t
+
     if se == 0:
         return PairedDifference(mean, mean, mean, se, df, 1.0 if mean == 0 else 0.0)
     half = se * _t_quantile(level, df)
     p = float(2 * t.sf(abs(mean) / se, df))
     return PairedDifference(mean, max(-1.0, mean - half), min(1.0, mean + half), se, df, p)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What the runs of a cell got right on the test adapters of one split.
+
+    Attributes:
+        right: (s, n) of 0 and 1.
+        clusters: (n,) which adapters belong together; None where each stands for itself.
+        learned: how many adapters were learned from, those of validation included.
+    """
+
+    right: NDArray[np.bool_] | Floats
+    clusters: NDArray[np.int64] | None
+    learned: int
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.right))
+
+
+def accuracy_of(answers: Sequence[Answers], level: float = 0.95) -> Estimate:
+    """The mean accuracy over one split, as `accuracy` has it, or over several of one zoo.
+
+    Over several the variance is that between splits, Nadeau and Bengio's (2003): (1 / K + n_test / n_learned) s^2 with K - 1
+    degrees of freedom, since the splits share adapters. The interval holds for new adapters, splits and seeds.
+    """
+    if len(answers) == 1:
+        return accuracy(answers[0].right, answers[0].clusters, level)
+    mean, se, df = _over_splits([one.mean for one in answers], answers)
+    shares = se > 0 and all(_are_shares(one.right) for one in answers)
+    return _share(mean, se, df, level) if shares else symmetric(mean, se, df, level)
+
+
+def difference_of(first: Sequence[Answers], second: Sequence[Answers], level: float = 0.95) -> PairedDifference:
+    """The mean difference first - second over one split, as `paired_difference` has it, or over several: see `accuracy_of`."""
+    if len(first) != len(second):
+        raise LoraPerfError(
+            expected="answers over the same splits on both sides",
+            found=f"{len(first)} and {len(second)} splits",
+            fix="compare cells of one experiment",
+        )
+    if len(first) == 1:
+        return paired_difference(first[0].right, second[0].right, first[0].clusters, level)
+    means = [one.mean - two.mean for one, two in zip(first, second, strict=True)]
+    return _difference(*_over_splits(means, first), level)
+
+
+def _over_splits(values: Sequence[float], answers: Sequence[Answers]) -> tuple[float, float, float]:
+    """Mean, standard error and degrees of freedom over repeated splits (Nadeau and Bengio 2003)."""
+    count = len(values)
+    tested = float(np.mean([one.right.shape[1] / one.learned for one in answers]))
+    variance = float(np.var(values, ddof=1)) if np.ptp(values) > 0 else 0.0
+    return float(np.mean(values)), sqrt((1 / count + tested) * variance), float(count - 1)
+
+
+def of_clusters(cells: Floats, clusters: ArrayLike | None) -> Floats:
+    """Cells (s, n) of adapters as those (s, c) of clusters, whose mean is the same and whose columns are independent.
+
+    Column c is the mean of the run plus (c - 1) / (n - n_c) times the sum over the cluster of what its adapters are above it:
+    what the mean would lose without the cluster, as the jackknife has it, which for clusters of one size is their mean. Its
+    variance is that of clusters of any size (CR3 of Bell and McCaffrey 2002; a little too large rather than too small).
+
+    Raises:
+        LoraPerfError: all adapters in one cluster, which tells nothing of others.
+    """
+    if clusters is None:
+        return cells
+    _, of = np.unique(np.asarray(clusters), return_inverse=True)
+    sizes = np.bincount(of)
+    count, n = len(sizes), len(of)
+    if count < 2:
+        raise LoraPerfError(
+            expected="test adapters of at least two groups",
+            found=f"a single one of all {n:,}",
+            fix="choose another column for the groups, or another --seed",
+        )
+    of_run = cells.mean(axis=1, keepdims=True)
+    sums = np.stack([np.bincount(of, row, count) for row in cells - of_run])
+    apart = sums * ((count - 1) / (n - sizes))
+    return np.asarray(of_run + apart - apart.mean(axis=1, keepdims=True))
 
 
 def _matrix(correct: ArrayLike) -> Floats:

@@ -28,23 +28,29 @@ _METRICS = ("cosine", "euclidean")
 _MOST_ITERATIONS = 200  # of Newton's method, which took at most 10 on the embedded zoos
 
 
-def _probe(name: str, about: str) -> Callable[[Search], Search]:
+def _probe(name: str, about: str, targets: tuple[str, ...] = ("classes",)) -> Callable[[Search], Search]:
     """Enters a search over a grid under its name."""
 
     def enter(search: Search) -> Search:
-        CLASSIFIERS.add(name, Searched(name, about, lambda _: search, search))
+        CLASSIFIERS.add(name, Searched(name, about, lambda _: search, search, targets=targets))
         return search
 
     return enter
 
 
-@_probe("ridge", "ridge regression")
-def ridge(x: Floats, y: Labels) -> Iterator[tuple[Setting, Any]]:
-    """Ridge regression of one indicator a class; the normal equations are solved in the smaller of their two forms."""
-    from sklearn.linear_model import RidgeClassifier
+_ALL = ("classes", "numbers", "several")
 
+
+@_probe("ridge", "ridge regression", _ALL)
+def ridge(x: Floats, y: Labels) -> Iterator[tuple[Setting, Any]]:
+    """Ridge regression of one indicator a class or label, or of a number; the normal equations are solved in the smaller of
+    their two forms.
+    """
+    from sklearn.linear_model import Ridge, RidgeClassifier
+
+    model = Ridge if y.dtype.kind == "f" else RidgeClassifier
     for alpha in _ALPHAS:
-        yield {"alpha": alpha}, RidgeClassifier(alpha=alpha, solver="cholesky").fit(x, y)
+        yield {"alpha": alpha}, model(alpha=alpha, solver="cholesky").fit(x, y)
 
 
 @_probe("logistic", "logistic regression")
@@ -63,10 +69,11 @@ def logistic(x: Floats, y: Labels) -> Iterator[tuple[Setting, Any]]:
         yield {"C": c}, copy.copy(model)  # what it learns next takes the place of what it learnt
 
 
-@_probe("knn", "nearest neighbours")
+@_probe("knn", "nearest neighbours", _ALL)
 def knn(x: Floats, y: Labels) -> Iterator[tuple[Setting, Any]]:
-    """The commonest class among the k nearest train rows."""
-    from sklearn.neighbors import KNeighborsClassifier
+    """The commonest class among the k nearest train rows, or the mean of their numbers."""
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
+    model = KNeighborsRegressor if y.dtype.kind == "f" else KNeighborsClassifier
     for k, metric in product([k for k in _NEIGHBOURS if k <= len(x)], _METRICS):
-        yield {"k": k, "metric": metric}, KNeighborsClassifier(k, metric=metric, algorithm="brute").fit(x, y)
+        yield {"k": k, "metric": metric}, model(k, metric=metric, algorithm="brute").fit(x, y)

@@ -14,10 +14,11 @@ from lora_perf.classifiers.coordinates import Coordinates, coordinates
 from lora_perf.classifiers.perceptron.recipe import TrainingConfig
 from lora_perf.classifiers.perceptron.training import Progress
 from lora_perf.classifiers.standardise import ConstantFeaturesError
-from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.registry import Registry
 from lora_perf.core.split import Split
 from lora_perf.core.stored import StoredValues
+from lora_perf.core.target import Target, Task
 
 Setting = dict[str, float | int | str]
 NO_INFORMATION = "no information: constant"
@@ -48,6 +49,7 @@ class Setup:
         recipe: of classifiers that learn in epochs.
         device: where these learn.
         progress: called with seed, epoch and validation accuracy after each epoch, by one thread at a time.
+        task: what the labels are: classes (n,), numbers (n,), or 0 and 1 of several labels (n, l).
         keep: whether what was learnt stays, so that `Fitted.predict` answers: of a perceptron of wide features some GB.
     """
 
@@ -56,6 +58,7 @@ class Setup:
     device: torch.device | str = "cpu"
     progress: Progress | None = None
     keep: bool = True
+    task: Task = "classes"
 
 
 USUAL = Setup()
@@ -86,7 +89,8 @@ class Fitted:
     """What a classifier learnt.
 
     Attributes:
-        predictions: (s, n_test) int64, in the order of the split's test rows.
+        predictions: (s, n_test) int64, in the order of the split's test rows; numbers float64; scores (s, n_test, l) of several
+            labels; of retrieval (s, n_test, 2) the average precision and the place of the first of its class.
         runs: s of them.
         features: f, how many there were.
         dropped: the columns that were constant on the train rows.
@@ -174,6 +178,18 @@ CLASSIFIERS: Registry[Classifier] = Registry("classifier")
 DEFAULT = "mlp"  # the perceptron: what the original study trained
 
 
+def refuse_task(classifier: Classifier, target: Target) -> None:
+    """Raises LoraPerfError where a classifier cannot learn what is asked."""
+    if target.task not in classifier.targets:
+        able = [name for name in CLASSIFIERS if target.task in CLASSIFIERS[name].targets]
+        words = {"several": "several labels"}
+        raise LoraPerfError(
+            expected=f"a classifier for {words.get(target.task, target.task)}, as {target.name or 'the labels'} are taken",
+            found=f"{classifier.name}, for {listed(words.get(one, one) for one in classifier.targets)}",
+            fix=f"use --classifiers {' '.join(able)}, or another --task",
+        )
+
+
 def seeds_of(classifier: Classifier, seeds: Sequence[int]) -> list[int | None]:
     """The seeds of the runs that a classifier has when it is given some."""
     return list(seeds) if classifier.seeded else [None]
@@ -186,13 +202,21 @@ def fitted(classifier: Classifier, examples: Examples, labels: Tensor, n_classes
     except ConstantFeaturesError:
         split = examples.split
         seeds = seeds_of(classifier, setup.seeds)
-        commonest = labels[split.train].bincount().argmax()
-        right = float((labels[split.validation] == commonest).double().mean())
+        if setup.task == "retrieval":
+            shares = torch.stack([(labels == label).double().mean() for label in labels[split.test]])
+            alike = torch.stack([shares, torch.full_like(shares, len(labels))], dim=1)
+            none = (Run(None, 0.0),)
+            return Fitted(
+                alike[None], none, examples.values.shape[1], torch.arange(examples.values.shape[1]), None, NO_INFORMATION
+            )
+        known = labels[split.train]
+        commonest = known.bincount().argmax() if setup.task == "classes" else known.double().mean(dim=0)
+        right = float((labels[split.validation] == commonest).double().mean()) if setup.task == "classes" else 0.0
         return Fitted(
-            commonest.expand(len(seeds), len(split.test)),
+            commonest.expand(len(seeds), len(split.test), *commonest.shape),
             tuple(Run(seed, right) for seed in seeds),
             examples.values.shape[1],
             torch.arange(examples.values.shape[1]),
-            lambda values: commonest.expand(len(seeds), len(values)),
+            lambda values: commonest.expand(len(seeds), len(values), *commonest.shape),
             NO_INFORMATION,
         )

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from lora_perf.classifiers.coordinates import Coordinates, Floats, few_threads, refuse_too_many
 from lora_perf.classifiers.protocol import USUAL, Examples, Fitted, Run, Setting, Setup, seeds_of
+from lora_perf.classifiers.scores import gains
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.sources import source_version
+from lora_perf.core.target import Task
 
-Labels = NDArray[np.int64]
-# Train rows (n_train, d) and their classes -> (setting, fitted estimator), the most regular first.
+Labels = NDArray[Any]  # classes or numbers (n,), or 0 and 1 of several labels (n, l)
+# Train rows (n_train, d) and what is learned of them -> (setting, fitted estimator), the most regular first.
 Search = Callable[[Floats, Labels], Iterator[tuple[Setting, Any]]]
 
 
@@ -55,7 +57,7 @@ class Searched:
         """
         x, split = examples.coordinates, examples.split
         y, y_validation = (labels[rows.to(labels.device)].cpu().numpy() for rows in (split.train, split.validation))
-        if len(np.unique(y)) < 2:
+        if setup.task == "classes" and len(np.unique(y)) < 2:
             raise LoraPerfError(
                 expected="train adapters of two classes or more",
                 found="a single class",
@@ -63,38 +65,48 @@ class Searched:
             )
         runs, predictions, estimators = [], [], []
         for seed in seeds_of(self, setup.seeds):
-            run, found, estimator = self._best(seed, x, y, y_validation, n_classes)
+            run, found, estimator = self._best(seed, x, y, y_validation, n_classes, setup.task)
             runs.append(run)
             predictions.append(found)
             estimators.append(estimator)
-        answers = self._answers(x, estimators, n_classes) if setup.keep else None
+        answers = self._answers(x, estimators, n_classes, setup.task) if setup.keep else None
         return Fitted(torch.from_numpy(np.stack(predictions)), tuple(runs), examples.values.shape[1], x.dropped, answers)
 
     def _best(
-        self, seed: int | None, x: Coordinates, y: Labels, y_validation: Labels, n_classes: int
+        self, seed: int | None, x: Coordinates, y: Labels, y_validation: Labels, n_classes: int, task: Task
     ) -> tuple[Run, Labels, Any]:
         """The run of one seed, its predictions of the test rows and its estimator."""
         begin = time.perf_counter()
         best: tuple[float, Setting, Labels, Any] | None = None
         with few_threads(x.train.size):
             for setting, estimator in self.search(seed)(x.train, y):
-                accuracy = float(np.mean(self._predicted(estimator, x.validation, n_classes) == y_validation))
+                found = self._predicted(estimator, x.validation, n_classes, task)
+                accuracy = float(gains(task, found[None], y_validation).mean())
                 if best is None or accuracy > best[0]:
-                    best = accuracy, setting, self._predicted(estimator, x.test, n_classes), estimator
+                    best = accuracy, setting, self._predicted(estimator, x.test, n_classes, task), estimator
         assert best is not None  # no search is empty
         accuracy, setting, predictions, estimator = best
         return Run(seed, accuracy, seconds=time.perf_counter() - begin, setting=setting), predictions, estimator
 
-    def _answers(self, x: Coordinates, estimators: list[Any], n_classes: int) -> Callable[[Tensor], Tensor]:
+    def _answers(self, x: Coordinates, estimators: list[Any], n_classes: int, task: Task) -> Callable[[Tensor], Tensor]:
         def answers(values: Tensor) -> Tensor:
             rows = x.further(values)
-            return torch.from_numpy(np.stack([self._predicted(each, rows, n_classes) for each in estimators]))
+            return torch.from_numpy(np.stack([self._predicted(each, rows, n_classes, task) for each in estimators]))
 
         return answers
 
-    def _predicted(self, estimator: Any, rows: Floats, n_classes: int) -> Labels:
-        """What an estimator predicts of rows (n, d), seen to be classes (n,)."""
+    def _predicted(self, estimator: Any, rows: Floats, n_classes: int, task: Task) -> NDArray[Any]:
+        """What an estimator predicts of rows (n, d), seen to be classes (n,), or numbers (n,), or scores (n, l)."""
         found = np.asarray(estimator.predict(rows))
+        if task != "classes":
+            shape = (len(rows),) if task == "numbers" else (len(rows), n_classes)
+            if found.shape != shape or found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+                raise LoraPerfError(
+                    expected=f"predictions of the classifier {self.name}: finite {task} of shape {shape}",
+                    found=f"shape {found.shape}, type {found.dtype}",
+                    fix="return from predict what y was made of",
+                )
+            return found.astype(np.float64)
         wrong = ""
         if found.shape != (len(rows),):
             wrong = f"shape {found.shape}"

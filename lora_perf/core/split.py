@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.grouping import grouped_parts, joined, one_sided
 
 SplitMethod = Literal["auto", "zoo", "stratified", "original"]
-SplitKind = Literal["zoo", "stratified", "original", "tiny"]
+SplitKind = Literal["zoo", "stratified", "original", "grouped", "tiny"]
 Indices = NDArray[np.int64]
 
 # The recipe of the original study: 30 % are held out, and 67 % of those are for the test (70 / 9.9 / 20.1 %).
@@ -49,17 +50,23 @@ def make_split(
     own: Tensor | None = None,
     method: SplitMethod = "auto",
     seed: int = 42,
+    *,
+    groups: Tensor | None = None,
+    copies: Tensor | None = None,
 ) -> Split:
     """The split of a zoo.
 
     `zoo` is the zoo's own split; where that has no validation rows, they are taken from its train rows by class.
     `stratified` divides each class 70 / 9.9 / 20.1 %. `original` gives the very rows, in the very order, of
     `train_test_split(test_size=0.3, seed=seed)` of `datasets` and of a second one (0.67) of its test part.
-    `auto` is `zoo` where there is one, else `stratified`. Zoos of ten adapters or fewer are not divided.
+    `auto` is `zoo` where there is one, else `stratified`; with groups both are `grouped`: no group stands in two parts (see
+    `grouped_parts`). Copies stay together wherever rows are chosen here, those of `zoo` and `original` are given. Zoos of ten
+    adapters or fewer are not divided.
 
-    Shapes: labels (n,), own (n,) of 0 train, 1 validation, 2 test.
+    Shapes: labels (n,), own (n,) of 0 train, 1 validation, 2 test; groups, copies (n,), equal within a group.
     Raises:
-        LoraPerfError: an unknown method, no split in the zoo, an empty part, or a class too small to be divided.
+        LoraPerfError: an unknown method, no split in the zoo, an empty part, a class too small to be divided, or groups that
+            cannot be.
     """
     if method not in get_args(SplitMethod):
         raise LoraPerfError(
@@ -75,12 +82,16 @@ def make_split(
             expected="a zoo with a split of its own", found="none", fix="choose the method stratified or original"
         )
     kind: SplitKind
-    if own is not None and method in ("auto", "zoo"):
+    if groups is not None and method in ("auto", "stratified"):
+        together = groups if copies is None else joined(groups, copies)
+        kind, parts = "grouped", grouped_parts(y, classes, together.cpu().numpy(), seed)
+    elif own is not None and method in ("auto", "zoo"):
         kind, parts = "zoo", _own(y, classes, own.cpu().numpy(), seed)
     elif method == "original":
         kind, parts = "original", _original(n, seed)
     else:
         kind, parts = "stratified", _stratified(y, classes, seed)
+        parts = parts if copies is None else one_sided(parts, copies.cpu().numpy())
     empty = [name for name, part in zip(("train", "validation", "test"), parts, strict=True) if len(part) == 0]
     if empty:
         raise LoraPerfError(

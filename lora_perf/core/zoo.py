@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -109,6 +110,7 @@ class Zoo(Matrix):
         self.metadata = Metadata(metadata.columns if isinstance(metadata, Metadata) else metadata, source.n)
         self.promise = promise
         self.origin = origin
+        self.original: Zoo | None = None  # under other labels
 
     def __getstate__(self) -> dict[str, Any]:
         again = ("rows", "names")  # which the source gives again
@@ -117,6 +119,7 @@ class Zoo(Matrix):
     def __setstate__(self, state: dict[str, Any]) -> None:
         before = {
             "origin": None,
+            "original": None,
             "given_names": None,
             "metadata": Metadata(n=state["source"].n),
         }  # which pickles of before have not
@@ -284,6 +287,22 @@ class Zoo(Matrix):
             origin=self.origin,
         )
 
+    def relabelled(self, labels: Numbers, classes: Sequence[str]) -> Zoo:
+        """The same adapters under other labels (n,); no weight is read, and rows that were hashed are not hashed again.
+
+        >>> import lora_perf
+        >>> lora_perf.load("digits").relabelled([0] * 500 + [1] * 500, ["first", "last"]).classes
+        ['first', 'last']
+        """
+        other = copy.copy(self)
+        other.labels, other.classes = whole_of(labels, "labels").to(torch.int64), [str(name) for name in classes]
+        tables = {"scales": self.scales, "ranks": self.ranks}
+        check(self.source, self.layout, other.labels, other.classes, self.split, tables, self.given_names)
+        for name in ("fingerprint", "hashed"):
+            other.__dict__.pop(name, None)
+        other.original, other.promise = self if self.original is None else self.original, None
+        return other
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the content: rows, labels, classes, layout and split, however they are stored.
@@ -306,4 +325,4 @@ class Zoo(Matrix):
     @cached_property
     def hashed(self) -> Hashed:
         """`fingerprint` and `row_hashes`, of one pass."""
-        return hashed(self)
+        return hashed(self) if self.original is None else Hashed.of(self, self.original.hashed.rows)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import xxhash
+from torch import Tensor
 
 from lora_perf.classifiers import CLASSIFIERS, seeds_of
 from lora_perf.classifiers.perceptron.recipe import product_type
 from lora_perf.core.layout import Layer
 from lora_perf.core.provenance import code_version, device_kind
 from lora_perf.core.split import Split
+from lora_perf.core.target import Target
 from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.io.checked import count_as_absent, read_record, write_record
-from lora_perf.report.cells import Cell, CellResult, cell_from_json
+from lora_perf.report.cells import Asked, Cell, CellResult, cell_from_json
 from lora_perf.representations import REPRESENTATIONS
 
 CELLS = "cells"  # the folder of finished cells in the output folder
@@ -32,20 +35,28 @@ class Checkpoints:
         folder: one file a cell, `<name of the cell>.<8 digits of its key>.json`.
         config: the settings, of which those that shape a number count.
         zoo: its fingerprint counts.
-        split: the rows of each part.
+        target: what is learned.
+        splits: the rows of each part, by the name of the split.
         device: results of a CPU and of each model of GPU are kept apart.
     """
 
-    def __init__(self, folder: Path, config: ExperimentConfig, zoo: Zoo, split: Split, device: torch.device) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: ExperimentConfig,
+        zoo: Zoo,
+        target: Target,
+        splits: Mapping[str, Split],
+        device: torch.device,
+    ) -> None:
         self.folder = folder
-        rows = xxhash.xxh3_128()
-        for part in (split.train, split.validation, split.test):
-            rows.update(part.numpy().tobytes() + b"/")
-        self._identity = [zoo.fingerprint, rows.hexdigest(), device_kind(device), code_version(), config.seed]
+        self._target, self._splits = target, splits
+        self._rows = {name: _digest(split.train, split.validation, split.test) for name, split in splits.items()}
+        learned = [target.task, target.names, _digest(target.values)]
+        self._identity = [zoo.fingerprint, learned, device_kind(device), code_version(), config.seed]
         products = str(product_type(config.training, device))  # which the processor decides
         self._recipe, self._seeds = [asdict(config.training), products], config.seeds
         self._versions: dict[str, list[str]] = {}
-        self._truth, self._classes = zoo.required_labels[split.test].numpy(), len(zoo.classes)
 
     def key(self, cell: Cell, layers: tuple[Layer, ...]) -> str:
         """A hash of settings, data, split, code, that of users included, and cell: of a recipe only where it is followed."""
@@ -53,7 +64,8 @@ class Checkpoints:
         asked = [self._recipe if classifier.by_epochs else None, seeds_of(classifier, self._seeds)]
         if cell.name not in self._versions:  # of users' files, which are read for it
             self._versions[cell.name] = [classifier.version, REPRESENTATIONS[cell.representation].version]
-        identity = [*self._identity, asked, self._versions[cell.name], asdict(cell), [layer.name for layer in layers]]
+        names = [layer.name for layer in layers]
+        identity = [*self._identity, self._rows[cell.division], asked, self._versions[cell.name], asdict(cell), names]
         return xxhash.xxh3_128_hexdigest(json.dumps(identity).encode())
 
     def path(self, cell: Cell, layers: tuple[Layer, ...]) -> Path:
@@ -72,7 +84,8 @@ class Checkpoints:
             return None
         seeds = seeds_of(CLASSIFIERS[cell.classifier], self._seeds)
         try:
-            return cell_from_json(record, cell, seeds, self._truth, self._classes)
+            truth = self._target.values[self._splits[cell.division].test].numpy()
+            return cell_from_json(record, cell, seeds, Asked(self._target.task, self._target.names, truth))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             count_as_absent(path, f"no finished cell ({type(error).__name__}: {error})")
             return None
@@ -80,3 +93,10 @@ class Checkpoints:
     def save(self, result: CellResult, layers: tuple[Layer, ...]) -> None:
         """Keeps a finished cell, whole or not at all."""
         write_record(self.path(result.cell, layers), self.key(result.cell, layers), asdict(result))
+
+
+def _digest(*tensors: Tensor) -> str:
+    found = xxhash.xxh3_128()
+    for one in tensors:
+        found.update(one.contiguous().numpy().tobytes() + b"/")
+    return found.hexdigest()

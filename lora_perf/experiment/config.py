@@ -11,10 +11,12 @@ import torch
 
 from lora_perf.classifiers import CLASSIFIERS, DEFAULT
 from lora_perf.classifiers.perceptron.recipe import Shuffle, TrainingConfig
+from lora_perf.classifiers.retrieval import RETRIEVAL
 from lora_perf.core.ambient import refuse_threads
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.settings import refuse_nameless
 from lora_perf.core.split import SplitMethod, refuse_seeds
+from lora_perf.core.target import AskedTask
 from lora_perf.distributed import refuse_scheduler
 from lora_perf.representations import members
 
@@ -35,6 +37,16 @@ class ExperimentConfig:
     """Embedded zoo (digits, digits-shared), Hub alias (1k, 10k, 50k, 100k, small, sanity-check), Hub id, or a path."""
     label_column: str | None = "category_label"
     """Column of the labels in a data set or in the metadata of adapter files."""
+    target: str | None = None
+    """Column of the metadata to learn instead of the labels: classes, numbers, or several labels of each adapter."""
+    task: AskedTask = "auto"
+    """What the values of the target are; auto: lists are several labels, numbers are numbers unless they are a few whole ones
+    that many adapters share, all else is classes. retrieval: are the nearest adapters those of the same class?"""
+    group_column: str | None = None
+    """Column of the metadata that says which adapters belong together, as creator or base: no group is trained on and tested,
+    intervals count groups, and the accuracy of a random split stands beside."""
+    skip_missing: bool = False
+    """Leave out adapters of which target or group-column say nothing."""
     representations: tuple[str, ...] = TEN
     """Representations to compare, or sets of them: ten, dw (of the update B A), learned (fitted on the train rows)."""
     layer_groups: tuple[str, ...] = ("auto",)
@@ -51,6 +63,8 @@ class ExperimentConfig:
     """Seed of the first run, of the split, of learned representations and of controls; the next runs count up."""
     split: SplitMethod = "auto"
     """auto: the zoo's own split or a stratified one; original: the rows of the original study."""
+    splits: int = 1
+    """Repeat everything on so many splits, each with a seed of its own; intervals are then over splits (Nadeau and Bengio)."""
     epochs: int = 300
     """Most epochs of a run."""
     patience: int = 15
@@ -103,7 +117,7 @@ class ExperimentConfig:
     """Print the plan and an estimate of its time, and stop."""
 
     def __post_init__(self) -> None:
-        for name, lowest in (("num_runs", 1), ("sample_layers", 1)):
+        for name, lowest in (("num_runs", 1), ("sample_layers", 1), ("splits", 1)):
             value = getattr(self, name)
             if value is not None and value < lowest:
                 flag = name.replace("_", "-")
@@ -113,7 +127,21 @@ class ExperimentConfig:
         _ = self.share
         refuse_nameless(self, ("representations", "layer_groups", "classifiers"))
         CLASSIFIERS.resolve(self.classifiers)
-        refuse_seeds(self.seed, self.num_runs)
+        if self.splits > 1 and self.split == "zoo":
+            raise LoraPerfError(
+                expected="one split where it is the zoo's own",
+                found=f"--splits {self.splits}",
+                fix="leave --splits or --split zoo out",
+            )
+        if self.skip_missing and self.target is None and self.group_column is None:
+            raise LoraPerfError(
+                expected="--target or --group-column beside --skip-missing", found="neither", fix="name a column"
+            )
+        if self.task in ("numbers", "several") and self.target is None:
+            raise LoraPerfError(
+                expected=f"--target beside --task {self.task}", found="none", fix="name a column of the metadata with --target"
+            )
+        refuse_seeds(self.seed, max(self.num_runs, self.splits))
         _ = self.training  # checks its numbers
 
     @property
@@ -147,6 +175,12 @@ class ExperimentConfig:
             amp=self.amp,
             shuffle=self.shuffle,
         )
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The classifiers: of retrieval the nearest, where none was chosen."""
+        chosen = (RETRIEVAL,) if self.task == "retrieval" and self.classifiers == (DEFAULT,) else self.classifiers
+        return tuple(dict.fromkeys(chosen))
 
     @property
     def seeds(self) -> tuple[int, ...]:

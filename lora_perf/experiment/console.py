@@ -16,6 +16,7 @@ from lora_perf.core.tables import Table
 from lora_perf.core.text import LONGEST, counted, printable
 from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
+from lora_perf.experiment.divisions import Question
 from lora_perf.experiment.forecast import Forecast
 from lora_perf.experiment.observer import Teller
 from lora_perf.experiment.plan import Plan, PlannedCell
@@ -59,8 +60,8 @@ class ConsoleObserver(Teller):
         super().say(text)
         say(self._console, text)
 
-    def opened(self, zoo: Zoo, split: Split, plan: Plan, taken: int) -> None:
-        super().opened(zoo, split, plan, taken)
+    def opened(self, question: Question, split: Split, plan: Plan, taken: int) -> None:
+        super().opened(question, split, plan, taken)
         # A cell's cost is that of its first layer's weights and of the other layers', which do not depend on it.
         self._work = {one.cell.name: (one.features or _LEARNED_WIDTH) + 1000.0 for one in plan.cells}
 

@@ -59,7 +59,7 @@ def forecast(config: ExperimentConfig, plan: Plan, zoo: Zoo, split: Split, devic
     per_adapter = _seconds_per_adapter(zoo, names, plan, device) if names else 0.0
     start = epoch = 0.0
     of_names: dict[str, float] = {}
-    asked = list(dict.fromkeys(config.classifiers))
+    asked = list(config.readers)
     for name in (name for name in asked if CLASSIFIERS[name].by_epochs):
         cells = [one for one in plan.cells if one.cell.classifier == name and one.features is not None]
         if not cells:

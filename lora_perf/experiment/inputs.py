@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
 from lora_perf.core.features import Features, concatenate
 from lora_perf.core.layout import Layer
-from lora_perf.core.split import Split
 from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
+from lora_perf.experiment.divisions import Division
 from lora_perf.experiment.observer import Observer
 from lora_perf.experiment.plan import PlannedCell
 from lora_perf.representations import REPRESENTATIONS, elsewhere
@@ -33,17 +33,21 @@ class Inputs:
         config: ExperimentConfig,
         zoo: Zoo,
         layers: tuple[Layer, ...],
-        split: Split,
+        divisions: Mapping[str, Division],
         device: torch.device,
         observer: Observer,
     ) -> None:
-        self._zoo, self._layers, self._split, self._seed = zoo, layers, split, config.seed
+        self._zoo, self._layers, self._divisions = zoo, layers, divisions
         self._device, self._observer = device, observer
-        self._cache = FeatureCache(config.cache, split, config.seed) if config.cache_features else None
+        self._caches = {
+            name: FeatureCache(config.cache, one.split, one.seed) if config.cache_features else None
+            for name, one in divisions.items()
+        }
+        self._cache = self._caches[""]
         self._computed: dict[str, Features] = {}
         self._milliseconds: dict[tuple[str, str], float] = {}
         # Cells of one representation and group follow each other, so that the last ones are all that is asked for again.
-        self._last: tuple[tuple[str, str], Features] | None = None
+        self._last: tuple[tuple[str, str, str], Features] | None = None
 
     def compute(self, names: Iterable[str]) -> None:
         """Makes the features of those that one pass computes: from the cache, the others in that pass."""
@@ -80,7 +84,8 @@ class Inputs:
 
     def of(self, one: PlannedCell) -> Features:
         """The features of a cell; learned ones are fitted here."""
-        key = one.cell.representation, one.cell.group
+        fitted = REPRESENTATIONS[one.cell.representation].needs == "train rows"
+        key = one.cell.representation, one.cell.group, one.cell.division * fitted
         if self._last is None or self._last[0] != key:
             self._last = key, self._make(one)
         return self._last[1]
@@ -109,17 +114,17 @@ class Inputs:
         fitted = REPRESENTATIONS[name].needs == "train rows"
         if fitted:
             self._observer.fitting(name, group)
-        kept = self._load(name, one.layers)
+        division, cache = self._divisions[one.cell.division], self._caches[one.cell.division]
+        kept = None if cache is None else cache.load(self._zoo, name, one.layers, self._device)
         if kept is not None:
             return kept
         begin = time.perf_counter()
-        features = represent(self._zoo, [name], layers=one.layers, device=self._device, train=self._split, seed=self._seed)[
-            name
-        ]
-        if fitted:
+        made = represent(self._zoo, [name], layers=one.layers, device=self._device, train=division.split, seed=division.seed)
+        if fitted and not one.cell.division:
             self._milliseconds[name, group] = 1e3 * (time.perf_counter() - begin) / len(self._zoo)
-        self._save(name, one.layers, features)
-        return features
+        if cache is not None:
+            cache.save(self._zoo, name, one.layers, made[name])
+        return made[name]
 
     def _load(self, name: str, layers: Sequence[Layer]) -> Features | None:
         return None if self._cache is None else self._cache.load(self._zoo, name, layers, self._device)

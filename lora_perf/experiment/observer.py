@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lora_perf.classifiers.scores import MEASURES
 from lora_perf.core.errors import listed
 from lora_perf.core.resources import pressure
 from lora_perf.core.settings import Progress, silent
 from lora_perf.core.showing import size
 from lora_perf.core.split import Split, absent_classes
+from lora_perf.core.target import Target
 from lora_perf.core.text import LONGEST, counted, printable
-from lora_perf.core.zoo import SPLIT_NAMES, Zoo
+from lora_perf.core.zoo import SPLIT_NAMES
+from lora_perf.experiment.divisions import Question, stands_in_both
 from lora_perf.experiment.logs import log
 from lora_perf.experiment.plan import Plan, PlannedCell
 from lora_perf.experiment.repeated import repeated
@@ -21,8 +24,11 @@ from lora_perf.report.wording import TINY_WARNING, class_notes, left_out, settin
 class Observer:
     """Whoever wants to know; what it does not care for passes by."""
 
-    def opened(self, zoo: Zoo, split: Split, plan: Plan, taken: int) -> None:
+    def opened(self, question: Question, split: Split, plan: Plan, taken: int) -> None:
         """The zoo is open; `taken` cells were finished before."""
+
+    def say(self, text: str) -> None:
+        """Tells one line."""
 
     def packing(self, path: Path, total: int, nbytes: int) -> None:
         """A zoo of `total` adapters that does not fit in memory is written to a file, which is mapped from then on."""
@@ -60,6 +66,7 @@ class Teller(Observer):
         self._progress_of: Progress = progress or silent
         self._adapters = 0, 0
         self._total = 0
+        self._measure = "accuracy"
         self._done = 0
 
     @property
@@ -71,10 +78,11 @@ class Teller(Observer):
         """Tells one line."""
         log.info("%s", text)
 
-    def opened(self, zoo: Zoo, split: Split, plan: Plan, taken: int) -> None:
+    def opened(self, question: Question, split: Split, plan: Plan, taken: int) -> None:
+        zoo, target = question.zoo, question.target
         parts = (split.train, split.validation, split.test)
         self.say(
-            f"{printable(zoo.name, LONGEST)}: {counted(len(zoo), 'adapter')}, {counted(len(zoo.classes), 'class', 'classes')}, "
+            f"{printable(zoo.name, LONGEST)}: {counted(len(zoo), 'adapter')}, {asked(target)}, "
             f"{counted(len(zoo.layout), 'layer')}, {counted(zoo.layout.p, 'parameter')}; split {split.kind}: "
             + ", ".join(f"{len(part):,} {name}" for part, name in zip(parts, SPLIT_NAMES, strict=True))
         )
@@ -86,12 +94,17 @@ class Teller(Observer):
             self.say(TINY_WARNING)
         if found := repeated(zoo, split):
             self.say(str(found))
-        untrained, untested = (absent_classes(zoo.required_labels, zoo.classes, rows) for rows in (split.train, split.test))
-        for note in class_notes(untrained, untested):
-            self.say(note)
+        if target.task == "classes":
+            untrained, untested = (absent_classes(target.values, target.names, rows) for rows in (split.train, split.test))
+            for note in class_notes(untrained, untested):
+                self.say(note)
+        if both := stands_in_both(question, split):
+            assert question.groups is not None
+            self.say(f"{counted(both, 'test adapter')} with others of their {question.groups.name} among those learned from")
         if taken:
             self.say(f"{taken} of {counted(len(plan.cells), 'cell')} taken from earlier runs of these settings, data and code")
         self._total, self._done = len(plan.cells), taken
+        self._measure = MEASURES[target.task]
 
     def packing(self, path: Path, total: int, nbytes: int) -> None:
         self.say(f"packing {counted(total, 'adapter')} ({size(nbytes)}), more than fits in memory, to {printable(str(path))}")
@@ -119,7 +132,17 @@ class Teller(Observer):
         mean = sum(run.accuracy for run in result.runs) / len(result.runs)
         about = [result.note, settings(result.setting), counted(len(result.runs), "run") if result.seeded else ""]
         about += [f"{result.seconds:.1f} s", counted(result.features, "feature"), f"{len(result.constant):,} of them constant"]
-        self.say(
-            f"{self._done:3d}/{self._total} {result.cell}: accuracy {mean:.3f} ({', '.join(text for text in about if text)})"
-        )
+        told = ", ".join(text for text in about if text)
+        self.say(f"{self._done:3d}/{self._total} {result.cell}: {self._measure} {mean:.3f} ({told})")
         self._progress_of("train", self._done, self._total)
+
+
+def asked(target: Target) -> str:
+    """What is learned, in words."""
+    what = {
+        "classes": counted(len(target.names), "class", "classes"),
+        "numbers": "numbers",
+        "several": counted(len(target.names), "label"),
+        "retrieval": f"{counted(len(target.names), 'class', 'classes')} to be found again",
+    }[target.task]
+    return f"{what} of {printable(target.name)}" if target.name else what

@@ -10,6 +10,7 @@ from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layer, Layout
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.controls import random_halves
+from lora_perf.experiment.divisions import division_names
 from lora_perf.report.cells import Cell
 from lora_perf.representations import count, expand, members
 
@@ -78,11 +79,12 @@ def make_plan(config: ExperimentConfig, layout: Layout) -> Plan:
         halves = random_halves(layout, whole, part, config.seed)
     shuffles = "shuffled" in config.controls
     cells = [
-        PlannedCell(Cell(name, group, classifier, shuffled), layers, count(name, layout, layers))
+        PlannedCell(Cell(name, group, classifier, shuffled, division), layers, count(name, layout, layers))
         for name in (*names, *controls)
         for group, layers in (groups if name in controls else groups | halves).items()
-        for classifier in dict.fromkeys(config.classifiers)
-        for shuffled in ((False, True) if shuffles and group in groups and name in names else (False,))
+        for division in (division_names(config) if group in groups else ("",))
+        for classifier in config.readers
+        for shuffled in ((False, True) if shuffles and group in groups and name in names and not division else (False,))
     ]
     used = {layer for layers in (groups | halves).values() for layer in layers}
     return Plan(tuple(cells), tuple(layer for layer in layout if layer in used), tuple(groups), halves)

@@ -11,6 +11,7 @@ from lora_perf.classifiers import DEFAULT
 from lora_perf.core.ambient import in_plain_torch, with_threads
 from lora_perf.core.settings import Progress, settings_of
 from lora_perf.core.split import SplitMethod
+from lora_perf.core.target import AskedTask
 from lora_perf.experiment import runner
 from lora_perf.experiment.config import TEN, Control, ExperimentConfig
 from lora_perf.experiment.folder import run_in_folder
@@ -27,6 +28,10 @@ def run(
     source: Source = "digits",
     *,
     label_column: str | None = "category_label",
+    target: str | None = None,
+    task: AskedTask = "auto",
+    group_column: str | None = None,
+    skip_missing: bool = False,
     representations: Sequence[str] = TEN,
     layer_groups: Sequence[str] = ("auto",),
     classifiers: Sequence[str] = (DEFAULT,),
@@ -34,6 +39,7 @@ def run(
     num_runs: int = 10,
     seed: int = 42,
     split: SplitMethod = "auto",
+    splits: int = 1,
     epochs: int = 300,
     patience: int = 15,
     lr: float = 1e-3,

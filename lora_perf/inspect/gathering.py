@@ -14,10 +14,10 @@ from lora_perf.core.profiling import stage
 from lora_perf.core.settings import Progress, counting
 from lora_perf.core.text import counted
 from lora_perf.core.zoo import SPLIT_NAMES, Zoo
-from lora_perf.inspect.content import Content, content_of
 from lora_perf.inspect.findings import FileFacts, Finding, InitialA, Inspection, KindFacts, RepeatFacts
 from lora_perf.inspect.initial import cosines_of_downs, initial_a
-from lora_perf.inspect.repeats import Repeat, repeats_of
+from lora_perf.representations.content import Content, content_of
+from lora_perf.representations.repeats import Repeat, repeats_of
 
 # Fewer adapters of a class cannot be divided into train, validation and test.
 _FEW = 3

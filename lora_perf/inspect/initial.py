@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from lora_perf.core.layout import Layout
-from lora_perf.inspect.content import Content, entries_of_module
 from lora_perf.inspect.findings import InitialA
+from lora_perf.representations.content import Content, entries_of_module
 
 # Training moves A. In `digits-shared`, 40 steps from one A, two adapters have A's of cosine 0.38 to 0.91, which is 0.43 to 0.89
 # in the mean of a module; in `digits`, with an A each, of -0.40 to 0.41 (6 of a million pairs are above 0.35), and 0.00.

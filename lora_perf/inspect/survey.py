@@ -14,7 +14,6 @@ from lora_perf.core.profiling import stage
 from lora_perf.core.settings import Progress, counting, silent
 from lora_perf.core.zoo import SPLIT_NAMES, DamagedError, Hashed, Zoo
 from lora_perf.distributed import refuse_scheduler
-from lora_perf.inspect.content import Content
 from lora_perf.inspect.files import open_files, zoo_of
 from lora_perf.inspect.findings import Finding, Inspection
 from lora_perf.inspect.gathering import Gathering
@@ -24,6 +23,7 @@ from lora_perf.io.files.tree import Tree
 from lora_perf.io.opening import alone
 from lora_perf.io.paths import Found
 from lora_perf.io.splits import refuse_split
+from lora_perf.representations.content import Content
 
 if TYPE_CHECKING:
     from lora_perf.io import Source

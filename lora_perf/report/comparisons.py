@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lora_perf.classifiers.metrics import PairedDifference, paired_difference
+from lora_perf.classifiers.metrics import Answers, PairedDifference, difference_of
 
 if TYPE_CHECKING:
     from lora_perf.report.results import Results
@@ -97,17 +97,17 @@ def drops(results: Results) -> dict[tuple[str, str, str], Compared]:
 
 def pairs(results: Results, classifier: str) -> list[Compared]:
     """All pairs of representations on the first group, read by one classifier, the better one first, corrected together."""
-    group, means = results.groups[0], {}
+    answers: dict[str, list[Answers]] = {}
     for name in results.representations:
-        if (cell := results.cell(name, group, classifier)) is not None:
-            means[name] = cell.correct(results.truth)
-    order = sorted(means, key=lambda name: -means[name].mean())
-    found = []
+        if found := results.answers(name, results.groups[0], classifier):
+            answers[name] = found
+    order = sorted(answers, key=lambda name: -float(np.mean([one.mean for one in answers[name]])))
+    compared = []
     for one, two in combinations(order, 2):
-        if len(means[one]) == len(means[two]):
-            found.append((one, two, paired_difference(means[one], means[two])))
-    corrected = holm([difference.p for _, _, difference in found])
-    return [Compared(one, two, d, p, within(d)) for (one, two, d), p in zip(found, corrected, strict=True)]
+        if len(answers[one][0].right) == len(answers[two][0].right):
+            compared.append((one, two, difference_of(answers[one], answers[two])))
+    corrected = holm([difference.p for _, _, difference in compared])
+    return [Compared(one, two, d, p, within(d)) for (one, two, d), p in zip(compared, corrected, strict=True)]
 
 
 def ranks(results: Results, classifier: str) -> tuple[dict[str, float], float] | None:
@@ -118,7 +118,7 @@ def ranks(results: Results, classifier: str) -> tuple[dict[str, float], float] |
     from scipy.stats import rankdata, studentized_range
 
     right = {
-        name: cell.correct(results.truth).mean(axis=0)
+        name: results.gains(cell).mean(axis=0)
         for name in results.representations
         if (cell := results.cell(name, results.groups[0], classifier)) is not None
     }

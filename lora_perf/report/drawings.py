@@ -72,6 +72,29 @@ def heat_map(counts: NDArray[np.int64], classes: Sequence[str]) -> str:
     return _svg(parts, size * len(counts) + 6, width, most=f"{width / 16:.0f}rem")
 
 
+def scatter(truth: NDArray[np.float64], said: NDArray[np.float64], names: Sequence[str]) -> str:
+    """Numbers that were said beside the true ones, a point an adapter, and the line where both agree."""
+    low, high = float(min(truth.min(), said.min())), float(max(truth.max(), said.max()))
+    span, size = (high - low) or 1.0, 420
+
+    def at(value: float) -> float:
+        return 50 + (size - 70) * (value - low) / span
+
+    ends = f'x1="{at(low):.1f}" y1="{size - at(low):.1f}" x2="{at(high):.1f}" y2="{size - at(high):.1f}"'
+    parts = [f'<line {ends} stroke="var(--quiet)" stroke-dasharray="2 4"/>']
+    for true, one, name in zip(truth.tolist(), said.tolist(), names, strict=True):
+        parts.append(
+            f"<g><title>{text(name)}: {one:.4g}, in truth {true:.4g}</title>"
+            f'<circle cx="{at(true):.1f}" cy="{size - at(one):.1f}" r="3.5" fill="var(--ours)" fill-opacity=".6"/></g>'
+        )
+    parts += [
+        f'<text x="{at(value):.1f}" y="{size - 26}" text-anchor="middle" opacity=".7">{value:.4g}</text>'
+        for value in (low, high)
+    ]
+    parts.append(f'<text x="{size / 2:.0f}" y="{size - 6}" text-anchor="middle">truth; upwards what was said</text>')
+    return _svg(parts, size, size, most="28rem")
+
+
 def curves(runs: Sequence[Mapping[str, Sequence[float]]]) -> str:
     """Train loss and validation accuracy of runs by epoch, a line each; "" where there are none."""
     parts: list[str] = []

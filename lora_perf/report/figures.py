@@ -41,8 +41,9 @@ def _accuracies(results: Results) -> Figure:
             points = [(place, one.mean) for place, name in enumerate(names) if (one := control[name])]
             label = f"{figure_text(first)}, shuffled"
             axes.plot([x for _, x in points], [y for y, _ in points], "x", color="grey", markersize=5, label=label)
-        axes.axvline(results.chance, color="grey", linestyle=":", label="commonest class")
-    _finish(figure, grid, panels, title, f"test accuracy, mean and 95 % interval{warning}")
+        nothing = "commonest class" if results.task == "classes" else "knowing nothing"
+        axes.axvline(results.chance, color="grey", linestyle=":", label=nothing)
+    _finish(figure, grid, panels, title, f"test {results.measure}, mean and 95 % interval{warning}")
     return figure
 
 
@@ -56,7 +57,7 @@ def _drops(results: Results) -> Figure:
         _intervals(axes, names, {one: {name: results.drop(name, one, classifier) for name in names} for one in others})
         axes.axvline(0, color="grey", linestyle=":", label="no drop")
     reference = figure_text(first)
-    label = f"accuracy on {reference} less accuracy on the group, mean and 95 % interval"
+    label = f"{results.measure} on {reference} less that on the group, mean and 95 % interval"
     _finish(figure, grid, panels, f"{figure_text(results.dataset['name'])}: drop from {reference}", label)
     return figure
 

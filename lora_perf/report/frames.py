@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from lora_perf.report.cells import CellResult
     from lora_perf.report.results import Results
 
 Of = Literal["cells", "runs", "predictions"]
-_CELL = ("representation", "group", "classifier", "shuffled", "features")
+_CELL = ("representation", "group", "classifier", "shuffled", "division", "features")
 _RUN = (
     *("seed", "accuracy", "macro_f1", "macro_precision", "macro_recall", "validation_accuracy"),
     *("best_epoch", "epochs", "seconds"),
@@ -23,6 +24,12 @@ def run_rows(results: Results) -> Iterator[dict[str, Any]]:
             yield {name: getattr(cell, name) for name in _CELL} | {name: getattr(run, name) for name in _RUN}
 
 
+def mean_f1(cell: CellResult) -> float | None:
+    """The macro F1 of a cell's runs, where classes are learned."""
+    values = [run.macro_f1 for run in cell.runs if run.macro_f1 is not None]
+    return sum(values) / len(values) if values else None
+
+
 def cell_rows(results: Results) -> Iterator[dict[str, Any]]:
     """A row for each cell; drops are counted from the first group, of cells with true labels."""
     for cell in results.cells:
@@ -33,5 +40,6 @@ def cell_rows(results: Results) -> Iterator[dict[str, Any]]:
         row |= {
             f"drop{end}": getattr(drop, of, None) for end, of in (("", "mean"), ("_low", "low"), ("_high", "high"), ("_p", "p"))
         }
-        row["macro_f1"] = sum(run.macro_f1 for run in cell.runs) / len(cell.runs)
+        row["macro_f1"] = mean_f1(cell)
+        row |= {name: sum(run.measures.get(name, 0.0) for run in cell.runs) / len(cell.runs) for name in cell.runs[0].measures}
         yield row | {"milliseconds": cell.milliseconds, "seconds": cell.seconds}

@@ -16,8 +16,22 @@ from lora_perf.core.pages import document, table, text
 from lora_perf.core.text import counted
 from lora_perf.io import store
 from lora_perf.report.comparisons import MARGIN, Compared, detectable, drops, pairs, ranks
-from lora_perf.report.drawings import curves, forest, heat_map
-from lora_perf.report.wording import TINY_WARNING, class_notes, format_p, interval_note, left_out, settings, stages
+from lora_perf.report.drawings import curves, forest, heat_map, scatter
+from lora_perf.report.frames import mean_f1
+from lora_perf.report.summary import learned
+from lora_perf.report.wording import (
+    RANDOM,
+    TINY_WARNING,
+    baseline_note,
+    class_notes,
+    division_notes,
+    format_p,
+    interval_note,
+    left_out,
+    measured,
+    settings,
+    stages,
+)
 
 if TYPE_CHECKING:
     from lora_perf.report.cells import CellResult
@@ -45,12 +59,13 @@ def html_page(results: Results) -> str:
         f'<p class="quiet">{text(_about(results))}</p>',
         f'<p class="lead">{text(" ".join(findings(results, compared[best.classifier], list(dropped.values()))))}</p>',
         *(f"<p><strong>{text(one)}.</strong></p>" for one in _warnings(results)),
-        "<h2>Accuracy</h2>",
+        f"<h2>{text(results.measure[0].upper() + results.measure[1:])}</h2>",
         *(
             f"<h3>{text(one)}</h3>" * (len(results.classifiers) > 1) + forest(_accuracies(results, one), results.chance)
             for one in results.classifiers
         ),
-        f"<p><small>{text(interval_note(results))} The dotted line is the commonest class.</small></p>",
+        f"<p><small>{text(interval_note(results))} The dotted line: {text(baseline_note(results))}</small></p>",
+        *_at_random(results),
         *_drops(results, dropped),
         "<h2>Which representations differ</h2>",
         *(_differences(results, classifier, found) for classifier, found in compared.items()),
@@ -78,8 +93,8 @@ def findings(results: Results, found: Sequence[Compared], dropped: Sequence[Comp
     assert estimate is not None
     name = f"{best.representation} read by {best.classifier}"
     told = [
-        f"{name} is most often right on {best.group}: {estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}], "
-        f"where always naming the commonest class gives {results.chance:.3f}."
+        f"{name} reads most on {best.group}: {results.measure} {estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]. "
+        f"{baseline_note(results)}"
     ]
     if found:
         apart = sum(one.differs for one in found)
@@ -100,15 +115,15 @@ def findings(results: Results, found: Sequence[Compared], dropped: Sequence[Comp
 
 def _best(results: Results) -> CellResult:
     """The cell of the highest mean accuracy on the first group."""
-    cells = [one for one in results.cells if not one.shuffled and one.group == results.groups[0]] or list(results.cells)
-    return max(cells, key=lambda one: float(one.correct(results.truth).mean()))
+    cells = [one for one in results.first if not one.shuffled and one.group == results.groups[0]] or results.first
+    return max(cells, key=lambda one: float(results.gains(one).mean()))
 
 
 def _about(results: Results) -> str:
     data = results.dataset
     return (
         f"{counted(data['adapters'], 'adapter')} of {counted(data['parameters'], 'parameter')}, "
-        f"{counted(len(data['classes']), 'class', 'classes')}; {data['train']:,} train, {data['validation']:,} validation, "
+        f"{learned(results)}; {data['train']:,} train, {data['validation']:,} validation, "
         f"{data['test']:,} test adapters (split {data['split']})."
     )
 
@@ -120,8 +135,9 @@ def _warnings(results: Results) -> list[str]:
     again = data.get("repeated") or {"test": 0}
     if again["test"]:
         found.append(f"{again['test']:,} of the test adapters have the weights of a train or validation adapter")
-    if results.seeded and all(len(cell.runs) == 1 for cell in results.cells if cell.seeded):
+    if results.seeded and all(len(cell.runs) == 1 for cell in results.first if cell.seeded):
         found.append("A single run of each cell: nothing here says how much other seeds would change")
+    found += [note.rstrip(".") for note in division_notes(results)]
     return found + class_notes(data.get("untrained", ()), data.get("untested", ()))
 
 
@@ -193,37 +209,63 @@ def _cells(results: Results) -> str:
         "group",
         "classifier",
         "features",
-        "accuracy",
+        results.measure,
         "95 % interval",
-        "macro F1",
+        *["macro F1"] * (results.task == "classes"),
+        *measured(results, results.first[0]),
         "runs",
         "setting",
         "s",
     )
     rows = []
-    for cell in results.cells:
+    for cell in results.first:
         if cell.group not in results.groups:
             continue
         one = results.accuracy(cell.representation, cell.group, cell.classifier, shuffled=cell.shuffled)
         assert one is not None
-        f1 = float(np.mean([run.macro_f1 for run in cell.runs]))
+        f1 = mean_f1(cell)
         name = cell.classifier + ", labels shuffled" * cell.shuffled
         rows.append(
             (cell.representation, cell.group, name, f"{cell.features:,}", f"{one.mean:.3f}",
-             f"{one.low:.3f} to {one.high:.3f}", f"{f1:.3f}", str(len(cell.runs)),
+             f"{one.low:.3f} to {one.high:.3f}", *([] if f1 is None else [f"{f1:.3f}"]), *measured(results, cell).values(),
+             str(len(cell.runs)),
              cell.note or settings(cell.setting), f"{cell.seconds:.1f}")
         )  # fmt: skip
-    return table(columns, rows, (3, 4, 5, 6, 7, 9), "sorted")
+    words = (0, 1, 2, len(columns) - 2)
+    return table(columns, rows, [place for place in range(len(columns)) if place not in words], "sorted")
+
+
+def _at_random(results: Results) -> list[str]:
+    """Scores where groups stay whole beside those of a random split."""
+    if RANDOM not in results.tested:
+        return []
+    rows = []
+    for classifier, name in product(results.classifiers, results.representations):
+        one, random = (of(name, results.groups[0], classifier) for of in (results.accuracy, results.at_random))
+        if one and random:
+            rows.append((name, classifier, f"{one.mean:.3f}", f"{random.mean:.3f}", f"{random.mean - one.mean:+.3f}"))
+    columns = ("representation", "classifier", "groups apart", "random split", "more at random")
+    return ["<h2>What a random split would have said</h2>", table(columns, rows, (2, 3, 4), "sorted")]
 
 
 def _of_best(results: Results, best: CellResult) -> list[str]:
-    """The confusion matrix and the learning curves of one cell."""
-    confusion = np.sum([run.confusion for run in best.runs], axis=0)
-    parts = [
-        f"<h2>What {text(str(best.cell))} confuses</h2>",
-        heat_map(confusion, results.dataset["classes"]),
-        "<p><small>Rows are true classes, columns predicted ones; all runs together, each row in shares.</small></p>",
-    ]
+    """The confusion matrix, or numbers beside the true ones, and the learning curves of one cell."""
+    parts = []
+    if results.task == "classes":
+        confusion = np.sum([run.confusion for run in best.runs], axis=0)
+        parts = [
+            f"<h2>What {text(str(best.cell))} confuses</h2>",
+            heat_map(confusion, results.dataset["classes"]),
+            "<p><small>Rows are true classes, columns predicted ones; all runs together, each row in shares.</small></p>",
+        ]
+    elif results.task == "numbers":
+        means = np.mean([run.predictions for run in best.runs], axis=0)
+        parts = [f"<h2>What {text(str(best.cell))} says</h2>", scatter(results.truth, means, results.predictions.adapters)]
+    elif results.task == "several":
+        areas = {name[7:]: np.mean([run.measures[name] for run in best.runs]) for name in best.runs[0].measures
+                 if name.startswith("auc of ")}  # fmt: skip
+        rows = [(name, f"{value:.3f}") for name, value in sorted(areas.items(), key=lambda one: -one[1])]
+        parts = [f"<h2>Labels, {text(str(best.cell))}</h2>", table(("label", "area under the ROC curve"), rows, [1], "sorted")]
     drawn = curves([run.curves for run in best.runs])
     if drawn:
         parts += [f"<h2>How {text(best.representation)} learns</h2>", drawn]
@@ -231,12 +273,15 @@ def _of_best(results: Results, best: CellResult) -> list[str]:
 
 
 def _misread(results: Results) -> str:
-    cells = [cell for cell in results.cells if not cell.shuffled and cell.group in results.groups]
-    wrong = np.mean([1 - cell.correct(results.truth).mean(axis=0) for cell in cells], axis=0)
+    cells = [cell for cell in results.first if not cell.shuffled and cell.group in results.groups]
+    wrong = np.mean([1 - results.gains(cell).mean(axis=0) for cell in cells], axis=0)
     order = np.argsort(-wrong, kind="stable")[:_MISREAD]
-    names, classes = results.predictions.adapters, results.dataset["classes"]
-    rows = [(names[at], classes[int(results.truth[at])], f"{wrong[at]:.0%}") for at in order.tolist() if wrong[at] > 0]
-    return table(("adapter", "class", "of all runs wrong"), rows, [2], "sorted") if rows else "<p>None.</p>"
+    found = results.predictions
+    truth = [f"{value:.4g}" if results.task == "numbers" else found.classes[int(value)] for value in found.told_truth]
+    shown = "{:.0%}" if results.task == "classes" else "{:.3f}"
+    rows = [(found.adapters[at], truth[at], shown.format(wrong[at])) for at in order.tolist() if wrong[at] > 0]
+    last = "of all runs wrong" if results.task == "classes" else "lost of 1"
+    return table(("adapter", "truth", last), rows, [2], "sorted") if rows else "<p>None.</p>"
 
 
 def _facts(results: Results) -> list[tuple[str, str]]:
@@ -251,6 +296,9 @@ def command(results: Results) -> str:
     words = ["lora-perf", "run"]
     for name in (
         "dataset",
+        "target",
+        "task",
+        "group_column",
         "representations",
         "layer_groups",
         "classifiers",
@@ -258,10 +306,11 @@ def command(results: Results) -> str:
         "num_runs",
         "seed",
         "split",
+        "splits",
         "epochs",
     ):
         value = results.config.get(name)
-        if value not in (None, [], ()):
+        if value not in (None, [], ()) and (name, value) not in (("task", "auto"), ("splits", 1)):
             values = value if isinstance(value, list | tuple) else [value]
             words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from lora_perf.classifiers import DEFAULT
+from lora_perf.classifiers.scores import MEASURES
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.headers import HeaderError, read_whole
-from lora_perf.report.cells import Cell, CellResult, cell_from_json, require
-from lora_perf.report.results import Results
+from lora_perf.report.cells import Asked, Cell, CellResult, cell_from_json, require
+from lora_perf.report.results import Results, Tested
 
 # What records of before do not say, since it could not be otherwise then.
-_CELL = {"classifier": DEFAULT, "shuffled": False, "milliseconds": None, "note": ""}
-_RUN: dict[str, Any] = {"setting": {}}
+_CELL = {"classifier": DEFAULT, "shuffled": False, "division": "", "milliseconds": None, "note": ""}
+_RUN: dict[str, Any] = {"setting": {}, "measures": {}}
 _LISTS = ("skipped", "untrained", "untested")
 _DATASET: dict[str, Any] = {"skipped": []}
 _NUMBERS = ("adapters", "layers", "parameters", "train", "validation", "test")
@@ -56,10 +57,14 @@ def _results(found: dict[str, Any]) -> Results:
     """Results of what JSON holds; where a field is missing, or of another kind, an error of Python."""
     data = _DATASET | found["dataset"]
     classes = data["classes"]
-    require(set(map(type, classes)) == {str} and len(set(classes)) == len(classes), "classes without names of their own")
+    require(set(map(type, classes)) <= {str} and len(set(classes)) == len(classes), "classes without names of their own")
+    require(bool(classes) or data.get("task") == "numbers", "classes without names of their own")
+    task = data.get("task", "classes")
+    require(task in MEASURES, "no task that is known")
+    require(task == "classes" or type(data["baseline"]["score"]) in (int, float), "no score of a baseline")
     truth = np.array(found["test_labels"])
-    require(truth.ndim == 1 and len(truth) == data["test"] and truth.dtype == np.int64, "labels of other test adapters")
-    require(truth.min() >= 0 and truth.max() < len(classes), "labels of no class")
+    require(len(truth) == data["test"], "labels of other test adapters")
+    _check_truth(truth, task, len(classes))
     require(all(type(data[name]) is int for name in _NUMBERS), "no sizes of the data set")
     require({type(data[name]) for name in ("name", "fingerprint", "split")} == {str}, "no name of the data set")
     require(type(data["resubstitution"]) is bool, "no word on the split")
@@ -72,8 +77,9 @@ def _results(found: dict[str, Any]) -> Results:
     require(all(type(row) is int and 0 <= row < data["adapters"] for row in rows), "test rows that are not there")
     require(len(rows) == len(adapters) and len(rows) in (0, len(truth)), "names of other test adapters")
     halves = found.get("halves", {})
-    cells = [_cell(record, truth, len(classes)) for record in found["cells"]]
-    require(bool(cells), "no cells")
+    tested = _tested(found, truth, data)
+    cells = [_cell(record, tested, data) for record in found["cells"]]
+    require(any(cell.division == "" for cell in cells), "no cells")
     require(len({cell.cell for cell in cells}) == len(cells), "a cell twice")
     return Results(
         config=dict(found["config"]),
@@ -87,14 +93,40 @@ def _results(found: dict[str, Any]) -> Results:
         halves={str(name): [*map(str, modules)] for name, modules in halves.items()},
         rows=rows,
         adapters=[*map(str, adapters)],
+        tested=tested,
     )
 
 
-def _cell(record: dict[str, Any], truth: Any, n_classes: int) -> CellResult:
+def _tested(found: dict[str, Any], truth: Any, data: dict[str, Any]) -> dict[str, Tested]:
+    """The splits by name; records of before have the first alone."""
+    first = {"labels": truth.tolist(), "rows": found.get("test_rows", []), "learned": data["train"] + data["validation"]}
+    tested = {}
+    for name, one in ({"": first} | found.get("divisions", {})).items():
+        labels, clusters = np.array(one["labels"]), one.get("clusters")
+        _check_truth(labels, data.get("task", "classes"), len(data["classes"]))
+        require(type(one["learned"]) is int and one["learned"] > 0, "no number of adapters to learn from")
+        require(clusters is None or (len(clusters) == len(labels) and set(map(type, clusters)) == {int}), "no groups")
+        of = None if clusters is None else np.array(clusters, np.int64)
+        tested[name] = Tested(labels, [*map(int, one["rows"])], of, one["learned"])
+    require(np.array_equal(tested[""].truth, truth), "labels of other test adapters")
+    return tested
+
+
+def _check_truth(truth: Any, task: str, classes: int) -> None:
+    if task in ("classes", "retrieval"):
+        require(truth.ndim == 1 and truth.dtype == np.int64, "labels of other test adapters")
+        require(truth.min() >= 0 and truth.max() < classes, "labels of no class")
+    else:
+        shape = (len(truth),) if task == "numbers" else (len(truth), classes)
+        require(truth.shape == shape and truth.dtype.kind in "fi", "no truth of the test adapters")
+
+
+def _cell(record: dict[str, Any], tested: dict[str, Tested], data: dict[str, Any]) -> CellResult:
     record = {**_CELL, **record, "runs": [_RUN | run for run in record["runs"]]}
-    cell = Cell(*(record[name] for name in ("representation", "group", "classifier", "shuffled")))
-    require(all(type(name) is str for name in (cell.representation, cell.group, cell.classifier)), "a cell without a name")
+    cell = Cell(*(record[name] for name in ("representation", "group", "classifier", "shuffled", "division")))
+    names = (cell.representation, cell.group, cell.classifier, cell.division)
+    require(all(type(name) is str for name in names), "a cell without a name")
     require(bool(record["runs"]), "a cell without runs")
     seeds = [run["seed"] for run in record["runs"]]
     require(seeds == [None] or all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds), "runs without seeds")
-    return cell_from_json(record, cell, seeds, truth, n_classes)
+    return cell_from_json(record, cell, seeds, Asked(data.get("task", "classes"), data["classes"], tested[cell.division].truth))

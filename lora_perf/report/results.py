@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_perf.classifiers.metrics import Estimate, PairedDifference, accuracy, paired_difference
+from lora_perf.classifiers.metrics import Answers, Estimate, PairedDifference, accuracy_of, difference_of
+from lora_perf.classifiers.scores import MEASURES, jackknifed
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.tables import Table, page
+from lora_perf.core.target import Task
 from lora_perf.core.text import LONGEST, counted, printable
 from lora_perf.report.canvas import drawing
-from lora_perf.report.cells import Cell, CellResult
+from lora_perf.report.cells import Asked, Cell, CellResult
 from lora_perf.report.figures import figures
 from lora_perf.report.files import write
 from lora_perf.report.frames import Of, cell_rows, run_rows
 from lora_perf.report.predictions import Predictions
 from lora_perf.report.summary import results_table
+from lora_perf.report.wording import RANDOM
 
 if TYPE_CHECKING:
     import pandas
@@ -41,6 +44,28 @@ class HalfDrops:
 
 
 @dataclass(frozen=True, eq=False)
+class Tested:
+    """The test adapters of one split.
+
+    Attributes:
+        truth: (n_test,) labels or numbers, (n_test, l) of several labels.
+        rows: their numbers in the zoo.
+        clusters: (n_test,) int64, the group of each where adapters come in groups.
+        learned: how many adapters are trained and validated on.
+    """
+
+    truth: NDArray[Any]
+    rows: Sequence[int]
+    clusters: NDArray[np.int64] | None
+    learned: int
+
+    def plain(self) -> dict[str, Any]:
+        """As results.json holds it."""
+        clusters = None if self.clusters is None else self.clusters.tolist()
+        return {"labels": self.truth.tolist(), "rows": list(self.rows), "clusters": clusters, "learned": self.learned}
+
+
+@dataclass(frozen=True, eq=False)
 class Results:
     """All cells of one experiment with what they depend on: numbers, tables, figures and files.
 
@@ -49,7 +74,7 @@ class Results:
     >>> results.to_frame("runs")[["representation", "group", "classifier", "seed"]].values.tolist()
     [['stats', 'all', 'knn', <NA>], ['stats', 'up', 'knn', <NA>]]
     >>> len(results.predictions), results.table().columns
-    (200, ['representation', 'classifier', 'all', 'up', 'drop to up', 'p', 'seconds'])
+    (200, ['representation', 'classifier', 'all', 'p to best', 'up', 'drop to up', 'p', 'seconds'])
     >>> results.cell("stats", "up", "knn").features, results.accuracy("stats", "all", "knn").mean > results.chance
     (84, True)
     >>> results.drop("stats", "up", "knn").p > 0, results.plot("drop").axes[0].get_xlabel() != ""
@@ -64,11 +89,13 @@ class Results:
         dataset: name, fingerprint, sizes, classes and split of the zoo.
         versions, machine: of the software and the hardware.
         seconds: wall time per stage of this run (stages taken from checkpoints cost nothing).
-        truth: (n_test,) labels of the test adapters.
+        truth: (n_test,) labels of the test adapters, or what else was learned: numbers, several labels (n_test, l).
         cells: in the order of the plan.
         groups: the layer groups that were asked for, the reference of the drops first.
         halves: the modules of each random half of the layers, by the name that stands as group of its cells.
         rows, adapters: numbers and names of the test adapters.
+        tested: the test adapters of each split by its name: those above as "", those of further ones that repeat it, and of
+            `random`, which leaves groups of adapters out of account.
     """
 
     config: dict[str, Any]
@@ -76,12 +103,18 @@ class Results:
     versions: dict[str, str]
     machine: dict[str, str | int]
     seconds: dict[str, float]
-    truth: NDArray[np.int64]
+    truth: NDArray[Any]
     cells: Sequence[CellResult]
     groups: Sequence[str]
     halves: Mapping[str, Sequence[str]]
     rows: Sequence[int] = ()
     adapters: Sequence[str] = ()
+    tested: Mapping[str, Tested] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.tested:
+            learned = max(1, self.dataset["train"] + self.dataset["validation"])
+            object.__setattr__(self, "tested", {"": Tested(self.truth, self.rows, None, learned)})
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
@@ -152,8 +185,9 @@ class Results:
             rows=self.rows or [-1] * count,
             classes=self.dataset["classes"],
             truth=self.truth,
-            cells={one.cell: np.array([run.predictions for run in one.runs], np.int64) for one in self.cells},
-            seeds={one.cell: [run.seed for run in one.runs] for one in self.cells},
+            task=self.task,
+            cells={one.cell: np.array([run.predictions for run in one.runs]) for one in self.first},
+            seeds={one.cell: [run.seed for run in one.runs] for one in self.first},
         )
 
     def __repr__(self) -> str:
@@ -166,14 +200,14 @@ class Results:
         data = self.dataset
         warned = f", {TINY}" * data["resubstitution"]
         return (
-            f"Results of {printable(data['name'], LONGEST)}: {counted(len(self.cells), 'cell')}, "
+            f"Results of {printable(data['name'], LONGEST)}: {counted(len(self.first), 'cell')}, "
             f"{len(self.truth):,} of {counted(data['adapters'], 'adapter')} tested, chance {self.chance:.3f}{warned}"
         )
 
     def _best(self, most: int = 3) -> list[str]:
         """The cells of the highest accuracy, with their intervals."""
         told: list[tuple[float, str]] = []
-        for cell in self.cells:
+        for cell in self.first:
             one = self.accuracy(cell.representation, cell.group, cell.classifier)
             if one and not cell.shuffled:
                 runs = counted(len(cell.runs), "run")
@@ -182,9 +216,52 @@ class Results:
         lines = [printable(line, LONGEST) for _, line in told[:most]]
         return lines + [f"and {len(told) - most} more: see table()"] * (len(told) > most)
 
-    def cell(self, representation: str, group: str, classifier: str, *, shuffled: bool = False) -> CellResult | None:
+    def cell(
+        self, representation: str, group: str, classifier: str, *, shuffled: bool = False, division: str = ""
+    ) -> CellResult | None:
         """One cell, where it is there."""
-        return self._by_cell.get(Cell(representation, group, classifier, shuffled))
+        return self._by_cell.get(Cell(representation, group, classifier, shuffled, division))
+
+    @cached_property
+    def first(self) -> list[CellResult]:
+        """The cells of the first split, one for each row of a table."""
+        return [one for one in self.cells if not one.division]
+
+    @property
+    def repeats(self) -> list[str]:
+        """The names of the splits over which accuracies are means, "" the first."""
+        return [name for name in self.tested if name != RANDOM]
+
+    def answers(
+        self, representation: str, group: str, classifier: str, *, shuffled: bool = False, divisions: Sequence[str] = ()
+    ) -> list[Answers]:
+        """What the runs of a cell got right on the test adapters of each split that it was trained on."""
+        found = []
+        for name in divisions or self.repeats:
+            cell = self.cell(representation, group, classifier, shuffled=shuffled, division=name)
+            if cell is not None:
+                of = self.tested[name]
+                found.append(Answers(cell.gains(self.asked(of.truth)), of.clusters, of.learned))
+        return found
+
+    def asked(self, truth: NDArray[Any]) -> Asked:
+        """What was asked of some test adapters."""
+        return Asked(self.task, self.dataset["classes"], truth)
+
+    def gains(self, cell: CellResult) -> NDArray[Any]:
+        """(s, n_test) which adapters of the first split each run of a cell of it got right, or what each adds to the score."""
+        return cell.gains(self.asked(self.truth))
+
+    @property
+    def task(self) -> Task:
+        """What was learned."""
+        task: Task = self.dataset.get("task", "classes")
+        return task
+
+    @property
+    def measure(self) -> str:
+        """What the score is called."""
+        return MEASURES[self.task]
 
     @cached_property
     def _by_cell(self) -> dict[Cell, CellResult]:
@@ -210,18 +287,35 @@ class Results:
 
     @property
     def chance(self) -> float:
-        """Accuracy of always naming the commonest class of the test adapters."""
-        return float(np.bincount(self.truth).max() / len(self.truth))
+        """Accuracy of always naming the commonest class of the test adapters, or the score of what else knows nothing."""
+        if self.task == "classes":
+            return float(np.bincount(self.truth).max() / len(self.truth))
+        return float(self.dataset["baseline"]["score"])
 
     def accuracy(self, representation: str, group: str, classifier: str, *, shuffled: bool = False) -> Estimate | None:
         """Mean test accuracy with its 95 % interval over seeds and test adapters, or over these alone for a single run."""
-        cell = self.cell(representation, group, classifier, shuffled=shuffled)
-        return accuracy(cell.correct(self.truth)) if cell else None
+        found = self.answers(representation, group, classifier, shuffled=shuffled)
+        return accuracy_of(found) if found else None
+
+    def at_random(self, representation: str, group: str, classifier: str) -> Estimate | None:
+        """Mean accuracy where adapters of one group may stand on both sides, beside `accuracy`, where they do not."""
+        found = self.answers(representation, group, classifier, divisions=[RANDOM])
+        return accuracy_of(found) if found else None
+
+    def measures(self, representation: str, group: str, classifier: str) -> dict[str, Estimate]:
+        """What else is measured of numbers, several labels or retrieval on the first split, with 95 % intervals."""
+        cell, test = self.cell(representation, group, classifier), self.tested[""]
+        if cell is None or self.task == "classes":
+            return {}
+        runs = [run.predictions for run in cell.runs]
+        return jackknifed(self.task, runs, test.truth, tuple(self.dataset["classes"]), test.clusters)
 
     def drop(self, representation: str, group: str, classifier: str) -> PairedDifference | None:
         """Accuracy on the first group less that on another one, paired by seed and test adapter."""
-        whole, part = (self.cell(representation, one, classifier) for one in (self.groups[0], group))
-        return paired_difference(whole.correct(self.truth), part.correct(self.truth)) if whole and part else None
+        whole, part = (self.answers(representation, one, classifier) for one in (self.groups[0], group))
+        if len(self.repeats) > 1 and not len(whole) == len(part) == len(self.repeats):  # halves have one split alone
+            whole, part = whole[:1], part[:1]
+        return difference_of(whole, part) if whole and part else None
 
     def drop_to_halves(self, representation: str, classifier: str) -> HalfDrops | None:
         """Accuracy on the first group less that on random halves of it, as large as the second group."""
@@ -231,11 +325,13 @@ class Results:
 
     def told(self, one: CellResult) -> tuple[Estimate, PairedDifference | None, HalfDrops | None]:
         """The accuracy of a cell, what it drops from the first group, where labels are true, and what that drops to halves."""
-        compared = one.group != self.groups[0] and not one.shuffled
+        compared = one.group != self.groups[0] and not one.shuffled and not one.division
         drop = self.drop(one.representation, one.group, one.classifier) if compared else None
         beside = compared and one.group in self.groups[1:2]
         halves = self.drop_to_halves(one.representation, one.classifier) if beside else None
-        return accuracy(one.correct(self.truth)), drop, halves
+        divisions = (one.division,) if one.division else ()
+        answers = self.answers(one.representation, one.group, one.classifier, shuffled=one.shuffled, divisions=divisions)
+        return accuracy_of(answers), drop, halves
 
     def to_json(self) -> dict[str, Any]:
         cells = []
@@ -243,7 +339,7 @@ class Results:
             estimate, drop, halves = self.told(one)
             summary = {
                 "accuracy": asdict(estimate),
-                "interval_over": "seeds and test adapters" if len(one.runs) > 1 else "test adapters",
+                "interval_over": self._over(one),
                 f"drop_from_{self.groups[0]}": asdict(drop) if drop else None,
                 "drop_to_halves": asdict(halves) if halves else None,
             }
@@ -259,5 +355,13 @@ class Results:
             "test_labels": self.truth.tolist(),
             "test_rows": list(self.rows),
             "test_adapters": list(self.adapters),
+            "divisions": {name: one.plain() for name, one in self.tested.items()},
             "cells": cells,
         }
+
+    def _over(self, one: CellResult) -> str:
+        """What the interval of a cell's accuracy is over."""
+        if len(self.repeats) > 1 and not one.division:
+            return "splits, seeds and test adapters"
+        adapters = "test adapters" if self.tested[one.division].clusters is None else "groups of test adapters"
+        return f"seeds and {adapters}" if len(one.runs) > 1 else adapters

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +10,25 @@ from lora_perf.classifiers import DEFAULT
 from lora_perf.core.tables import Table
 from lora_perf.core.text import LONGEST, counted, markdown
 from lora_perf.io import store
-from lora_perf.report.wording import TINY_WARNING, class_notes, format_p, interval_note, left_out, settings, stages
+from lora_perf.report.comparisons import drops, pairs
+from lora_perf.report.frames import mean_f1
+from lora_perf.report.wording import (
+    RANDOM,
+    TINY_WARNING,
+    baseline_note,
+    class_notes,
+    division_notes,
+    format_p,
+    interval_note,
+    left_out,
+    measured,
+    settings,
+    stages,
+)
 from lora_perf.representations import members
 
 if TYPE_CHECKING:
+    from lora_perf.report.cells import CellResult
     from lora_perf.report.results import Results
 
 
@@ -31,10 +45,9 @@ def summary(results: Results, figures: Sequence[str] = ()) -> str:
         f"# Ablation of {markdown(data['name'], LONGEST)}",
         "",
         f"{counted(data['adapters'], 'adapter')} of {counted(data['layers'], 'layer')} and "
-        f"{counted(data['parameters'], 'parameter')}, {counted(len(data['classes']), 'class', 'classes')}; "
+        f"{counted(data['parameters'], 'parameter')}, {markdown(learned(results))}; "
         f"split `{data['split']}`: {data['train']:,} train, {data['validation']:,} validation, "
-        f"{data['test']:,} test. {_runs(results)} Accuracy of always naming the commonest class: "
-        f"{results.chance:.3f}.",
+        f"{data['test']:,} test. {_runs(results)} {baseline_note(results)}",
         "",
     ]
     if data["resubstitution"]:
@@ -49,6 +62,7 @@ def summary(results: Results, figures: Sequence[str] = ()) -> str:
             "(`results.json` names them); the accuracies count them.",
             "",
         ]
+    lines += [line for note in division_notes(results) for line in (markdown(note), "")]
     for note in class_notes(data.get("untrained", ()), data.get("untested", ())):  # which records of before do not have
         lines += [f"**{note[0].upper()}{markdown(note[1:])}.**", ""]
     for name in figures:
@@ -72,11 +86,12 @@ def _notes(results: Results) -> list[str]:
     """What the columns of the table mean, a paragraph each."""
     first = markdown(results.groups[0], LONGEST)
     notes = [
-        f"{interval_note(results)} Constant features are columns that do not vary on the train adapters; they are left out.",
+        f"{markdown(interval_note(results))} Constant features are columns that do not vary on the train adapters; "
+        "they are left out.",
         "ms: what an adapter costs to represent, this representation of this group alone, of weights in memory, on the machine "
         "below; for learned ones their fit and the features of all adapters, divided among these.",
     ]
-    searched = dict.fromkeys(cell.classifier for cell in results.cells if cell.setting)
+    searched = dict.fromkeys(cell.classifier for cell in results.first if cell.setting)
     if searched:
         notes.append(
             f"Probes ({', '.join(searched)}) are fitted to the train adapters, with the setting that was best on the "
@@ -99,12 +114,17 @@ def _notes(results: Results) -> list[str]:
 
 
 def _table(results: Results) -> str:
-    titles = ["representation", "group", "classifier", "features", "constant", "ms", "accuracy", "95 % interval", "macro F1"]
-    titles += [f"drop from {results.groups[0]}", "95 % interval", "p"]
+    extra = list(measured(results, results.first[0]))
+    titles = ["representation", "group", "classifier", "features", "constant", "ms", results.measure, "95 % interval"]
+    titles += ["macro F1"] * (results.task == "classes") + extra
+    beside = RANDOM in results.tested
+    titles += ["random split"] * beside
+    titles += [f"drop from {results.groups[0]}", "95 % interval", "p", "p after Holm"]
+    dropped = drops(results)
     titles += ["drop to halves"] * bool(results.halves) + ["shuffled"] * results.shuffled
     titles += ["runs", "epochs or setting", "seconds"]
     rows = []
-    for cell in results.cells:
+    for cell in sorted(results.first, key=_order(results)):
         if cell.shuffled or cell.group not in results.groups:
             continue
         name, group, classifier = cell.representation, cell.group, cell.classifier
@@ -113,8 +133,17 @@ def _table(results: Results) -> str:
         count = len(cell.runs)
         row = [name, group, classifier, f"{cell.features:,}", f"{len(cell.constant):,}", milliseconds(cell.milliseconds)]
         row += [f"{estimate.mean:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}"]
-        row += [f"{sum(run.macro_f1 for run in cell.runs) / count:.3f}"]
-        row += [f"{drop.mean:+.3f}", f"{drop.low:+.3f} to {drop.high:+.3f}", format_p(drop.p)] if drop else ["", "", ""]
+        if (f1 := mean_f1(cell)) is not None:
+            row.append(f"{f1:.3f}")
+        row += measured(results, cell).values()
+        if beside:
+            random = results.at_random(name, group, classifier)
+            row.append(f"{random.mean:.3f}" if random else "")
+        if drop and (name, group, classifier) in dropped:
+            p = dropped[name, group, classifier].holm
+            row += [f"{drop.mean:+.3f}", f"{drop.low:+.3f} to {drop.high:+.3f}", format_p(drop.p), format_p(p)]
+        else:
+            row += [""] * 4
         if results.halves:
             row.append(f"{halves.mean:+.3f} ({halves.low:+.3f} to {halves.high:+.3f})" if halves else "")
         if results.shuffled:
@@ -126,34 +155,89 @@ def _table(results: Results) -> str:
 
 
 def results_table(results: Results) -> Table:
-    """Mean accuracy with its interval, drops with their paired tests, controls, seconds."""
+    """Mean scores with their intervals, the strongest first, what tells each from the strongest, drops, controls, seconds."""
     first, *others = results.groups
     several = results.classifiers != [DEFAULT]
     columns = ["representation"] + ["classifier"] * several
-    numbers = list(results.groups)
+    numbers = [first, "p to best", *others]
+    beside, extra = RANDOM in results.tested, list(measured(results, results.first[0]))
+    numbers += ["random split"] * beside + extra
     for group in others:
         numbers += [f"drop to {group}", "p"]
     numbers += [f"to {len(results.halves)} halves"] * bool(results.halves) + ["shuffled"] * results.shuffled + ["seconds"]
-    title = f"Test accuracy on {results.dataset['name']} (chance {results.chance:.3f}), mean and 95 % interval"
+    title = f"Test {results.measure} on {results.dataset['name']}{_of_what(results)} (chance {results.chance:.3f}), "
+    title += "mean and 95 % interval; p after Holm's correction"
+    dropped = drops(results)
     rows = []
-    for name, classifier in product(results.representations, results.classifiers):
-        row = [name] + [classifier] * several
-        for group in results.groups:
-            estimate = results.accuracy(name, group, classifier)
-            row.append(f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]" if estimate else "")
-        for group in others:
-            drop = results.drop(name, group, classifier)
-            row += [f"{drop.mean:+.3f} [{drop.low:+.3f}, {drop.high:+.3f}]", format_p(drop.p)] if drop else ["", ""]
-        if results.halves:
-            halves = results.drop_to_halves(name, classifier)
-            row.append(f"{halves.mean:+.3f} ({halves.low:+.3f} to {halves.high:+.3f})" if halves else "")
-        if results.shuffled:
-            control = results.accuracy(name, first, classifier, shuffled=True)
-            row.append(f"{control.mean:.3f}" if control else "")
-        cells = [results.cell(name, group, classifier) for group in results.groups]
-        row.append(f"{sum(cell.seconds for cell in cells if cell):.1f}")
-        rows.append(row)
+    for classifier in results.classifiers:
+        behind = to_best(results, classifier)
+        named = [name for name in results.representations if results.cell(name, first, classifier)]
+        for name in sorted(named, key=lambda one, of=classifier: -_mean(results, one, first, of)):  # type: ignore[misc]
+            row = [name] + [classifier] * several
+            told = []
+            for group in results.groups:
+                estimate = results.accuracy(name, group, classifier)
+                told.append(f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]" if estimate else "")
+            row += [told[0], behind.get(name, ""), *told[1:]]
+            cell = results.cell(name, first, classifier)
+            if beside:
+                random = results.at_random(name, first, classifier)
+                row.append(f"{random.mean:.3f}" if random else "")
+            row += measured(results, cell).values() if cell else []
+            for group in others:
+                drop = dropped.get((name, group, classifier))
+                d = drop.difference if drop else None
+                row += [f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]", format_p(drop.holm)] if d and drop else ["", ""]
+            if results.halves:
+                halves = results.drop_to_halves(name, classifier)
+                row.append(f"{halves.mean:+.3f} ({halves.low:+.3f} to {halves.high:+.3f})" if halves else "")
+            if results.shuffled:
+                control = results.accuracy(name, first, classifier, shuffled=True)
+                row.append(f"{control.mean:.3f}" if control else "")
+            cells = [results.cell(name, group, classifier) for group in results.groups]
+            row.append(f"{sum(cell.seconds for cell in cells if cell):.1f}")
+            rows.append(row)
     return Table(title, [*columns, *numbers], rows, numbers)
+
+
+def to_best(results: Results, classifier: str) -> dict[str, str]:
+    """For each representation the p value, after Holm's correction over all pairs, of what it differs from the strongest by."""
+    found = pairs(results, classifier)
+    if not found:
+        return {}
+    best = found[0].first
+    return {best: "best"} | {one.second: format_p(one.holm) for one in found if one.first == best}
+
+
+def _mean(results: Results, name: str, group: str, classifier: str) -> float:
+    estimate = results.accuracy(name, group, classifier)
+    return estimate.mean if estimate else -1e300
+
+
+def _order(results: Results) -> Callable[[CellResult], tuple[int, float, int]]:
+    """Cells by classifier, then the strongest representation first, groups in their order."""
+    places = {name: place for place, name in enumerate(results.classifiers)}
+    groups = {name: place for place, name in enumerate(results.groups)}
+
+    def key(cell: CellResult) -> tuple[int, float, int]:
+        mean = _mean(results, cell.representation, results.groups[0], cell.classifier)
+        return places[cell.classifier], -mean, groups.get(cell.group, len(groups))
+
+    return key
+
+
+def learned(results: Results) -> str:
+    """What was learned, in words."""
+    data = results.dataset
+    of = f" of {data['target']}" if data.get("target") else ""
+    if results.task == "numbers":
+        return f"numbers{of}"
+    return counted(len(data["classes"]), *(("label",) if results.task == "several" else ("class", "classes"))) + of
+
+
+def _of_what(results: Results) -> str:
+    target = results.dataset.get("target")
+    return f", {target}" if target else ""
 
 
 def milliseconds(value: float | None) -> str:

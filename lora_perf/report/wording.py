@@ -6,26 +6,92 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lora_perf.classifiers.protocol import Setting
+from lora_perf.classifiers.scores import RECALLS
 from lora_perf.core.errors import listed
-from lora_perf.core.text import counted
+from lora_perf.core.text import counted, printable
 
 if TYPE_CHECKING:
+    from lora_perf.report.cells import CellResult
     from lora_perf.report.results import Results
 
-INTERVAL_NOTE = (
-    "Intervals hold for new seeds and new test adapters; p: paired t test over both, of this comparison alone "
-    "(report.html corrects for all of them)."
-)
-SINGLE_NOTE = "Cells with a single run: intervals and p hold for new test adapters only."
+RANDOM = "random"  # the split that leaves groups of adapters out of account
 TINY_WARNING = (
     "too few adapters to divide: trained and tested on the same rows, so the accuracies say nothing about new adapters"
 )
 
 
 def interval_note(results: Results) -> str:
-    """What the intervals of these results hold for."""
-    counts = {len(cell.runs) == 1 for cell in results.cells}
-    return " ".join(note for single, note in ((False, INTERVAL_NOTE), (True, SINGLE_NOTE)) if single in counts)
+    """What the intervals and p values of these results hold for."""
+    who = "new test adapters"
+    groups = results.dataset.get("groups")
+    if groups:
+        who = f"adapters of a new {printable(groups['column'])}"
+    if len(results.repeats) > 1:
+        note = f"Intervals hold for {who}, new splits and new seeds ({len(results.repeats)} splits; Nadeau and Bengio 2003)."
+    elif all(len(cell.runs) == 1 for cell in results.first):
+        said = f"Intervals hold for {who}" + " only: nothing here says how much other seeds would change" * bool(results.seeded)
+        note = f"{said}."
+    else:
+        single = " (of cells with a single run, for the adapters only)" * any(len(cell.runs) == 1 for cell in results.first)
+        note = f"Intervals hold for new seeds and {who}{single}."
+        if min(len(cell.runs) for cell in results.first if cell.seeded) == 2:
+            note += " Two runs tell little of seeds, so intervals are wide."
+    return f"{note} p: paired t tests over the same, after Holm's correction for all of their kind."
+
+
+def division_notes(results: Results) -> list[str]:
+    """What to know of groups and copies."""
+    data, notes = results.dataset, []
+    groups, copies = data.get("groups") or {}, data.get("copies") or {"exact": 0, "near": 0, "alike": 0}
+    if groups and data["split"] == "grouped":
+        notes.append(
+            f"No {groups['column']} ({groups['count']:,} of them) is both learned from and tested; random split: the same "
+            "where it may be."
+        )
+    if data.get("groups_on_both_sides"):
+        notes.append(
+            f"{counted(data['groups_on_both_sides'], 'test adapter')} with others of their {groups['column']} among those "
+            "that are learned from."
+        )
+    if copies["exact"] + copies["near"]:
+        near = f" ({copies['near']:,} of them nearly)" * bool(copies["near"])
+        count = counted(copies["exact"] + copies["near"], "adapter")
+        notes.append(f"{count} with the update of another{near}: each stayed with its copies on one side.")
+    if copies["alike"]:
+        notes.append(f"{copies['alike']:,} adapters have nearly the same update: no copies, but hardly independent either.")
+    return notes
+
+
+def baseline_note(results: Results) -> str:
+    """What knowing nothing of an adapter scores."""
+    found = results.dataset.get("baseline", {})
+    if results.task == "classes":
+        return f"Accuracy of always naming the commonest class: {results.chance:.3f}."
+    if results.task == "numbers":
+        return f"R2 of always naming the mean: {results.chance:.3f}, with a mean absolute error of {found['mae']:.4g}."
+    if results.task == "several":
+        precision = found.get("map", 0.0)
+        return f"Labels by how common they are score {results.chance:.3f}, with a mean average precision of {precision:.3f}."
+    return f"In any order mean average precision would be {results.chance:.3f}."
+
+
+MEASURED = {
+    "spearman": "Spearman",
+    "mae": "mean abs. error",
+    "map": "mAP over labels",
+    "auc": "mean AUC",
+    **{f"recall at {k}": f"recall at {k}" for k in RECALLS},
+}  # those of a run's further measures that tables show
+
+
+def measured(results: Results, cell: CellResult) -> dict[str, str]:
+    """The further measures of a cell, with their intervals, under their titles."""
+    found = results.measures(cell.representation, cell.group, cell.classifier)
+    return {
+        title: f"{found[name].mean:.3g} [{found[name].low:.3g}, {found[name].high:.3g}]"
+        for name, title in MEASURED.items()
+        if name in found
+    }
 
 
 def class_notes(untrained: Sequence[str], untested: Sequence[str]) -> list[str]:

@@ -8,7 +8,15 @@ from scipy import optimize, stats
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from lora_perf.classifiers.metrics import accuracy, paired_difference, score
+from lora_perf.classifiers.metrics import (
+    Answers,
+    accuracy,
+    accuracy_of,
+    difference_of,
+    of_clusters,
+    paired_difference,
+    score,
+)
 from lora_perf.core.errors import LoraPerfError
 
 
@@ -234,3 +242,63 @@ def test_answers_that_cannot_be_paired_are_refused():
 def test_a_single_answer_has_no_interval(shape):
     with pytest.raises(LoraPerfError, match="at least two of them"):
         accuracy(np.ones(shape))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(2, 8), st.integers(1, 5))
+def test_clusters_of_one_size_are_their_means(seed, runs, clusters, size):
+    cells = (np.random.default_rng(seed).random((runs, clusters * size)) < 0.6).astype(float)
+    of = np.arange(clusters * size) // size
+    np.testing.assert_allclose(of_clusters(cells, of + 17), cells.reshape(runs, clusters, size).mean(axis=2), atol=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 9))
+def test_the_variance_over_clusters_is_that_of_the_jackknife(seed, clusters):
+    """Of one run: the spread of the means that leave out a cluster each, (c - 1) / c times its sum of squares."""
+    rng = np.random.default_rng(seed)
+    of = np.concatenate([np.arange(clusters), rng.integers(0, clusters, 30)])
+    cells = rng.random((1, len(of)))
+    without = np.array([cells[0, of != c].mean() for c in range(clusters)])
+    expected = (clusters - 1) / clusters * np.square(without - without.mean()).sum()
+    found = accuracy(cells, of)
+    assert found.se**2 == pytest.approx(expected)
+    assert found.mean == pytest.approx(cells.mean())
+    assert found.df == clusters - 1
+
+
+def test_a_single_cluster_tells_nothing_of_others():
+    with pytest.raises(LoraPerfError, match="test adapters of at least two groups; found a single one of all 5"):
+        accuracy(np.eye(2, 5), np.zeros(5))
+
+
+def test_repeated_splits_are_those_of_nadeau_and_bengio():
+    rng = np.random.default_rng(0)
+    first, second = ([Answers(rng.random((2, 50)) < p, None, 200) for _ in range(6)] for p in (0.7, 0.6))
+    means = np.array([[np.mean(one.right) for one in side] for side in (first, second)])
+    found = difference_of(first, second)
+    gaps = means[0] - means[1]
+    se = np.sqrt((1 / 6 + 50 / 200) * gaps.var(ddof=1))
+    assert (found.mean, found.se, found.df) == (pytest.approx(gaps.mean()), pytest.approx(se), 5)
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(gaps.mean()) / se, 5))
+    assert accuracy_of(first).mean == pytest.approx(means[0].mean())
+    assert accuracy_of(first[:1]) == accuracy(first[0].right)
+    with pytest.raises(LoraPerfError, match="found 6 and 5 splits"):
+        difference_of(first, second[:5])
+
+
+def test_values_that_are_no_shares_have_the_interval_of_student():
+    cells = np.random.default_rng(1).normal(0.2, 1, (1, 30))
+    found = accuracy(cells)
+    low, high = stats.t.interval(0.95, 29, cells.mean(), stats.sem(cells[0]))
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_intervals_of_clusters_cover_the_truth():
+    """500 tables of 40 clusters of 5 adapters, half of whose variance is that of the cluster: 475 are expected."""
+    rng = np.random.default_rng(2)
+    hits = 0
+    for _ in range(500):
+        of = np.arange(200) // 5
+        cells = (rng.normal(size=40)[of] + rng.normal(size=200) > 0).astype(float)[None]
+        found = accuracy(cells, of)
+        hits += found.low <= 0.5 <= found.high
+    assert 460 <= hits <= 490

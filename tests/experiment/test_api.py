@@ -83,8 +83,9 @@ def test_an_output_folder_holds_the_files_of_the_command_and_the_call_goes_on_fr
 def test_a_cache_alone_keeps_features_and_nothing_else(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lora_perf.experiment.run(small, **FAST, cache_dir="cache")
-    (features,) = (tmp_path / "cache").iterdir()
-    assert files(tmp_path) == ["cache", f"cache/{features.name}", small.name]
+    copies, features = sorted((tmp_path / "cache").iterdir())
+    assert (copies.suffix, features.suffix) == (".json", ".safetensors")
+    assert files(tmp_path) == ["cache", f"cache/{copies.name}", f"cache/{features.name}", small.name]
 
 
 def test_the_defaults_are_those_of_the_command() -> None:

@@ -16,10 +16,11 @@ import torch
 
 from lora_perf.classifiers import CLASSIFIERS, Examples, Fitted, Run, Setup, fitted
 from lora_perf.core.split import make_split
+from lora_perf.core.target import labels_of
 from lora_perf.experiment.checkpoints import Checkpoints
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.io.checked import read_record, write_record
-from lora_perf.report.cells import Cell, CellResult, cell_from_json, scored
+from lora_perf.report.cells import Asked, Cell, CellResult, cell_from_json, scored
 from tests.experiment.conftest import small_zoo
 from tests.io.packed.files import change
 
@@ -27,13 +28,14 @@ CONFIG = ExperimentConfig(num_runs=2)
 ZOO = small_zoo()
 SPLIT = make_split(ZOO.labels, ZOO.classes, ZOO.split, "auto", 42)
 TRUTH = ZOO.labels[SPLIT.test].numpy()
+TEST = Asked("classes", ZOO.classes, TRUTH)
 CELL = Cell("stats", "all")
 LAYERS = ZOO.layout.layers
 
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(tmp_path, CONFIG, ZOO, SPLIT, torch.device("cpu"))
+    return Checkpoints(tmp_path, CONFIG, ZOO, labels_of(ZOO), {"": SPLIT}, torch.device("cpu"))
 
 
 def result(cell: Cell = CELL) -> CellResult:
@@ -43,13 +45,13 @@ def result(cell: Cell = CELL) -> CellResult:
         curves = {"train_loss": [1.0, float("nan")], "validation_accuracy": [0.5, 0.25]}
         runs = [Run(seed, 0.5, 1, 2, 0.1, curves) for seed in CONFIG.seeds]
     predictions = torch.from_numpy(np.stack([np.roll(TRUTH, k) for k in range(len(runs))]))
-    return scored(cell, "abc", Fitted(predictions, tuple(runs), 3, torch.tensor([1])), TRUTH, 3, 0.2, 0.5)
+    return scored(cell, "abc", Fitted(predictions, tuple(runs), 3, torch.tensor([1])), TEST, 0.2, 0.5)
 
 
 def constant(*seeds: int) -> CellResult:
     """The result of a perceptron whose features are all constant."""
     learnt = fitted(CLASSIFIERS["mlp"], Examples(torch.ones(len(ZOO), 2), SPLIT), ZOO.labels, 3, Setup(seeds))
-    return scored(CELL, "ab", learnt, TRUTH, 3, 0.0, None)
+    return scored(CELL, "ab", learnt, TEST, 0.0, None)
 
 
 @pytest.mark.parametrize("cell", [CELL, Cell("stats", "all", "ridge"), Cell("stats", "all", "mlp", True)], ids=str)
@@ -69,7 +71,10 @@ def test_a_cell_of_constant_features_comes_back(checkpoints: Checkpoints) -> Non
 
 
 def test_cells_of_several_settings_stand_side_by_side(tmp_path: Path) -> None:
-    two, three = (Checkpoints(tmp_path, ExperimentConfig(num_runs=runs), ZOO, SPLIT, torch.device("cpu")) for runs in (2, 3))
+    two, three = (
+        Checkpoints(tmp_path, ExperimentConfig(num_runs=runs), ZOO, labels_of(ZOO), {"": SPLIT}, torch.device("cpu"))
+        for runs in (2, 3)
+    )
     two.save(result(), LAYERS)
     assert three.load(CELL, LAYERS) is None
     other = constant(42, 43, 44)
@@ -161,8 +166,8 @@ def test_no_change_by_hand_makes_a_reader_crash(value: Any) -> None:
     record = asdict(result())
     for keys in places(record):
         with suppress(KeyError, TypeError, ValueError, AttributeError):  # those that `Checkpoints.load` takes for no cell
-            found = cell_from_json(change(record, keys, value), CELL, CONFIG.seeds, TRUTH, 3)
-            assert np.array_equal(found.correct(TRUTH), result().correct(TRUTH))
+            found = cell_from_json(change(record, keys, value), CELL, CONFIG.seeds, TEST)
+            assert np.array_equal(found.gains(TEST), result().gains(TEST))
 
 
 def test_a_change_by_hand_without_its_checksum_is_told(checkpoints: Checkpoints, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,8 +15,8 @@ from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.layout import Layout
 from lora_perf.core.zoo import ArrayRows, FloatRows, Zoo
 from lora_perf.inspect import inspection
-from lora_perf.inspect.content import content_of
-from lora_perf.inspect.repeats import repeats_of
+from lora_perf.representations.content import content_of
+from lora_perf.representations.repeats import repeats_of
 from tests.conftest import MakeZoo
 from tests.inspect.collections import add, clean_folder, moved, only_problem, problems, turned, wide
 from tests.io.adapters import Factors, save, tensors

@@ -67,7 +67,7 @@ def test_a_report_of_any_name_is_whole(name: str, tmp_path: Path, caplog: pytest
     assert not table[2]["group"].startswith(("=", "+", "-", "@"))
     lines = (tmp_path / "summary.md").read_text().splitlines()
     rows = [line for line in lines if line.startswith("| stats | ")]
-    assert [row.replace("\\|", "").count("|") for row in rows] == [16, 16]
+    assert [row.replace("\\|", "").count("|") for row in rows] == [17, 17]
     assert lines[0].startswith("# Ablation of ")
     assert lines[1] == ""
     ElementTree.fromstring((tmp_path / "accuracy.svg").read_text())

@@ -35,7 +35,7 @@ def test_the_first_sentences_are_the_numbers(results: lora_perf.Results) -> None
         for c in results.classifiers
     )
     told = findings(results, pairs(results, best[2]), list(drops(results).values()))
-    assert told[0].startswith(f"{best[1]} read by {best[2]} is most often right on all: {best[0]:.3f} ")
+    assert told[0].startswith(f"{best[1]} read by {best[2]} reads most on all: accuracy {best[0]:.3f} [")
     found = pairs(results, best[2])
     assert f"Of the 3 pairs of representations {sum(one.differs for one in found)} differ" in told[1]
     assert len(drops(results)) == 6
@@ -53,7 +53,7 @@ def test_ranks_are_means_over_adapters(results: lora_perf.Results) -> None:
     found = ranks(results, "mlp")
     assert found is not None
     means, critical = found
-    right = [results.cell(name, "all", "mlp").correct(results.truth).mean(axis=0) for name in means]  # type: ignore[union-attr]
+    right = [results.gains(results.cell(name, "all", "mlp")).mean(axis=0) for name in means]  # type: ignore[arg-type]
     assert list(means.values()) == pytest.approx(rankdata(-np.array(right), axis=0).mean(axis=1).tolist())
     # Demsar (2006), table 5: q of three at .05 is 2.343.
     assert critical == pytest.approx(2.343 * np.sqrt(3 * 4 / (6 * 200)), rel=1e-3)
@@ -85,5 +85,5 @@ def test_a_single_cell_has_a_page(tmp_path: Path) -> None:
     options = ["--dataset", "digits", "--representations", "stats", "--classifiers", "ridge", "--layer-groups", "all"]
     assert main([*options, "--output-dir", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
-    assert "stats read by ridge is most often right on all" in page
+    assert "stats read by ridge reads most on all" in page
     assert "A single one." in page

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -16,6 +17,7 @@ from lora_perf.classifiers.perceptron.recipe import TrainingConfig
 from lora_perf.core.resources import memory_left
 from lora_perf.core.stored import STORED_NBYTES, StoredValues
 
+Goal = Literal["classes", "numbers", "several"]
 READY_SHARE = 0.3  # of the memory that is left: the runs need some gigabytes beside it where features are wide
 _READY_BLOCK_NBYTES = 16 << 20
 _AHEAD, _READERS = 4, 2  # batches, and threads that read them: a disk serves two requests sooner than one after the other
@@ -28,6 +30,7 @@ class Task:
     Attributes:
         values: (n, f), not standardised.
         mean, inverse: (f,) subtracted from and multiplied with each row as it is used.
+        goal: what the labels (n,) or (n, c) are; numbers have one column.
         ready: (n, f) what `batch` gives of all rows, where there is room for it.
     """
 
@@ -40,6 +43,7 @@ class Task:
     test: Tensor
     n_classes: int
     ready: Tensor | None = None
+    goal: Goal = "classes"
 
     @property
     def device(self) -> torch.device:
@@ -90,6 +94,19 @@ class Task:
                 yield waiting.popleft().result()
                 if one is not None:
                     waiting.append(reader.submit(self.batch, one, dtype))
+
+
+def losses_of(goal: Goal, logits: Tensor, target: Tensor) -> Tensor:
+    """(s, m, c) the loss of each output: half the square of numbers, cross entropy of each of several labels."""
+    if goal == "numbers":
+        return (logits - target).square_().mul_(0.5)
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
+
+
+def _towards(goal: Goal, logits: Tensor, target: Tensor, losses: Tensor) -> Tensor:
+    """The gradient (s, m, c) of the sum of losses over outputs and rows, which are added to `losses` (s,)."""
+    losses.add_(losses_of(goal, logits, target).sum(dim=(1, 2)))
+    return (logits if goal == "numbers" else logits.sigmoid()) - target
 
 
 def batches(n: int, size: int) -> list[tuple[int, int]]:
@@ -169,15 +186,19 @@ class Epochs:
     def _take(self, rows: Tensor, places: list[tuple[int, int]], feed: Iterator[Tensor] | None = None) -> None:
         """Some steps: those rows (s, ...) of the features between a first and a last place each, fed or read here."""
         net, task, dtype, losses = self._net, self._task, self._dtype, self._losses
-        targets = task.labels[rows].unsqueeze(2)
+        targets = task.labels[rows].unsqueeze(2) if task.goal == "classes" else task.labels[rows]
         for place, (start, stop) in enumerate(places):
             s, m = len(losses), stop - start
             x = task.batch(rows[:, start:stop].reshape(-1), dtype) if feed is None else next(feed)
             x = x.view(s, m, -1)
             target = targets[:, start:stop]
-            logs = torch.log_softmax(net.forward(x, self._masks.of(place, m)), dim=2, dtype=losses.dtype)
-            losses.sub_(logs.gather(2, target).sum(dim=(1, 2)))
-            # The gradient of the mean cross entropy: probabilities less the one-hot targets.
-            gradient = logs.exp_().scatter_add_(2, target, self._minus.expand(s, m, 1)).div_(m)
+            logits = net.forward(x, self._masks.of(place, m))
+            if task.goal == "classes":
+                logs = torch.log_softmax(logits, dim=2, dtype=losses.dtype)
+                losses.sub_(logs.gather(2, target).sum(dim=(1, 2)))
+                # The gradient of the mean cross entropy: probabilities less the one-hot targets.
+                gradient = logs.exp_().scatter_add_(2, target, self._minus.expand(s, m, 1)).div_(m)
+            else:
+                gradient = _towards(task.goal, logits.to(losses.dtype), target, losses).div_(m)
             net.backward(gradient.to(dtype), self._kept)
             self._optimiser.step()

@@ -10,7 +10,7 @@ from threading import Event, Lock
 import torch
 from torch import Tensor
 
-from lora_perf.classifiers.perceptron.epochs import Task
+from lora_perf.classifiers.perceptron.epochs import Goal, Task
 from lora_perf.classifiers.perceptron.network import run_nbytes
 from lora_perf.classifiers.perceptron.recipe import TrainingConfig, product_type
 from lora_perf.classifiers.perceptron.training import Progress, evaluated, train_stack
@@ -74,6 +74,7 @@ def train(
     progress: Progress | None = None,
     stacked: bool | None = None,
     keep: bool = False,
+    goal: Goal = "classes",
 ) -> TrainedRuns:
     """Trains one perceptron per seed and predicts the test rows.
 
@@ -85,7 +86,10 @@ def train(
         stacked: whether all runs are one stack; if not given, as said above. Both ways give the same up to rounding.
         keep: whether the weights of the best epochs stay, for `TrainedRuns.answers`.
 
-    Shapes: values (n, f), labels (n,).
+        goal: what the labels are: classes by cross entropy, numbers by their squares (standardised by the train rows), several
+            labels by the cross entropy of each.
+
+    Shapes: values (n, f), labels (n,), of several labels (n, n_classes).
     Cost: the sum of the epochs of all runs; features are standardised batch by batch, never as a second matrix.
     Raises:
         LoraPerfError: fewer than two train rows, no seeds, constant or non-finite features.
@@ -101,6 +105,12 @@ def train(
             fix="use a larger zoo",
         )
     standardiser = Standardiser.fit(values, split.train)
+    shift, unit = 0.0, 1.0
+    if goal == "numbers":
+        known = labels[split.train.to(labels.device)].double()
+        shift, unit = float(known.mean()), float(known.std(correction=0)) or 1.0
+        labels = ((labels.double() - shift) / unit)[:, None]
+    labels = labels if goal == "classes" else labels.to(values.dtype)
     selected = standardiser.select(values)
     task = Task(
         selected.to(device) if isinstance(selected, Tensor) else selected,
@@ -110,7 +120,8 @@ def train(
         split.train.to(device),
         split.validation.to(device),
         split.test.to(device),
-        n_classes,
+        1 if goal == "numbers" else n_classes,
+        goal=goal,
     ).readied(product_type(config, device, values.dtype))
     if stacked or (stacked is None and device.type != "cpu"):
         runs = _in_stacks(task, seeds, config, progress, keep)
@@ -120,15 +131,22 @@ def train(
     return TrainedRuns(
         tuple(seeds),
         logits,
-        logits.argmax(dim=2),
+        _told(logits, goal, shift, unit),
         tuple(max(run.validation_accuracy) for run in runs),
         tuple(run.best_epoch for run in runs),
         tuple(len(run.lr) for run in runs),
         tuple(Curves(tuple(run.train_loss), tuple(run.validation_accuracy), tuple(run.lr)) for run in runs),
         tuple(run.seconds for run in runs),
         standardiser.dropped,
-        _answers(runs, task, standardiser) if keep else None,
+        _answers(runs, task, standardiser, lambda logits: _told(logits, goal, shift, unit)) if keep else None,
     )
+
+
+def _told(logits: Tensor, goal: Goal, shift: float, unit: float) -> Tensor:
+    """What logits (s, n, c) say: classes (s, n), numbers (s, n), or scores (s, n, c) of several labels."""
+    if goal == "classes":
+        return logits.argmax(dim=2)
+    return logits[:, :, 0].double() * unit + shift if goal == "numbers" else logits.double()
 
 
 class MultilayerPerceptron:
@@ -138,7 +156,7 @@ class MultilayerPerceptron:
     about = "the perceptron"
     seeded = True
     by_epochs = True
-    targets: tuple[str, ...] = ("classes",)
+    targets: tuple[str, ...] = ("classes", "numbers", "several")
     version = ""
 
     def refuse(self, n_train: int, features: int) -> None:
@@ -156,6 +174,7 @@ class MultilayerPerceptron:
             setup.device,
             setup.progress,
             keep=setup.keep,
+            goal="classes" if setup.task == "retrieval" else setup.task,
         )
         runs = [
             Run(
@@ -174,7 +193,9 @@ class MultilayerPerceptron:
 CLASSIFIERS.add(DEFAULT, MultilayerPerceptron())
 
 
-def _answers(runs: list[Trained], task: Task, standardiser: Standardiser) -> Callable[[Tensor], Tensor]:
+def _answers(
+    runs: list[Trained], task: Task, standardiser: Standardiser, told: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
     """Predictions of further rows by runs that kept their weights; nothing else of the task stays."""
     bare = replace(task, values=task.mean.new_empty(0, task.values.shape[1]), ready=None)
     nets = [run.net for run in runs if run.net is not None]
@@ -183,7 +204,7 @@ def _answers(runs: list[Trained], task: Task, standardiser: Standardiser) -> Cal
         rows = torch.arange(len(values), device=bare.device)
         values = values.to(bare.mean)
         asked = replace(bare, values=standardiser.select(values))
-        found = [[logits.argmax(dim=2) for _, logits in evaluated(net, asked, rows, asked.dtype)] for net in nets]
+        found = [[told(logits) for _, logits in evaluated(net, asked, rows, asked.dtype)] for net in nets]
         return torch.cat([torch.cat(parts, dim=1) for parts in found]).cpu()
 
     return answers

@@ -11,7 +11,7 @@ from threading import Event
 import torch
 from torch import Generator, Tensor
 
-from lora_perf.classifiers.perceptron.epochs import Epochs, Task
+from lora_perf.classifiers.perceptron.epochs import Epochs, Task, losses_of
 from lora_perf.classifiers.perceptron.first import FirstLayer
 from lora_perf.classifiers.perceptron.network import Perceptron
 from lora_perf.classifiers.perceptron.recipe import TrainingConfig, product_type
@@ -105,11 +105,9 @@ def train_stack(
             if epochs is None:
                 epochs = Epochs(net, [(run.order, run.dropout) for run in active], optimiser, task, config, dtype)
             losses = epochs(epoch, captured=captured and epoch > 1)  # the first one loads kernels and makes Adam's moments
-            hits = _hits(net, task, task.validation, dtype)
-            loss, right = torch.stack([losses, hits.to(losses.dtype)]).tolist()  # the synchronisation
-            ended = [
-                k for k in range(len(active)) if _close_epoch(net, active, k, epoch, config, right[k] / len(task.validation))
-            ]
+            scores = _scores(net, task, task.validation, dtype)
+            loss, score = torch.stack([losses.double(), scores]).tolist()  # the synchronisation
+            ended = [k for k in range(len(active)) if _close_epoch(net, active, k, epoch, config, score[k])]
             for k, run in enumerate(active):
                 run.train_loss.append(loss[k] / len(task.train))
                 run.seconds += (time.perf_counter() - begin) / len(active)
@@ -166,10 +164,22 @@ def evaluated(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> 
         yield part, net.logits(x)
 
 
-def _hits(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """How many rows each run classifies rightly, (s,)."""
-    right = [(logits.argmax(dim=2) == task.labels[part]).sum(dim=1) for part, logits in evaluated(net, task, rows, dtype)]
-    return torch.stack(right).sum(dim=0)
+def _scores(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """What each run comes to on some rows, (s,): the share that it classifies rightly, or what share of the loss of knowing
+    only the means of these rows it saves (of numbers that is R2).
+    """
+    if task.goal == "classes":
+        right = [(logits.argmax(dim=2) == task.labels[part]).sum(dim=1) for part, logits in evaluated(net, task, rows, dtype)]
+        return torch.stack(right).sum(dim=0).double() / len(rows)
+    lost = [
+        losses_of(task.goal, logits.to(task.dtype), task.labels[part]).double().sum(dim=(1, 2))
+        for part, logits in evaluated(net, task, rows, dtype)
+    ]
+    known = task.labels[rows]
+    mean = known.double().mean(dim=0, keepdim=True)
+    guess = mean if task.goal == "numbers" else mean.clamp(1e-6, 1 - 1e-6).logit()
+    least = losses_of(task.goal, guess.expand(1, *known.shape).clone(), known.double()).sum()
+    return 1 - torch.stack(lost).sum(dim=0) / least.clamp(min=torch.finfo(torch.float64).tiny)
 
 
 def _close_epoch(net: Perceptron, runs: list[Run], k: int, epoch: int, config: TrainingConfig, accuracy: float) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lora_perf.core.rows import gathered
 from lora_perf.core.zoo import Zoo
-from lora_perf.inspect.content import Content
+from lora_perf.representations.content import Content
 from lora_perf.representations.stacks import module_stacks
 from lora_perf.representations.streaming import CPU_BLOCK_NBYTES
 from lora_perf.representations.updates.modules import Pairs
