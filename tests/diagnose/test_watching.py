@@ -238,7 +238,10 @@ def test_ctrl_c_ends_a_program_that_loops_and_tells_what_was_seen(tmp_path: Path
     assert running.stdout is not None
     assert running.stdout.readline() == "ready\n"
     running.send_signal(signal.SIGINT)
-    _, told = running.communicate(timeout=60)
+    try:
+        _, told = running.communicate(timeout=60)
+    finally:
+        running.kill()  # one that did not end would loop for good
     assert running.returncode == 130
     assert "program.py:2" in told
     assert "Traceback" not in told

@@ -19,7 +19,7 @@ import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.distributed import row_blocks
 from lora_perf.experiment.__main__ import main as experiment
-from lora_perf.inspect import content
+from lora_perf.representations import content
 from lora_perf.inspect.__main__ import main as inspect
 from lora_perf.io import packing
 from lora_perf.io.__main__ import main as pack

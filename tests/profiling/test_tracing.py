@@ -22,6 +22,7 @@ from lora_perf.profiling import operators, stage, trace
 from lora_perf.profiling.operators import Operators
 
 MANY = 60_000_000  # bytes
+CLOCK = 5  # microseconds by which two events of one moment may differ, since the profiler reads the clock for each
 
 
 def events_of(found: lora_perf.profiling.Trace) -> list[dict[str, Any]]:
@@ -40,8 +41,9 @@ def test_operators_lie_in_the_ranges_of_their_stages_in_one_file(tmp_path: Path)
     for name, operator in (("products", "aten::mm"), ("sums", "aten::cumsum")):
         (one,) = [event for event in events if event.get("name") == operator]
         whole = ranges[name]
-        assert whole["ts"] <= one["ts"] <= one["ts"] + one["dur"] <= whole["ts"] + whole["dur"]
-        assert ranges["both"]["ts"] <= whole["ts"]
+        assert whole["ts"] - CLOCK <= one["ts"]
+        assert one["ts"] + one["dur"] <= whole["ts"] + whole["dur"] + CLOCK
+        assert ranges["both"]["ts"] <= whole["ts"] + CLOCK
     stages = {one.path: one for one in found.stages}
     assert list(stages) == [("both",), ("both", "products"), ("both", "sums")]
     assert stages["both", "products"].count.nbytes == 2 * 32 * 32 * 4 == found.operators["aten::mm"].nbytes
@@ -77,7 +79,7 @@ def test_memory_is_that_of_the_process_with_numpys_in_it(tmp_path: Path) -> None
     assert peaks["much"] >= MANY
     drawn = [one["args"] for one in events_of(found) if one.get("name") == "[memory]"]
     assert max(one["Total Allocated"] for one in drawn) >= MANY
-    assert sum(one["Bytes"] for one in drawn) == drawn[-1]["Total Allocated"] - drawn[0]["Total Allocated"] > 0
+    assert sum(one["Bytes"] for one in drawn) == drawn[-1]["Total Allocated"] - drawn[0]["Total Allocated"]
 
 
 def found_so_far() -> list[Any]:
