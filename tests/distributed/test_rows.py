@@ -19,11 +19,10 @@ import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.distributed import row_blocks
 from lora_perf.experiment.__main__ import main as experiment
-from lora_perf.representations import content
 from lora_perf.inspect.__main__ import main as inspect
 from lora_perf.io import packing
 from lora_perf.io.__main__ import main as pack
-from lora_perf.representations import elsewhere
+from lora_perf.representations import content, elsewhere
 from tests.conftest import MakeZoo
 from tests.distributed.test_distributed import _children
 from tests.io.test_pack import SOURCES

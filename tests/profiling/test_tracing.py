@@ -117,7 +117,7 @@ def test_work_outside_operators_shows_its_whole_time(tmp_path: Path) -> None:
             rows.copy()
     ((_, whole), (_, copies)) = ((one.path, one) for one in found.stages)
     assert whole.seconds >= copies.seconds > 0
-    assert copies.recorded == pytest.approx(copies.seconds)
+    assert 0 < copies.recorded <= whole.recorded + CLOCK / 1e6
     assert copies.inside == 0
 
 
