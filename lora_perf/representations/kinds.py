@@ -99,7 +99,7 @@ class Concatenation:
 
 @dataclass(frozen=True)
 class Entries(Single):
-    """All entries of a matrix, row by row: the row of the zoo itself."""
+    """All entries of a matrix, row by row: the row of the zoo itself. Another sign or gauge of the factors is another row."""
 
     name: str
     sources: Sources = ()

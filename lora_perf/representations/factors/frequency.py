@@ -18,6 +18,10 @@ def frequency(x: Matrices) -> Tensor:
 
     The transform of real entries is symmetric, |F(u, v)| = |F(-u, -v)|, so half of it is computed: its inner columns
     stand for two frequencies each, column 0 (and the middle one where k is even) for one.
+
+    Hides: max is top0 again, and most of the ten magnitudes stand there twice, once for each of two such frequencies. The
+    channels of a factor have no order, but the transform takes one: where they are permuted, in the same way in all adapters
+    of `digits`, features move by 16 % of their norm.
     """
     k = x.entries.shape[2]
     magnitudes = kernels.magnitudes(torch.fft.rfft2(x.unit))

@@ -18,6 +18,9 @@ _BINS = 50
 def info_theoretic(x: Matrices) -> Tensor:
     """Entropy in nats of the 50-bin histogram over the matrix's own range, and the same over log 50.
 
+    Hides: the two features are one, times log 50. K entries fill at most K bins, so that the second is at most log K / log 50:
+    .709 at 16 entries, .886 at 32. Bins follow the range of the matrix, so that neither its size nor a shift is seen.
+
     Bins are those of numpy.histogram. The entries are sorted, so 49 binary searches count them.
     """
     low, high = x.low.double()[:, None], x.high.double()[:, None]

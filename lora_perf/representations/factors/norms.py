@@ -13,7 +13,10 @@ _NORMS = ("frobenius", "nuclear", "spectral", "max_column_sum", "max_row_sum")
 
 @of_matrices("matrix_norms", (*_NORMS, "nuclear_over_frobenius", "spectral_over_frobenius"))
 def matrix_norms(x: Matrices) -> Tensor:
-    """Frobenius, nuclear, spectral, 1- and infinity-norm, and the first two ratios to Frobenius."""
+    """Frobenius, nuclear, spectral, 1- and infinity-norm, and the first two ratios to Frobenius.
+
+    Hides: at rank 1 the first three are one number and both ratios are 1, so that 3 of the 7 differ.
+    """
     frobenius = x.unit_frobenius * x.scale
     nuclear = x.singular_values.sum(dim=1)
     largest = x.singular_values[:, 0]
