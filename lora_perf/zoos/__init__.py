@@ -20,6 +20,13 @@ _log = logging.getLogger(__name__)
 EMBEDDED = {name: _DATA / f"{name}.safetensors" for name in ("digits", "digits-shared")}
 
 
+def _mixed() -> Zoo:
+    from lora_perf.zoos.halves import open_halves
+    from lora_perf.zoos.training import layout
+
+    return open_halves(_DATA / "digits-mixed.safetensors", layout)
+
+
 def _stand_in() -> Zoo:
     from lora_perf.zoos import synthetic
 
@@ -28,4 +35,5 @@ def _stand_in() -> Zoo:
 
 
 NAMED.update({name: Named(f"the embedded zoo {name}", partial(store.open_packed, path)) for name, path in EMBEDDED.items()})
+NAMED["digits-mixed"] = Named("the embedded zoo digits-mixed", _mixed)
 NAMED[_SANITY_CHECK] = Named("the synthetic zoo that stands in for it", _stand_in, hidden=True)

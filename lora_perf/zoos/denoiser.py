@@ -155,15 +155,21 @@ def pretrain(
     neutral_share: float,
     seed: int,
     say: Callable[[str], None],
+    start: Denoiser | None = None,
 ) -> Denoiser:
     """A base model trained on images (count, PIXELS) with prompts that name the digit, or a neutral word now and then.
 
     The neutral word must be known to the base: adapters are trained with it.
+
+    Args:
+        start: a model whose weights it begins with.
     """
     rng = np.random.default_rng([seed, 0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Denoiser()
+    if start is not None:
+        model.load_state_dict(start.state_dict())
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
     prompts = np.array([prompt(word) for word in (*DIGITS, NEUTRAL)])
