@@ -1,4 +1,4 @@
-"""Adapters of several ranks in a small file: weights in 16 bits, each adapter as wide as its rank; opened as a zoo in memory."""
+"""Adapters of several ranks in a small file: weights in 16 bits, each as wide as its rank; opened as a zoo in memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_halves(
 
 
 def open_halves(path: Path, layout_of: Any) -> Zoo:
-    """A zoo in memory of a file that `write_halves` made: rows (n, p) of the largest rank, zeros where an adapter has a smaller.
+    """A zoo in memory of a file that `write_halves` made: rows (n, p) of the largest rank, zeros where one has a smaller.
 
     So all are adapters of one rank, whose factors can be compared entry by entry.
 

@@ -2,9 +2,9 @@
 
     python -m lora_perf.zoos.mixed --out digits-mixed.safetensors
 
-A creator has images, a contrast and habits of its own: one base model, one way to start A, two ranks, and mostly one number of
-images, of steps, and one learning rate. No creator stands in two parts of the split, and no image does. Some adapters are copies
-of others, exact or nearly, and say so.
+A creator has images, a contrast and habits of its own: one base model, one way to start A, two ranks, and mostly one number
+of images, of steps, and one learning rate. No creator stands in two parts of the split, and no image does. Some adapters are
+copies of others, exact or nearly, and say so.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Config:
 
     out: Path
     """The file to write, *.safetensors; its card (*.json) is written beside it."""
-    creators: tuple[int, int, int] = (40, 8, 50)
+    creators: tuple[int, int, int] = (35, 7, 50)
     """Creators of the train, validation and test part."""
     each: int = 20
     """Adapters of a creator, two of each digit."""
