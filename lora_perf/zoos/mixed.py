@@ -55,7 +55,7 @@ class Config:
 
     out: Path
     """The file to write, *.safetensors; its card (*.json) is written beside it."""
-    creators: tuple[int, int, int] = (35, 7, 50)
+    creators: tuple[int, int, int] = (26, 6, 50)
     """Creators of the train, validation and test part."""
     each: int = 20
     """Adapters of a creator, two of each digit."""
