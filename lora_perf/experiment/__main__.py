@@ -84,7 +84,7 @@ def _dry_run(config: ExperimentConfig, console: Console) -> None:
     if (now := pressure()).busy:
         say(console, f"this machine is busy ({now}): the estimate holds for as long as it stays so")
     estimate = forecast(config, plan, zoo, prepared.split, prepared.device)
-    for line in forecast_lines(config, estimate, room, zoo, packed if packed and packed.exists() else None):
+    for line in forecast_lines(config, plan, estimate, room, zoo, packed if packed and packed.exists() else None):
         say(console, line)
     refuse_too_little(config, plan, zoo, prepared.device)
 

@@ -18,9 +18,9 @@ from lora_perf.core.settings import refuse_nameless
 from lora_perf.core.split import SplitMethod, refuse_seeds
 from lora_perf.core.target import AskedTask
 from lora_perf.distributed import refuse_scheduler
-from lora_perf.representations import members
 
-TEN = members("ten")
+AUTO = "auto"
+OF_UPDATES = ("dw_sketch", "dw_projector")  # that the default run sets beside the ten
 Control = Literal["shuffled", "rank", "norm", "halves"]
 _QUICK_RUNS, _QUICK_EPOCHS = 2, 20
 
@@ -33,8 +33,9 @@ class ExperimentConfig:
     every number to the output folder. The same command goes on where it was stopped.
     """
 
-    dataset: str = "digits"
-    """Embedded zoo (digits, digits-shared), Hub alias (1k, 10k, 50k, 100k, small, sanity-check), Hub id, or a path."""
+    dataset: str = "digits-mixed"
+    """Embedded zoo (digits-mixed, digits, digits-shared), Hub alias (1k, 10k, 50k, 100k, small, sanity-check), Hub id, or a
+    path."""
     label_column: str | None = "category_label"
     """Column of the labels in a data set or in the metadata of adapter files."""
     target: str | None = None
@@ -47,8 +48,9 @@ class ExperimentConfig:
     intervals count groups, and the accuracy of a random split stands beside."""
     skip_missing: bool = False
     """Leave out adapters of which target or group-column say nothing."""
-    representations: tuple[str, ...] = TEN
-    """Representations to compare, or sets of them: ten, dw (of the update B A), learned (fitted on the train rows)."""
+    representations: tuple[str, ...] = (AUTO,)
+    """Representations to compare, or sets of them: ten, dw (of the update B A), learned (fitted on the train rows). auto: the
+    ten, not for adapters of different ranks, and dw_sketch and dw_projector, not of layers without both sides of a module."""
     layer_groups: tuple[str, ...] = ("auto",)
     """all, visual, text, up, down, or part of a module's name, as attn2.to_v; drops are counted from the first group. auto:
     all, and visual where the zoo has such layers (attn1)."""

@@ -23,7 +23,6 @@ from lora_perf.experiment.plan import Plan, PlannedCell
 from lora_perf.experiment.room import INTERPRETER, Room
 from lora_perf.report.cells import CellResult
 from lora_perf.report.wording import duration
-from lora_perf.representations import expand
 
 _LEARNED_WIDTH = 256  # features of a learned representation, before it is known; for the progress bar only
 
@@ -115,7 +114,9 @@ def plan_table(config: ExperimentConfig, plan: Plan, zoo: Zoo) -> Table:
     return Table(title, titles, rows, titles[2:])
 
 
-def forecast_lines(config: ExperimentConfig, forecast: Forecast, room: Room, zoo: Zoo, packed: Path | None) -> list[str]:
+def forecast_lines(
+    config: ExperimentConfig, plan: Plan, forecast: Forecast, room: Room, zoo: Zoo, packed: Path | None
+) -> list[str]:
     """What `--dry-run` says of time, memory and disk; and where the rows come from if a packed file stands in for them."""
     whole = forecast.represent + forecast.cost + forecast.train
     pass_ = f"{duration(forecast.represent)} for one pass over the rows" if forecast.represent else "no pass over the rows"
@@ -126,7 +127,7 @@ def forecast_lines(config: ExperimentConfig, forecast: Forecast, room: Room, zoo
         + (f"; rows from {packed}" if packed else "")
     ]
     name, seconds = forecast.longest
-    if name and seconds > forecast.train / 2 and len(set(expand(config.representations))) > 1:
+    if name and seconds > forecast.train / 2 and len(plan.representations) > 1:
         share = f"{name} takes {seconds / forecast.train:.0%} of the training ({duration(seconds)})"
         lines.append(f"{share}: leave it out of --representations to be done sooner")
     lines.append(

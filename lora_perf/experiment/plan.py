@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layer, Layout
-from lora_perf.experiment.config import ExperimentConfig
+from lora_perf.experiment.config import AUTO, OF_UPDATES, ExperimentConfig
 from lora_perf.experiment.controls import random_halves
 from lora_perf.experiment.divisions import division_names
 from lora_perf.report.cells import Cell
@@ -45,8 +46,11 @@ class Plan:
         return tuple(dict.fromkeys(one.cell.representation for one in self.cells))
 
 
-def make_plan(config: ExperimentConfig, layout: Layout) -> Plan:
+def make_plan(config: ExperimentConfig, layout: Layout, *, one_rank: bool = True) -> Plan:
     """The cells of an experiment.
+
+    Args:
+        one_rank: whether all adapters have the same ranks.
 
     The features of the controls `rank` and `norm` stand beside the representations on every group; no half is taken of them
     and no label of theirs is shuffled.
@@ -55,7 +59,6 @@ def make_plan(config: ExperimentConfig, layout: Layout) -> Plan:
         LoraPerfError: an unknown representation or layer group, a group without a sampled layer, a group that a
             representation makes no feature of.
     """
-    names = expand(config.representations)
     controls = tuple(name for name in members("controls") if name in config.controls)
     sampled = _sampled(layout, config.sample_layers)
     groups: dict[str, tuple[Layer, ...]] = {}
@@ -67,6 +70,7 @@ def make_plan(config: ExperimentConfig, layout: Layout) -> Plan:
                 found=f"none among {listed((layer.name for layer in sampled), 3)}",
                 fix="raise --sample-layers or leave the group out",
             )
+    names = expand(_chosen(config.representations, layout, groups.values(), one_rank))
     halves = {}
     if "halves" in config.controls and len(groups) < 2:
         raise LoraPerfError(
@@ -88,6 +92,31 @@ def make_plan(config: ExperimentConfig, layout: Layout) -> Plan:
     ]
     used = {layer for layers in (groups | halves).values() for layer in layers}
     return Plan(tuple(cells), tuple(layer for layer in layout if layer in used), tuple(groups), halves)
+
+
+def _chosen(names: Sequence[str], layout: Layout, groups: Iterable[Sequence[Layer]], one_rank: bool) -> Iterator[str]:
+    """The names that were given, with what `auto` stands for in this zoo."""
+    for name in names:
+        if name != AUTO:
+            yield name
+            continue
+        updates = tuple(one for one in OF_UPDATES if all(_can_be_made(one, layout, layers) for layers in groups))
+        if not one_rank and not updates:
+            raise LoraPerfError(
+                expected="adapters of one rank, or layer groups with both sides of a module",
+                found="several ranks, and groups of one side",
+                fix="leave --layer-groups out, or keep the adapters of one rank",
+            )
+        yield from members("ten") if one_rank else ()
+        yield from updates
+
+
+def _can_be_made(name: str, layout: Layout, layers: Sequence[Layer]) -> bool:
+    try:
+        count(name, layout, layers)
+    except LoraPerfError:
+        return False
+    return True
 
 
 def share_of(plan: Plan, share: tuple[int, int]) -> list[str]:

@@ -13,7 +13,7 @@ from lora_perf.core.settings import Progress, settings_of
 from lora_perf.core.split import SplitMethod
 from lora_perf.core.target import AskedTask
 from lora_perf.experiment import runner
-from lora_perf.experiment.config import TEN, Control, ExperimentConfig
+from lora_perf.experiment.config import Control, ExperimentConfig
 from lora_perf.experiment.folder import run_in_folder
 from lora_perf.experiment.observer import Teller
 from lora_perf.io import load
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @in_plain_torch
 def run(
-    source: Source = "digits",
+    source: Source = "digits-mixed",
     *,
     label_column: str | None = "category_label",
     target: str | None = None,
     task: AskedTask = "auto",
     group_column: str | None = None,
     skip_missing: bool = False,
-    representations: Sequence[str] = TEN,
+    representations: Sequence[str] = ("auto",),
     layer_groups: Sequence[str] = ("auto",),
     classifiers: Sequence[str] = (DEFAULT,),
     controls: Sequence[Control] = (),

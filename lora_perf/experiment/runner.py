@@ -74,7 +74,7 @@ def prepare(config: ExperimentConfig, zoo: Zoo | None = None, *, anew: bool = Fa
     clock = StageClock(device)
     with clock.stage("load"):
         opened = open_zoo(config, anew=anew) if zoo is None else zoo
-        plan = make_plan(config, opened.layout)
+        plan = make_plan(config, opened.layout, one_rank=opened.ranks is None)
         question = question_of(config, opened)
         divisions = divisions_of(config, question)
         refuse_ranks(question.zoo, plan.representations)

@@ -13,11 +13,12 @@ from lora_perf.classifiers import CLASSIFIERS, Examples
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import make_split
 from lora_perf.core.zoo import Zoo
-from lora_perf.experiment.config import TEN
 from lora_perf.representations import members
 from lora_perf.representations.streaming import represent
 from tests.audit.zoos import random_zoo
 from tests.representations.learned.updates import planted
+
+TEN = members("ten")
 
 DW, LEARNED = members("dw"), members("learned")
 INVARIANT = (*DW, "dw_kernel")

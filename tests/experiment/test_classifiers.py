@@ -14,10 +14,11 @@ from lora_perf.classifiers.metrics import accuracy, paired_difference
 from lora_perf.classifiers.searched import Searched
 from lora_perf.experiment import inputs
 from lora_perf.experiment.__main__ import main
-from lora_perf.experiment.config import TEN
 from lora_perf.representations import REPRESENTATIONS, expand, members
 from lora_perf.representations.registry import sets
 from tests.experiment.conftest import small_zoo
+
+TEN = members("ten")
 
 Experiment = Callable[..., dict[str, Any]]
 FOUR = ["--classifiers", "mlp", "ridge", "logistic", "knn", "--representations", "stats"]

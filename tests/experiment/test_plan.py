@@ -6,10 +6,12 @@ import pytest
 
 from lora_perf import LoraPerfError, represent
 from lora_perf.core.layout import Layout
-from lora_perf.experiment.config import TEN, ExperimentConfig
+from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.plan import make_plan
-from lora_perf.representations import REPRESENTATIONS, count
+from lora_perf.representations import REPRESENTATIONS, count, members
 from tests.experiment.conftest import small_zoo
+
+TEN = members("ten")
 
 
 def test_the_ten_are_all_registered_under_their_names() -> None:
@@ -19,7 +21,7 @@ def test_the_ten_are_all_registered_under_their_names() -> None:
 
 def test_sizes_of_the_plan_are_those_of_the_features() -> None:
     zoo = small_zoo()
-    plan = make_plan(ExperimentConfig(layer_groups=("all", "text", "up")), zoo.layout)
+    plan = make_plan(ExperimentConfig(representations=("ten",), layer_groups=("all", "text", "up")), zoo.layout)
     features = represent(zoo, TEN)
     assert len(plan.cells) == 30
     for one in plan.cells:
@@ -49,6 +51,17 @@ def test_the_groups_without_a_flag_are_those_that_the_zoo_has() -> None:
     assert names(ExperimentConfig(), small_zoo().layout) == ("all", "visual")
     assert names(ExperimentConfig(), llama) == ("all",)
     assert names(ExperimentConfig(layer_groups=("auto", "up")), llama) == ("all", "up")
+
+
+def test_what_stands_without_a_flag_is_what_the_zoo_allows() -> None:
+    layout = small_zoo().layout
+    updates = ("dw_sketch", "dw_projector")
+    assert make_plan(ExperimentConfig(), layout).representations == (*TEN, *updates)
+    assert make_plan(ExperimentConfig(layer_groups=("all", "up")), layout).representations == TEN
+    assert make_plan(ExperimentConfig(), layout, one_rank=False).representations == updates
+    assert make_plan(ExperimentConfig(representations=("dw_norms", "auto")), layout).representations[0] == "dw_norms"
+    with pytest.raises(LoraPerfError, match="adapters of one rank, or layer groups with both sides"):
+        make_plan(ExperimentConfig(layer_groups=("up",)), layout, one_rank=False)
 
 
 def test_a_group_that_was_asked_for_is_never_left_out() -> None:

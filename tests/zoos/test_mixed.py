@@ -84,9 +84,7 @@ def test_the_same_settings_write_the_same_file_whatever_trains_beside_an_adapter
     mixed.make(replace(TINY, out=paths[1]))
     one, two = (open_halves(path, layout) for path in paths)
     assert (one.names, dict(one.metadata)) == (two.names, dict(two.metadata))
-    torch.testing.assert_close(
-        one.rows, two.rows, rtol=0, atol=2e-2
-    )  # products of other sizes round otherwise
+    torch.testing.assert_close(one.rows, two.rows, rtol=0, atol=2e-2)  # products of other sizes round otherwise
     assert float((one.rows - two.rows).abs().mean()) < 1e-4
     assert one.layout.modules[0].up.shape[1] == max(one.metadata["rank"])
     assert str(tmp_path) not in paths[0].with_suffix(".json").read_text()
