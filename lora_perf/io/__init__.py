@@ -50,10 +50,10 @@ def load(source: Source, *, label_column: str | None = DEFAULT_COLUMN, split: st
     Args:
         source: the name of an embedded zoo ("digits", "digits-shared", "digits-mixed"); a Hub alias ("1k", "10k", "50k",
             "100k", "small", "sanity-check") or id, also as hf://datasets/OWNER/NAME; repositories of adapters on the Hub:
-            hf://OWNER/NAME for all that one holds, a list of names (or of pairs of a name and a class) or the path of a .txt of them for one
-            adapter each; the path of a packed file, of a `save_to_disk` folder, of parquet or Arrow files or of a
-            folder of adapter files; a `datasets.Dataset` or `DatasetDict`; a `pyarrow.Table`, or what shows itself as one;
-            a list of state dicts or a mapping of them by name, a mapping of columns with tensors (n, rows, columns), a
+            hf://OWNER/NAME for all that one holds, a list of names (or of pairs of a name and a class) or the path of a .txt
+            of them for one adapter each; the path of a packed file, of a `save_to_disk` folder, of parquet or Arrow files or
+            of a folder of adapter files; a `datasets.Dataset` or `DatasetDict`; a `pyarrow.Table`, or what shows itself as
+            one; a list of state dicts or a mapping of them by name, a mapping of columns with tensors (n, rows, columns), a
             DataFrame (see `lora_perf.io.memory`); what a user's reader knows.
         label_column: the column of the labels, in data sets and in the metadata of adapter files; None for a zoo without
             labels, which is also what there is where no class and no column of the default's name is.
