@@ -18,6 +18,8 @@ from lora_perf.core.zoo import Zoo
 from lora_perf.io.readers import READERS
 from lora_perf.representations import REPRESENTATIONS
 
+collect_ignore_glob = ["pairs/suites/*"]  # projects of others, whose tests are run by ours
+
 # Shared machines pause for longer than any deadline for one example.
 settings.register_profile("lora_perf", deadline=None)
 settings.load_profile("lora_perf")

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from benchmarks.corpora import ROOT
 from benchmarks.guard.check import Check
-from benchmarks.guard.rule import Rule
 from benchmarks.surface import exit_status
 from lora_perf import LoraPerfError
+from lora_perf.pairs.rule import Rule
 
 _BAD, _TERMINATED = 1, 143
 

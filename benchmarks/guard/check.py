@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.guard import trees
-from benchmarks.guard.compare import Bench, Finding, Verdict, compare
-from benchmarks.guard.rule import Rule
+from benchmarks.guard import packages
+from benchmarks.guard.sides import bench_of
 from benchmarks.surface import listed
 from lora_perf import LoraPerfError
+from lora_perf.pairs import trees
+from lora_perf.pairs.compare import Finding, Verdict, compare
+from lora_perf.pairs.rule import Rule
 
 _SCALES = """
 import json
@@ -59,8 +61,8 @@ class Check:
         begin = time.monotonic()
         revision = trees.base_revision(self._root, base)
         with tempfile.TemporaryDirectory(prefix="lora_perf-guard-") as made:
-            before = trees.extract_package(self._root, revision, Path(made) / "base")
-            after = trees.copy_package(self._root, Path(made) / "change")
+            before = packages.extract_package(self._root, revision, Path(made) / "base")
+            after = packages.copy_package(self._root, Path(made) / "change")
             self._say(f"base: {revision}; change: {self._root}")
             with ThreadPoolExecutor(1) as aside:
                 coming = aside.submit(workload_scales, after, self._root)
@@ -74,11 +76,11 @@ class Check:
             chosen = self._chosen(workloads, table, old)
             for one in findings:
                 self._report(one)
-            if trees.same_package(before, after):
-                self._say(f"nothing to time: {trees.PACKAGE} is the same on both sides; another base: --base HEAD~1")
+            if packages.same_package(before, after):
+                self._say(f"nothing to time: {packages.PACKAGE} is the same on both sides; another base: --base HEAD~1")
             else:
-                with Bench(before, after, self._root) as bench:
-                    for one in compare(bench, chosen, self._scale, self._rule):
+                with bench_of(before, after, self._scale, self._root) as bench:
+                    for one in compare(bench, chosen, self._rule):
                         self._report(one)
                         findings.append(one)
         if findings:

@@ -1,68 +1,42 @@
 """One side of a pair: today's workloads on the `lora_perf` that stands first on the path of this process.
 
-`python -P -m benchmarks.guard.worker` reads one JSON request a line and writes one JSON answer a line, until its input ends.
-Nothing else reaches its output: what workloads print goes to standard error.
+`python -P -m benchmarks.guard.worker REQUESTS ANSWERS` reads one JSON request a line from the first pipe and writes one JSON
+answer a line to the second, until the first ends. How calls are timed is read from this tree, whatever package is measured.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib.util
 import json
 import os
-import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
-from pathlib import Path
-from typing import Any, TextIO
+from itertools import chain
+from types import ModuleType
+from typing import Any
 
 from benchmarks.suite import today
 from benchmarks.table import TABLE, Case
 
-SAMPLE_SECONDS = 0.005  # a sample of shorter calls repeats them: clocks and pipes cost some microseconds
-SLOW_SECONDS = 0.5  # a first call that takes longer needs no second one to tell how long it takes, or to warm up
-_TRIAL_SECONDS = 0.02
-_SCHEDULER = Path("/proc/thread-self/schedstat")
+_ENGINE = today.ROOT / "lora_perf" / "pairs" / "worker.py"
+
+
+def _loaded() -> ModuleType:
+    """How calls are timed, from this tree: the package on the path may be one that had no such file."""
+    spec = importlib.util.spec_from_file_location("lora_perf_pairs_worker", _ENGINE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_engine = _loaded()
 
 Answer = dict[str, Any]
-
-
-class Clock:
-    """Three times of the calls between `start` and `stop`, in seconds.
-
-    `wall` passes on the clock. `cpu` is that of this process and of the processes that it waited for. `own` is wall time less
-    the time in which the calling thread was ready to run and had no core, so that a busy neighbour adds nothing to it while
-    sleeping and waiting for a disk or a lock do; where the system does not tell (it is not Linux), it is wall time.
-    """
-
-    def __init__(self) -> None:
-        self.wall = self.own = self.cpu = 0.0
-
-    def measure(self, call: Callable[[], Any], times: int) -> None:
-        """Adds the times of some calls; the last thing read before them and the first after them is the wall clock."""
-        cpu, delay, worked, wall = _cpu_seconds(), _delay_seconds(), time.thread_time(), time.perf_counter()
-        for _ in range(times):
-            call()
-        wall = time.perf_counter() - wall
-        worked = time.thread_time() - worked
-        self.wall += wall
-        # On a crowded machine the thread also waits between the two clocks, where its calls did not.
-        self.own += max(wall - (_delay_seconds() - delay), min(worked, wall))
-        self.cpu += _cpu_seconds() - cpu
-
-
-def _cpu_seconds() -> float:
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
-
-
-def _delay_seconds() -> float:
-    """Seconds that this thread has waited for a core since it began."""
-    try:
-        return int(_SCHEDULER.read_bytes().split()[1]) / 1e9
-    except OSError:
-        return 0.0
 
 
 def _check(case: Case) -> float:
@@ -108,27 +82,16 @@ class Worker:
         # What stands now is no garbage of the calls: the collector need not look at it before every sample.
         gc.collect()
         gc.freeze()
-        end = time.monotonic() + _TRIAL_SECONDS
-        while seconds < SLOW_SECONDS and time.monotonic() < end:
+        end = time.monotonic() + _engine.TRIAL_SECONDS
+        while seconds < _engine.SLOW_SECONDS and time.monotonic() < end:
             seconds = min(seconds, self.run(1)["wall"])
         return {"seconds": seconds}
 
     def run(self, calls: int) -> Answer:
         """Times of some calls, with the garbage collector off and the case's `before` outside the clock."""
         assert self._case is not None, "prepare comes first"
-        clock = Clock()
-        gc.collect()
-        gc.disable()
-        try:
-            if self._case.before is None:
-                clock.measure(self._case.call, calls)
-            else:
-                for _ in range(calls):
-                    self._case.before()
-                    clock.measure(self._case.call, 1)
-        finally:
-            gc.enable()
-        return {"wall": clock.wall, "own": clock.own, "cpu": clock.cpu}
+        found: Answer = _engine.timed(self._case.call, calls, self._case.before)
+        return found
 
     def count(self) -> Answer:
         """Where the counts of the prepared workload break its budget."""
@@ -142,9 +105,9 @@ class Worker:
             ]
         }
 
-    def answers(self, requests: TextIO) -> Iterator[Answer]:
+    def answers(self, requests: Iterable[str]) -> Iterator[Answer]:
         """One answer a request; what a request raises is its answer."""
-        actions: dict[str, Callable[..., Answer]] = {
+        actions: dict[str, Any] = {
             "hello": self.hello,
             "prepare": self.prepare,
             "run": self.run,
@@ -158,14 +121,14 @@ class Worker:
                 yield {"error": type(error).__name__, "message": str(error)}
 
 
-def main() -> None:
-    """Serves standard input until it ends."""
-    with os.fdopen(os.dup(1), "w") as output:
-        os.dup2(2, 1)
-        for answer in Worker().answers(sys.stdin):
-            output.write(json.dumps(answer) + "\n")
-            output.flush()
+def main(arguments: list[str]) -> None:
+    """Tells what is measured, then serves the requests until they end."""
+    requests, answers = os.fdopen(int(arguments[0])), os.fdopen(int(arguments[1]), "w")
+    served = Worker().answers(chain(['{"do": "hello"}'], iter(requests.readline, "")))
+    for answer in served:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

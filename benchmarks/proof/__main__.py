@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 import tyro
 
 from benchmarks.corpora import ROOT
-from benchmarks.guard.rule import Rule
 from benchmarks.proof import planting
 from benchmarks.proof.study import Proof
 from benchmarks.surface import console as new_console
 from benchmarks.surface import exit_status, say
 from benchmarks.workloads import TABLE
+from lora_perf.pairs.rule import Rule
 
 _BAD = 1
 _NULL_RUNS = 200

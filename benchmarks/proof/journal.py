@@ -8,7 +8,7 @@ from typing import Any
 
 import xxhash
 
-from benchmarks.guard.trees import PACKAGE
+from benchmarks.guard.packages import PACKAGE
 
 Entry = dict[str, Any]
 

@@ -19,16 +19,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import budgets
-from benchmarks.guard import trees
+from benchmarks.guard import packages
 from benchmarks.guard.check import workload_scales
-from benchmarks.guard.compare import Bench, Finding, Verdict, compare
-from benchmarks.guard.rule import Interval, Rule
-from benchmarks.guard.workers import Worker, WorkerError
+from benchmarks.guard.sides import Workloads, bench_of, side_of
 from benchmarks.proof import planting, summary
 from benchmarks.proof.journal import Entry, Journal, sources_key
 from benchmarks.proof.planting import Mutant
 from benchmarks.surface import listed
 from lora_perf import LoraPerfError
+from lora_perf.pairs.compare import Bench, Finding, Verdict, compare
+from lora_perf.pairs.rule import Interval, Rule
+from lora_perf.pairs.workers import Worker, WorkerError
 
 # A turn of null runs keeps its workers for some runs, or for a time after the first: long enough that starting them is not
 # the most of it, short enough that many start.
@@ -94,11 +95,11 @@ class Proof:
         key = sources_key(self._root, self._scale, self._rule, workloads)
         journal = Journal(None if names else self._output_dir / f"guard-{key}.jsonl")
         with tempfile.TemporaryDirectory(prefix="lora_perf-proof-") as made:
-            original = trees.copy_package(self._root, Path(made) / "original")
+            original = packages.copy_package(self._root, Path(made) / "original")
             table = workload_scales(original, self._root)
             _expect_known({*workloads, *(name for one in planted for name in one.workloads)}, table)
             found = [self._mutant(one, original, Path(made), journal) for one in planted]
-            twin = trees.copy_package(self._root, Path(made) / "twin")
+            twin = packages.copy_package(self._root, Path(made) / "twin")
             chosen = [name for name in table if self._scale in table[name] and name in (workloads or table)]
             nulls = {load: self._null_runs(load, n, chosen, original, twin, journal) for load, n in runs.items()}
         results = summary.results(found, nulls, self._rule, self._scale)
@@ -121,10 +122,10 @@ class Proof:
         planted = self._planted(names)
         for one in planted:
             with tempfile.TemporaryDirectory(prefix="lora_perf-proof-") as made:
-                changed = trees.copy_package(self._root, Path(made))
+                changed = packages.copy_package(self._root, Path(made))
                 one.apply(changed)
                 found, error = [], ""
-                with Worker(changed, self._root) as worker:
+                with Worker(side_of(changed, self._root)) as worker:
                     try:
                         worker.receive()
                         for name in one.workloads:
@@ -161,7 +162,7 @@ class Proof:
         if key not in journal:
             begin = time.monotonic()
             with tempfile.TemporaryDirectory(dir=folder) as made:
-                changed = trees.copy_package(self._root, Path(made))
+                changed = packages.copy_package(self._root, Path(made))
                 one.apply(changed)
                 found = self._plant(one, original, changed)
             seconds = time.monotonic() - begin
@@ -171,11 +172,11 @@ class Proof:
         return entry
 
     def _plant(self, one: Mutant, original: Path, changed: Path) -> list[Entry]:
-        with Bench(original, changed, self._root) as bench:
-            found = [_plain(finding) for finding in compare(bench, one.workloads, self._scale, self._rule)]
+        with bench_of(original, changed, self._scale, self._root) as bench:
+            found = [_plain(finding) for finding in compare(bench, one.workloads, self._rule)]
             for entry in found:
                 if entry["verdict"] in (Verdict.KEPT, Verdict.SLOWER):
-                    bench.pair.prepare(entry["workload"], self._scale)
+                    bench.pair.prepare(entry["workload"])
                     entry["effect"] = asdict(_effect(bench))
                     entry["violations"] = _count(bench, entry["workload"])
         return found
@@ -201,10 +202,10 @@ class Proof:
     def _turn(self, load: str, workload: str, most: int, original: Path, twin: Path) -> Entry:
         begin = time.monotonic()
         runs: list[Entry] = []
-        with Bench(original, twin, self._root) as bench:
+        with bench_of(original, twin, self._scale, self._root) as bench:
             end = math.inf
             while len(runs) < most and time.monotonic() < end:
-                (found,) = compare(bench, [workload], self._scale, self._rule)
+                (found,) = compare(bench, [workload], self._rule)
                 if found.verdict in (Verdict.FAILS, Verdict.NEW):
                     raise LoraPerfError(
                         expected=f"{workload} to run on unchanged code", found=found.note, fix="run pytest tests/benchmarks"
@@ -225,7 +226,7 @@ def _plain(finding: Finding) -> Entry:
     }
 
 
-def _effect(bench: Bench) -> Interval:
+def _effect(bench: Bench[Workloads]) -> Interval:
     ratios: list[float] = []
     end = time.monotonic() + _EFFECT_SECONDS
     while time.monotonic() < end or len(ratios) < Rule().least:
@@ -233,7 +234,7 @@ def _effect(bench: Bench) -> Interval:
     return Interval.of(ratios)
 
 
-def _count(bench: Bench, workload: str) -> list[dict[str, Any]]:
+def _count(bench: Bench[Workloads], workload: str) -> list[dict[str, Any]]:
     try:
         return bench.pair.count()
     except WorkerError as error:

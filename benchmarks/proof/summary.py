@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.guard.compare import Verdict
-from benchmarks.guard.rule import CONFIDENCE, Rule
 from benchmarks.proof.journal import Entry
 from benchmarks.record import circumstances
 from benchmarks.surface import replacing
+from lora_perf.pairs.compare import Verdict
+from lora_perf.pairs.rule import CONFIDENCE, Rule
 
 LOADS = {"idle": "nothing else", "busy": "a process that multiplies matrices on one core, 0.2 s of 0.25 s"}
 _LARGE, _SMALL = 1.15, 1.05  # slowdowns of the first must all be found; those below the second are the counters' alone

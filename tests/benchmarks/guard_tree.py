@@ -11,7 +11,8 @@ import benchmarks
 _BENCHMARKS = Path(benchmarks.__file__).parent
 _PACKAGE = Path(benchmarks.__file__).parents[1] / "lora_perf"
 _COPIED = ("table.py", "corpora.py", "surface.py", "suite/__init__.py", "suite/today.py", "guard")
-_NEEDED = ("core/errors.py", "core/text.py", "command/about.py", "command/status.py")  # of the package, by the guard itself
+# Of the package, by the guard itself.
+_NEEDED = ("core/errors.py", "core/text.py", "core/tables.py", "command/about.py", "command/status.py", "pairs/*.py")
 
 _SPIN = """
 def spin():
@@ -64,8 +65,9 @@ class Tree:
         self.write("benchmarks/workloads.py", "from benchmarks.stages import fake\nfrom benchmarks.table import TABLE\n")
         self.write("benchmarks/stages/fake.py", _WORKLOADS.format(loops=LOOPS))
         self.write("lora_perf/__init__.py", "from lora_perf.core.errors import LoraPerfError\n")
-        for name in _NEEDED:
-            self.write(f"lora_perf/{name}", (_PACKAGE / name).read_text())
+        needed = [path for name in _NEEDED for path in sorted(_PACKAGE.glob(name))]
+        for path in needed:
+            self.write(f"lora_perf/{path.relative_to(_PACKAGE)}", path.read_text())
         self.work()
         self.git("init", "--quiet", "--initial-branch", "main")
         self.commit()

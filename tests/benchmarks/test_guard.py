@@ -15,12 +15,14 @@ import pytest
 from rich.console import Console
 
 from benchmarks.guard import __main__ as command
-from benchmarks.guard import trees, worker, workers
+from benchmarks.guard import packages
 from benchmarks.guard.check import Check, workload_scales
-from benchmarks.guard.compare import Bench, Verdict, compare
-from benchmarks.guard.rule import Rule
-from benchmarks.guard.workers import BaseError, Pair, Worker, WorkerError
+from benchmarks.guard.sides import Workloads, bench_of, side_of
 from lora_perf import LoraPerfError
+from lora_perf.pairs import trees, worker, workers
+from lora_perf.pairs.compare import Verdict, compare
+from lora_perf.pairs.rule import Rule
+from lora_perf.pairs.workers import BaseError, Worker, WorkerError
 from tests.benchmarks.guard_tree import Tree
 
 _RULE = Rule(suspicion=1.4, threshold=1.6, looks=(0.05, 0.2))  # generous: what is tested is not the clock of a busy machine
@@ -34,9 +36,9 @@ def tree(tmp_path: Path) -> Tree:
 @pytest.fixture
 def two_packages(tree: Tree, tmp_path: Path) -> tuple[Path, Path]:
     """Copies of the package, the second of which does its work three times."""
-    base = trees.copy_package(tree.root, tmp_path / "base")
+    base = packages.copy_package(tree.root, tmp_path / "base")
     tree.work(times=3, wait=0.015)
-    return base, trees.copy_package(tree.root, tmp_path / "change")
+    return base, packages.copy_package(tree.root, tmp_path / "change")
 
 
 def checked(tree: Tree, base: str | None = None, **arguments: tuple[str, ...]) -> tuple[bool, str]:
@@ -50,15 +52,15 @@ def checked(tree: Tree, base: str | None = None, **arguments: tuple[str, ...]) -
 
 
 def test_a_worker_measures_the_package_in_its_folder_and_no_other(tree: Tree, two_packages: tuple[Path, Path]) -> None:
-    with Pair(*two_packages, tree.root) as pair:
-        pair.prepare("spinning", "small")
+    with Workloads(*two_packages, "small", tree.root) as pair:
+        pair.prepare("spinning")
         ratios = sorted(pair.sample().ratio for _ in range(9))
     assert 2 < ratios[4] < 4.5
 
 
 def test_waiting_counts_as_time_of_its_own_but_not_as_work(tree: Tree, two_packages: tuple[Path, Path]) -> None:
-    with Pair(*two_packages, tree.root) as pair:
-        pair.prepare("sleeping", "small")
+    with Workloads(*two_packages, "small", tree.root) as pair:
+        pair.prepare("sleeping")
         samples = [pair.sample() for _ in range(5)]
     assert sorted(one.ratio for one in samples)[2] > 2
     assert all(one.change.cpu < 0.5 * one.change.own <= 0.5 * one.change.wall for one in samples)
@@ -74,9 +76,9 @@ def test_a_core_that_was_missed_beside_the_calls_makes_no_call_faster_than_its_w
 
 def test_short_calls_repeat_within_a_sample(tree: Tree, tmp_path: Path) -> None:
     tree.work(wait=0.001)
-    package = trees.copy_package(tree.root, tmp_path / "package")
-    with Pair(package, package, tree.root) as pair:
-        pair.prepare("sleeping", "small")
+    package = packages.copy_package(tree.root, tmp_path / "package")
+    with Workloads(package, package, "small", tree.root) as pair:
+        pair.prepare("sleeping")
         assert pair.sample().base.wall > 0.3 * workers.SAMPLE_SECONDS
 
 
@@ -85,8 +87,8 @@ def test_a_pair_shares_a_core_and_the_next_takes_another(tree: Tree, two_package
     before = os.sched_getaffinity(0)
     found = []
     for _ in before:
-        with Pair(*two_packages, tree.root) as pair:
-            pair.prepare("spinning", "small")
+        with Workloads(*two_packages, "small", tree.root) as pair:
+            pair.prepare("spinning")
             sides = [os.sched_getaffinity(side.pid) for side in (pair.base, pair.change)]
         assert sides[0] == sides[1]
         found += sides[0]
@@ -95,38 +97,38 @@ def test_a_pair_shares_a_core_and_the_next_takes_another(tree: Tree, two_package
 
 
 def test_a_wrong_result_of_the_change_is_reported_and_never_timed(tree: Tree, tmp_path: Path) -> None:
-    base = trees.copy_package(tree.root, tmp_path / "base")
+    base = packages.copy_package(tree.root, tmp_path / "base")
     tree.work(result="0")
-    with Pair(base, trees.copy_package(tree.root, tmp_path / "change"), tree.root) as pair:
+    with Workloads(base, packages.copy_package(tree.root, tmp_path / "change"), "small", tree.root) as pair:
         with pytest.raises(WorkerError, match="AssertionError: wrong sum"):
-            pair.prepare("spinning", "small")
+            pair.prepare("spinning")
         with pytest.raises(WorkerError, match="prepare comes first"):
             pair.sample()
         assert not pair.broken
 
 
 def test_a_base_that_cannot_do_it_is_no_fault_of_the_change(tree: Tree, tmp_path: Path) -> None:
-    change = trees.copy_package(tree.root, tmp_path / "change")
+    change = packages.copy_package(tree.root, tmp_path / "change")
     tree.write("lora_perf/work.py", "")
     with (
-        Pair(trees.copy_package(tree.root, tmp_path / "base"), change, tree.root) as pair,
+        Workloads(packages.copy_package(tree.root, tmp_path / "base"), change, "small", tree.root) as pair,
         pytest.raises(BaseError, match=r"AttributeError: .* has no attribute 'spin'"),
     ):
-        pair.prepare("spinning", "small")
+        pair.prepare("spinning")
 
 
 def test_a_worker_that_ends_says_how_and_the_next_workload_has_a_fresh_one(tree: Tree, tmp_path: Path) -> None:
-    base = trees.copy_package(tree.root, tmp_path / "base")
+    base = packages.copy_package(tree.root, tmp_path / "base")
     tree.write("lora_perf/work.py", (tree.root / "lora_perf/work.py").read_text() + "\nimport os\nspin = lambda: os._exit(9)\n")
-    with Bench(base, trees.copy_package(tree.root, tmp_path / "change"), tree.root) as bench:
-        found = list(compare(bench, ["spinning", "sleeping"], "small", _RULE))
+    with bench_of(base, packages.copy_package(tree.root, tmp_path / "change"), "small", tree.root) as bench:
+        found = list(compare(bench, ["spinning", "sleeping"], _RULE))
     assert [one.verdict for one in found] == [Verdict.FAILS, Verdict.KEPT]
     assert "the process ended with status 9" in found[0].note
 
 
 def test_a_worker_that_does_not_answer_is_given_up(tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree.work(wait=60)
-    with Worker(trees.copy_package(tree.root, tmp_path / "package"), tree.root) as one:
+    with Worker(side_of(packages.copy_package(tree.root, tmp_path / "package"), tree.root)) as one:
         one.receive()
         monkeypatch.setattr(workers, "_PATIENCE_SECONDS", 0.2)
         with pytest.raises(WorkerError, match=r"no answer: waited for 0\.2 seconds"):
@@ -135,10 +137,10 @@ def test_a_worker_that_does_not_answer_is_given_up(tree: Tree, tmp_path: Path, m
 
 
 def test_a_package_that_cannot_be_imported_is_an_error_of_the_user(tree: Tree, tmp_path: Path) -> None:
-    base = trees.copy_package(tree.root, tmp_path / "base")
+    base = packages.copy_package(tree.root, tmp_path / "base")
     tree.write("lora_perf/__init__.py", "import nothing_of_that_name")
     with pytest.raises(LoraPerfError, match=r"lora_perf of the change that can be imported.*nothing_of_that_name"):
-        Pair(base, trees.copy_package(tree.root, tmp_path / "change"), tree.root)
+        Workloads(base, packages.copy_package(tree.root, tmp_path / "change"), "small", tree.root)
 
 
 # Verdicts
@@ -163,12 +165,12 @@ def test_a_slowdown_that_fresh_workers_do_not_find_is_no_slowdown(monkeypatch: p
         def renew(self) -> None:
             self.fresh += 1
 
-        def measure(self, workload: str, scale: str, rule: Rule, *, again: bool) -> object:
+        def measure(self, workload: str, rule: Rule, *, again: bool) -> object:
             assert again == bool(self.fresh)
             return rule.measure(lambda: 1.0 if self.fresh else 2.0, again=again, clock=iter(range(10_000)).__next__)
 
     bench = Luck()
-    (found,) = compare(bench, ["any"], "small", Rule())  # type: ignore[arg-type]
+    (found,) = compare(bench, ["any"], Rule())  # type: ignore[arg-type]
     assert found.verdict is Verdict.KEPT
     assert [one.interval.median for one in found.outcomes] == [2.0, 1.0, 1.0]
     assert bench.fresh == 2
@@ -238,7 +240,7 @@ def test_a_base_that_is_not_there_is_an_error(tree: Tree, tmp_path: Path) -> Non
     tree.git("rm", "-r", "--quiet", "--cached", "lora_perf")
     tree.git("commit", "--quiet", "--message", "none")
     with pytest.raises(LoraPerfError, match="a commit with a folder lora_perf; found none in"):
-        trees.extract_package(tree.root, trees.base_revision(tree.root, "HEAD"), tmp_path / "base")
+        packages.extract_package(tree.root, trees.base_revision(tree.root, "HEAD"), tmp_path / "base")
 
 
 # The command

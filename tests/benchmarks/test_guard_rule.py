@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks.guard.rule import CONFIDENCE, Interval, Outcome, Rule
+from lora_perf.pairs.rule import CONFIDENCE, Interval, Outcome, Rule
 
 _PAIR_SECONDS = 0.05
 

@@ -12,10 +12,10 @@ import pytest
 from rich.console import Console
 
 from benchmarks import budgets
-from benchmarks.guard.rule import Rule
 from benchmarks.proof import study
 from benchmarks.proof.planting import Mutant
 from benchmarks.proof.study import Proof
+from lora_perf.pairs.rule import Rule
 from tests.benchmarks.guard_tree import LOOPS, Tree
 
 pytestmark = pytest.mark.long

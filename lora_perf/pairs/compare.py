@@ -1,17 +1,16 @@
-"""Every workload on base and change, suspects again by fresh workers: what the guard and its proof have in common."""
+"""Every benchmark on base and change, suspects again by fresh workers: what the plugin, the guard and its proof share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from types import TracebackType
+from typing import Generic, TypeVar
 
-from benchmarks.corpora import ROOT
-from benchmarks.guard.rule import Interval, Outcome, Rule
-from benchmarks.guard.workers import BaseError, Pair, WorkerError
+from lora_perf.pairs.rule import Interval, Outcome, Rule
+from lora_perf.pairs.workers import BaseError, Pair, WorkerError
 
 
 class Verdict(StrEnum):
@@ -48,23 +47,24 @@ class Finding:
         return self.outcomes[-1].interval if self.outcomes else None
 
 
-class Bench(AbstractContextManager["Bench"]):
+P = TypeVar("P", bound=Pair)
+
+
+class Bench(AbstractContextManager["Bench[P]"], Generic[P]):
     """Holds a pair of workers over two packages, and makes a fresh one where that is asked for or where one broke.
 
     Args:
-        base: folder with the package of the base.
-        change: that of the change.
-        root: holds `benchmarks`.
+        start: starts a pair.
     """
 
-    def __init__(self, base: Path, change: Path, root: Path = ROOT) -> None:
-        self._folders = (base, change, root)
-        self._pair: Pair | None = None
+    def __init__(self, start: Callable[[], P]) -> None:
+        self._start = start
+        self._pair: P | None = None
 
     @property
-    def pair(self) -> Pair:
+    def pair(self) -> P:
         if self._pair is None:
-            self._pair = Pair(*self._folders)
+            self._pair = self._start()
         return self._pair
 
     def renew(self) -> None:
@@ -76,12 +76,12 @@ class Bench(AbstractContextManager["Bench"]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.renew()
 
-    def measure(self, workload: str, scale: str, rule: Rule, *, again: bool = False) -> Outcome | Finding:
+    def measure(self, workload: str, rule: Rule, *, again: bool = False) -> Outcome | Finding:
         """Prepares a workload on both sides and measures it; a finding where that cannot be done."""
         try:
             pair = self.pair
-            pair.prepare(workload, scale)
-            return rule.measure(lambda: pair.sample().ratio, lambda: pair.prepare(workload, scale), again=again)
+            pair.prepare(workload)
+            return rule.measure(lambda: pair.sample().ratio, lambda: pair.prepare(workload), again=again)
         except BaseError as error:
             found = Finding(workload, Verdict.NEW, note=f"the base cannot do it: {error}")
         except WorkerError as error:
@@ -91,7 +91,7 @@ class Bench(AbstractContextManager["Bench"]):
         return found
 
 
-def compare(bench: Bench, workloads: Iterable[str], scale: str, rule: Rule) -> Iterator[Finding]:
+def compare(bench: Bench[P], workloads: Iterable[str], rule: Rule) -> Iterator[Finding]:
     """Findings of workloads, each when it is decided: suspects come last, for they are measured again.
 
     All suspects are measured by the same fresh workers, so that starting these costs little.
@@ -99,7 +99,7 @@ def compare(bench: Bench, workloads: Iterable[str], scale: str, rule: Rule) -> I
     waiting: dict[str, tuple[Outcome, ...]] = dict.fromkeys(workloads, ())
     while waiting:
         for workload, before in list(waiting.items()):
-            found = bench.measure(workload, scale, rule, again=bool(before))
+            found = bench.measure(workload, rule, again=bool(before))
             if isinstance(found, Outcome):
                 waiting[workload] = outcomes = (*before, found)
                 decided = rule.slower(outcomes)

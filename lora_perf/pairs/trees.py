@@ -1,17 +1,16 @@
-"""Copies of the package to compare, in folders of their own: whatever happens to them, the user's tree stays as it is."""
+"""A commit to compare with, and its files in a folder of their own: nothing of it stays in the repository."""
 
 from __future__ import annotations
 
 import io
-import shutil
+import os
 import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_perf import LoraPerfError
+from lora_perf.core.errors import LoraPerfError
 
-PACKAGE = "lora_perf"
 _MAIN = ("origin/main", "main", "origin/master", "master")
 
 
@@ -36,7 +35,7 @@ def base_revision(root: Path, name: str | None) -> Revision:
         commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         if commit is None:
             raise LoraPerfError(
-                expected="a commit, branch or tag as --base",
+                expected="a commit, branch or tag to compare with",
                 found=repr(name),
                 fix="see `git log`; in a shallow clone fetch it first (in CI: fetch-depth: 0)",
             )
@@ -66,33 +65,43 @@ def extract(root: Path, commit: str, name: str, folder: Path) -> Path | None:
     return folder / name
 
 
-def extract_package(root: Path, revision: Revision, folder: Path) -> Path:
-    """Writes the package of a commit into a folder, and returns that folder.
+def checkout(root: Path, commit: str, folder: Path) -> Path:
+    """Writes all files of a commit into a folder, and returns that folder; the repository and its index stay as they are.
 
     Raises:
-        LoraPerfError: the commit has no package.
+        LoraPerfError: they cannot be written.
     """
-    if extract(root, revision.commit, PACKAGE, folder) is None:
-        raise LoraPerfError(
-            expected=f"a commit with a folder {PACKAGE}", found=f"none in {revision}", fix="choose a later --base"
-        )
+    folder.mkdir(parents=True)
+    top = repository(root)
+    environment = {**os.environ, "GIT_INDEX_FILE": str(folder.parent / f"{folder.name}.index")}
+    for words in (["read-tree", commit], ["checkout-index", "--all", f"--prefix={folder}/"]):
+        done = subprocess.run(["git", *words], cwd=top, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LoraPerfError(
+                expected=f"the files of {commit[:12]} in {folder}",
+                found=(done.stderr.strip().splitlines() or ["git failed"])[-1],
+                fix="make room on that disk, or choose another with TMPDIR",
+            )
     return folder
 
 
-def copy_package(root: Path, folder: Path) -> Path:
-    """Copies the package of a tree, uncommitted changes included, into a folder, and returns that folder."""
-    shutil.copytree(root / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
+def repository(root: Path) -> Path:
+    """The top folder of the repository that a folder is in.
+
+    Raises:
+        LoraPerfError: it is in none.
+    """
+    found = _git(root, "rev-parse", "--show-toplevel")
+    if found is None:
+        raise LoraPerfError(expected="a git repository", found=f"none around {root}", fix="run it within one")
+    return Path(found)
 
 
-def same_package(one: Path, other: Path) -> bool:
-    """Whether the packages in two folders have the same files with the same bytes."""
-
-    def files(folder: Path) -> dict[str, bytes]:
-        found = (path for path in (folder / PACKAGE).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
-
-    return files(one) == files(other)
+def changed_files(root: Path, commit: str) -> set[Path]:
+    """The files that differ between a commit and the tree, those that git does not know included."""
+    top = repository(root)
+    told = [_git(top, "diff", "--name-only", "-z", commit), _git(top, "ls-files", "--others", "--exclude-standard", "-z")]
+    return {top / name for text in told if text for name in text.split("\0") if name}
 
 
 def _git(root: Path, *arguments: str) -> str | None:

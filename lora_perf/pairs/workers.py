@@ -8,21 +8,18 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from benchmarks import corpora
-from benchmarks.guard.trees import PACKAGE
-from benchmarks.guard.worker import SAMPLE_SECONDS, SLOW_SECONDS
-from lora_perf import LoraPerfError
+from lora_perf.pairs.worker import SLOW_SECONDS
 
+SAMPLE_SECONDS = 0.005  # a sample of shorter calls repeats them: clocks and pipes cost some microseconds
 _PATIENCE_SECONDS = 300.0  # for one answer: the slowest takes seconds, so a silent worker hangs
 _STOP_SECONDS = 5.0
 _MESSAGE_LINES = 3
@@ -32,8 +29,8 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    "HF_HUB_OFFLINE": "1",
     "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
 }
 
 
@@ -78,44 +75,57 @@ class Sample:
         return self.change.own / self.base.own
 
 
-class Worker(AbstractContextManager["Worker"]):
-    """A process that holds the workloads over the package in a folder; it is stopped when its block is left.
+@dataclass(frozen=True)
+class Side:
+    """How a worker of one side is started.
 
-    Args:
-        folder: holds `lora_perf` and no `benchmarks`.
-        root: holds `benchmarks`; what else it holds comes after `folder`.
+    Attributes:
+        command: the program; "{requests}" and "{answers}" in it become the numbers of its pipes.
+        folder: where it runs.
+        environment: what it sees beside the variables of this process.
+    """
+
+    command: tuple[str, ...]
+    folder: Path
+    environment: Mapping[str, str]
+
+
+class Worker(AbstractContextManager["Worker"]):
+    """A process that answers requests, one a line of JSON; it is stopped when its block is left.
 
     Attributes:
         broken: whether it ended or did not answer, so that nothing more can be asked of it.
     """
 
-    def __init__(self, folder: Path, root: Path = corpora.ROOT) -> None:
-        self.folder = folder
+    def __init__(self, side: Side) -> None:
+        self.side = side
         self.broken = False
         self._words = b""
         # What workloads write goes with the worker, also where it is killed.
         self._scratch = tempfile.TemporaryDirectory(prefix="lora_perf-worker-", ignore_cleanup_errors=True)
         # A file and not a pipe: nobody has to read it while the worker writes.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the worker is
-        environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(folder), str(root)])}
-        environment |= {"LORA_PERF_CORPORA": str(corpora.folder().absolute()), "TMPDIR": self._scratch.name}
+        theirs, requests = os.pipe()
+        self._answers, ours = os.pipe()
+        self._requests = os.fdopen(requests, "wb", buffering=0)
+        words = {"requests": theirs, "answers": ours}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "benchmarks.guard.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            [word.format(**words) if word in ("{requests}", "{answers}") else word for word in side.command],
+            stdin=subprocess.DEVNULL,
+            stdout=self._errors,
             stderr=self._errors,
-            env=environment,
-            cwd=folder,
+            env={**os.environ, **_ENVIRONMENT, **side.environment, "TMPDIR": self._scratch.name},
+            cwd=side.folder,
+            pass_fds=(theirs, ours),
             start_new_session=True,  # Ctrl-C goes to the coordinator alone, which then stops its workers
         )
-        self.send("hello")
+        os.close(theirs)
+        os.close(ours)
 
     def send(self, do: str, **arguments: Any) -> None:
         """Asks for something; `receive` waits for the answer."""
-        assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # `receive` says why
-            self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
-            self._process.stdin.flush()
+            self._requests.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
 
     def receive(self) -> dict[str, Any]:
         """The answer to the oldest request.
@@ -144,11 +154,10 @@ class Worker(AbstractContextManager["Worker"]):
                 os.sched_setaffinity(self._process.pid, cores)
 
     def _line(self) -> bytes:
-        assert self._process.stdout is not None
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while b"\n" not in self._words:
-            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            words = os.read(self._process.stdout.fileno(), 1 << 16) if ready else b""
+            ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
+            words = os.read(self._answers, 1 << 16) if ready else b""
             if not words:
                 self.broken = True
                 if not ready:
@@ -165,8 +174,6 @@ class Worker(AbstractContextManager["Worker"]):
 
     def __exit__(self, *_: object) -> None:
         """Stops the process and those that it started."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
         try:
@@ -174,34 +181,29 @@ class Worker(AbstractContextManager["Worker"]):
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
+        self._requests.close()
+        os.close(self._answers)
         self._errors.close()
         self._scratch.cleanup()
 
 
 class Pair(AbstractContextManager["Pair"]):
-    """Two fresh workers, one over the base and one over the change.
+    """Two fresh workers, one over the base and one over the change, that hold one benchmark at a time.
 
     Args:
-        base: folder with the package of the base.
-        change: that of the change.
-        root: holds `benchmarks`.
-
-    Raises:
-        LoraPerfError: a package cannot be imported at all.
+        base, change: how their workers are started.
+        meet: called with each worker and the name of its side once both run; it takes their first answers.
     """
 
-    def __init__(self, base: Path, change: Path, root: Path = corpora.ROOT) -> None:
+    def __init__(self, base: Side, change: Side, meet: Callable[[Worker, str], object] = lambda *_: None) -> None:
         self._repeats = 1
         self._turn = 0
         self._core = next(_CORES)
         with ExitStack() as stack:
-            self.base = stack.enter_context(Worker(base, root))
-            self.change = stack.enter_context(Worker(change, root))
-            _meet(self.base, "base")
-            _meet(self.change, "change")
+            self.base = stack.enter_context(Worker(base))
+            self.change = stack.enter_context(Worker(change))
+            meet(self.base, "base")
+            meet(self.change, "change")
             self._stack = stack.pop_all()
 
     @property
@@ -215,8 +217,8 @@ class Pair(AbstractContextManager["Pair"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def prepare(self, workload: str, scale: str) -> None:
-        """Makes and checks the case on both sides at a time, and chooses how many calls a sample has.
+    def prepare(self, name: str) -> None:
+        """Makes a benchmark ready on both sides at a time, and chooses how many calls a sample has.
 
         Raises:
             WorkerError: the change cannot do it, or its result is wrong.
@@ -225,18 +227,30 @@ class Pair(AbstractContextManager["Pair"]):
         sides = (self.change, self.base)
         for side in sides:
             side.keep_to(_ALL_CORES)
-            side.send("prepare", workload=workload, scale=scale)
+            self.ask_to_prepare(side, name)
         change, base = [_answer(side) for side in sides]  # both are taken, so that none is left for the next request
         for side in sides:
             side.keep_to(self._core)
+        seconds = self.prepared(base, change)
+        self._repeats = max(1, math.ceil(SAMPLE_SECONDS / max(seconds, 1e-6)))
+        if seconds < SLOW_SECONDS:
+            self.sample()  # warms up
+
+    def ask_to_prepare(self, side: Worker, name: str) -> None:
+        """Sends the request to make a benchmark ready."""
+        side.send("prepare", name=name)
+
+    def prepared(self, base: dict[str, Any] | WorkerError, change: dict[str, Any] | WorkerError) -> float:
+        """The seconds of a call, of the answers of both sides.
+
+        Raises:
+            WorkerError, BaseError: one of them cannot be timed.
+        """
         if isinstance(change, WorkerError):
             raise change
         if isinstance(base, WorkerError):
             raise BaseError(str(base)) from base
-        seconds = base["seconds"]
-        self._repeats = max(1, math.ceil(SAMPLE_SECONDS / max(seconds, 1e-6)))
-        if seconds < SLOW_SECONDS:
-            self.sample()  # warms up
+        return float(base["seconds"])
 
     def sample(self) -> Sample:
         """Times one call, or some short ones, on each side, each time in the other order."""
@@ -245,28 +259,9 @@ class Pair(AbstractContextManager["Pair"]):
         found = {side: Times(**side.ask("run", calls=self._repeats)) for side in sides}
         return Sample(found[self.base], found[self.change])
 
-    def count(self) -> list[dict[str, Any]]:
-        """Where the counts of the prepared workload break its budget, on the side of the change."""
-        found: list[dict[str, Any]] = self.change.ask("count")["violations"]
-        return found
-
 
 def _answer(worker: Worker) -> dict[str, Any] | WorkerError:
     try:
         return worker.receive()
     except WorkerError as error:
         return error
-
-
-def _meet(worker: Worker, side: str) -> None:
-    """Takes the first answer of a worker, which tells that it measures the package that it should."""
-    try:
-        found = worker.receive()
-    except WorkerError as error:
-        raise LoraPerfError(
-            expected=f"a lora_perf of the {side} that can be imported",
-            found=str(error),
-            fix="correct it, or choose another --base",
-        ) from error
-    package = Path(found["package"]).resolve().parent
-    assert package == (worker.folder / PACKAGE).resolve(), f"{package} is measured instead of that in {worker.folder}"
