@@ -36,13 +36,23 @@ def _pairs(count: int) -> lora_perf.Zoo:
     return lora_perf.Zoo.from_rows(torch.from_numpy(rows), layout, torch.arange(count) % 2, ["even", "odd"])
 
 
-def _vectors(zoo: lora_perf.Zoo) -> dict[str, tuple[Array, Array, Array]]:
-    """The sketch's two matrices and the pole of each module."""
+def _vectors(zoo: lora_perf.Zoo, name: str) -> dict[str, tuple[Array, Array, Array]]:
+    """The sketch's two matrices and the pole of each module: for `dw_canonical` of rank 1 that of the train rows."""
     found = {}
     for module in zoo.layout.modules:
         fixed = surface.FixedVectors([module], torch.device("cpu"))
-        found[module.name] = fixed.left[0].numpy(), fixed.right[0].numpy(), fixed.poles[0].numpy()
+        pole = fixed.poles[0].numpy()
+        if name == "dw_canonical":
+            ups = zoo.rows[_train(len(zoo))][:, module.up.columns].double().numpy()
+            ups /= np.linalg.norm(ups, axis=1, keepdims=True)
+            leading = np.linalg.eigh(ups @ ups.T)[1][:, -1] @ ups
+            pole = leading if leading @ pole >= 0 else -leading
+        found[module.name] = fixed.left[0].numpy(), fixed.right[0].numpy(), pole
     return found
+
+
+def _train(adapters: int) -> torch.Tensor:
+    return torch.randperm(adapters, generator=torch.Generator().manual_seed(0))[: 7 * adapters // 10]
 
 
 def _some(zoo: lora_perf.Zoo, rows: torch.Tensor) -> lora_perf.Zoo:
@@ -73,20 +83,26 @@ def _assert_close(found: torch.Tensor, expected: torch.Tensor, names: tuple[str,
 
 def _case(zoo: lora_perf.Zoo, name: str, *, lowrank: bool) -> Case:
     few = torch.tensor([0, len(zoo) - 1])
-    part, vectors = _some(zoo, few), _vectors(zoo)
+    part = _some(zoo, few)
+    n, train = len(zoo), _train(len(zoo))
+    signs = name == "dw_canonical"  # which the train rows decide
+
+    @cache
+    def vectors() -> dict[str, tuple[Array, Array, Array]]:
+        return _vectors(zoo, name)
 
     @cache
     def by_qr() -> torch.Tensor:
-        return baselines.updates_by_qr(part, name, vectors)
+        return baselines.updates_by_qr(part, name, vectors())
 
     @cache
     def by_pass() -> Any:
-        return lora_perf.represent(part, [name])[name]
+        return lora_perf.represent(zoo, [name], train=train)[name][few] if signs else lora_perf.represent(part, [name])[name]
 
     @cache
     def turned() -> torch.Tensor:
         """What the pass makes of all adapters in reversed order, so that each is in another place of another block."""
-        return lora_perf.represent(_some(zoo, torch.arange(len(zoo)).flip(0)), [name])[name].values.flip(0)
+        return lora_perf.represent(_some(zoo, torch.arange(n).flip(0)), [name], train=n - 1 - train)[name].values.flip(0)
 
     def check(found: dict[str, Any]) -> None:
         """A few adapters against the loop, and all against the pass in another order."""
@@ -100,12 +116,12 @@ def _case(zoo: lora_perf.Zoo, name: str, *, lowrank: bool) -> Case:
         return lambda found: _assert_close(found, by_pass().values, by_pass().names, tolerance)
 
     share = len(part) / len(zoo)
-    slow = {"qr": Baseline(lambda: baselines.updates_by_qr(part, name, vectors), check_loop(_TOLERANCE), share)}
+    slow = {"qr": Baseline(lambda: baselines.updates_by_qr(part, name, vectors()), check_loop(_TOLERANCE), share)}
     if lowrank:
         call = lambda: baselines.spectrum_by_svd_lowrank(part)  # noqa: E731
         slow["svd_lowrank"] = Baseline(call, check_loop(_LOWRANK_TOLERANCE), share)
     return Case(
-        call=lambda: lora_perf.represent(zoo, [name]),
+        call=lambda: lora_perf.represent(zoo, [name], train=train),
         check=check,
         nbytes=zoo.nbytes,
         baselines=slow,

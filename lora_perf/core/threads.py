@@ -65,6 +65,16 @@ def for_each_block(
         torch.set_num_threads(workers)  # the threads' setting is also torch's default for threads to come
 
 
+def each_on_a_core(work: Callable[[int], object], count: int) -> None:
+    """Calls `work` with 0 ... count - 1, as many at a time as torch has threads, each with one; the first error is raised."""
+    workers = torch.get_num_threads()
+    with ThreadPoolExecutor(workers, "core", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            list(pool.map(work, range(count)))
+        finally:
+            torch.set_num_threads(workers)
+
+
 def _collect(pending: set[Future[int]], progress: Callable[[int], object] | None) -> set[Future[int]]:
     done, rest = wait(pending, return_when=FIRST_COMPLETED)
     for one in done:

@@ -22,7 +22,7 @@ from lora_perf.representations.registry import (
     members,
     refuse_ranks,
 )
-from lora_perf.representations.updates import coupling, projectors, sketch, spectra
+from lora_perf.representations.updates import canonical, coupling, projectors, sketch, spectra
 from lora_perf.representations.updates.modules import Modules
 
 _OF_PACKAGE: tuple[Representation, ...] = (
@@ -43,7 +43,7 @@ _OF_PACKAGE: tuple[Representation, ...] = (
     spectra.dw_norms,
     spectra.dw_energy,
     sketch.dw_sketch,
-    sketch.dw_canonical,
+    canonical.dw_canonical,
     projectors.up_projector,
     projectors.down_projector,
     projectors.dw_projector,

@@ -25,6 +25,7 @@ from lora_perf.representations.elsewhere import made_elsewhere, streamed_elsewhe
 from lora_perf.representations.entries import standing
 from lora_perf.representations.kinds import Concatenation, Entries, PerMatrix, PerModule, places_of
 from lora_perf.representations.learned.fitting import Fitted
+from lora_perf.representations.learned.settled import Settled
 from lora_perf.representations.registry import USERS, members, refuse_non_finite, sets
 from lora_perf.representations.stacks import LayerStack, ModuleStack, layer_stacks, module_stacks
 
@@ -96,8 +97,8 @@ def represent(
     for one in wanted:
         count(one.name, zoo.layout, layers)
     streamed = [one for one in wanted if one.streamed]
-    found: dict[str, Features] = {}
     refuse_scheduler(scheduler)
+    found: dict[str, Features] = {}
     if scheduler is not None and device.type == "cpu" and (there := [one.name for one in streamed if made_elsewhere(one)]):
         found |= streamed_elsewhere(zoo, there, layers, scheduler, progress)
         streamed = [one for one in streamed if one.name not in found]
@@ -105,11 +106,16 @@ def represent(
     if streamed:
         found |= _stream(zoo, streamed, layers, device, block_nbytes, progress)
     for one in wanted:
-        if isinstance(one, Fitted):
+        if isinstance(one, Fitted | Settled):
             found[one.name] = one.make(zoo, layers, device, train, seed, dimensions)
         elif isinstance(one, Numbers):
             found[one.name] = one.make(zoo, layers, device)
     return {one.name: found[one.name] for one in wanted}
+
+
+def streamed_alone(zoo: Zoo, one: PerModule, layers: Sequence[Layer], device: torch.device) -> Features:
+    """The features of one of updates, which need not stand in the registry, by a pass of its own."""
+    return _stream(zoo, [one], layers, device, None, None)[one.name]
 
 
 def _refuse_other(zoo: Any) -> None:
@@ -180,7 +186,7 @@ class _Sink:
     def __init__(self, zoo: Zoo, wanted: list[Representation], layers: Sequence[Layer], device: torch.device) -> None:
         self._zoo = zoo
         self._layers = layers
-        parts = [part for one in wanted for part in REPRESENTATIONS.resolve(one.parts)]
+        parts = [part for one in wanted for part in ([one] if one.parts == (one.name,) else REPRESENTATIONS.resolve(one.parts))]
         parts.sort(key=lambda part: part.family == USERS)  # what a function may write into is not what others are made of
         self._parts = {part.name: part.describe(zoo.layout, layers) or () for part in parts}
         self._of_matrices = {part.name: part for part in parts if isinstance(part, PerMatrix)}

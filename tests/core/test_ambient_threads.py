@@ -8,6 +8,7 @@ import torch
 import lora_perf
 from lora_perf.core.ambient import with_threads
 from lora_perf.core.errors import LoraPerfError
+from lora_perf.core.threads import each_on_a_core
 from lora_perf.experiment.__main__ import main
 
 
@@ -48,3 +49,14 @@ def test_results_say_how_many_and_do_not_follow_it() -> None:
 def test_a_command_refuses_none_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--threads", "0", "--dry-run"]) == 2
     assert "--threads of at least 1" in capsys.readouterr().err
+
+
+def test_each_on_a_core_is_called_once_with_one_thread_and_leaves_the_number_as_it_was() -> None:
+    before = torch.get_num_threads()
+    seen: list[tuple[int, int]] = []
+    each_on_a_core(lambda i: seen.append((i, torch.get_num_threads())), 7)
+    assert sorted(seen) == [(i, 1) for i in range(7)]
+    assert torch.get_num_threads() == before
+    with pytest.raises(ZeroDivisionError):
+        each_on_a_core(lambda i: 1 // i, 3)
+    assert torch.get_num_threads() == before

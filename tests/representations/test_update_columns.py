@@ -17,7 +17,7 @@ from lora_perf.core.zoo import Zoo
 from lora_perf.representations import count
 from lora_perf.representations.kinds import siblings
 from tests.oracles_dw import ORACLES
-from tests.representations.updates import NAMES, UPDATES, Shape, factors_of, zoo_of
+from tests.representations.updates import NAMES, UPDATES, Factors, Shape, factors_of, represented, unsigned, zoo_of
 
 # blocks.0.attn1: q, k, v, out; blocks.0.attn2: q, k, v, out; blocks.1.attn1: q
 SHAPES: list[Shape] = [(12, 2, 12)] * 4 + [(12, 2, 12), (12, 2, 7), (12, 2, 7), (12, 2, 12), (9, 3, 9)]
@@ -146,12 +146,12 @@ def test_the_number_of_threads_changes_nothing(zoo: Zoo, whole: dict[str, Featur
         assert_close(one.values, whole[name].values, rtol=1e-5, atol=1e-5)
 
 
-def mixed_ranks() -> tuple[Zoo, list[Zoo]]:
-    """Adapters of ranks 1, 3 and 2, filled to rank 3, and each of them alone as it was."""
+def mixed_ranks() -> tuple[Zoo, list[list[Factors]]]:
+    """Adapters of ranks 1, 3 and 2, filled to rank 3, and the factors of each as they were."""
     alone, filled = [], []
     for seed, r in enumerate((1, 3, 2)):
         pairs = [factors_of("normal", (8, r, 8), seed), factors_of("normal", (8, r, 8), seed + 10)]
-        alone.append(zoo_of([pairs]))
+        alone.append(pairs)
         filled.append([(np.pad(up, ((0, 0), (0, 3 - r))), np.pad(down, ((0, 3 - r), (0, 0)))) for up, down in pairs])
     return zoo_of(filled, ranks=np.array([[1, 1], [3, 3], [2, 2]])), alone
 
@@ -160,10 +160,11 @@ def mixed_ranks() -> tuple[Zoo, list[Zoo]]:
 def test_adapters_of_different_ranks_have_the_features_that_they_have_alone(representation: str) -> None:
     zoo, alone = mixed_ranks()
     found = lora_perf.represent(zoo, [representation])[representation]
-    for row, one in enumerate(alone):
-        wanted = lora_perf.represent(one, [representation])[representation]
+    for row, pairs in enumerate(alone):
+        wanted = represented([pairs], representation)
         columns = [found.names.index(name) for name in wanted.names]
-        assert_close(found.values[row, columns], wanted.values[0], rtol=1e-5, atol=1e-6)
+        pair = unsigned(representation, found.values[row, columns]), unsigned(representation, wanted.values[0])
+        assert_close(*pair, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("representation", ["stats", "flat_vec", "ensemble"])
@@ -186,7 +187,7 @@ def test_an_entry_that_is_not_finite_is_located(representation: str, value: floa
     bad = up.copy()
     bad[3, 1] = value
     with pytest.raises(LoraPerfError, match=r"in adapter 1, layer unet\.blocks\.0\.attn1\.to_q\.lora\.up\.weight"):
-        lora_perf.represent(zoo_of([[(up, down)], [(bad, down)]]), [representation])
+        lora_perf.represent(zoo_of([[(up, down)], [(bad, down)], [(up, down)]]), [representation])
 
 
 def test_siblings_are_neighbours_of_one_parent_and_shape(zoo: Zoo) -> None:

@@ -130,8 +130,21 @@ def zoo_of(
 
 def features_of(representation: str, factors: Factors, factor: float | None = None) -> Values:
     """{feature: value} of one module alone in a zoo of one adapter."""
-    scales = None if factor is None else np.array([[factor]])
-    return named(lora_perf.represent(zoo_of([[factors]], scales), [representation])[representation])
+    return named(represented([[factors]], representation, None if factor is None else np.array([[factor]])))
+
+
+def represented(
+    adapters: Sequence[Sequence[Factors]], representation: str, scales: NDArray[np.floating] | None = None
+) -> Features:
+    """Features of a zoo of adapters, each three times: three train rows that are one adapter settle nothing of their own."""
+    scales = None if scales is None else np.repeat(scales, 3, axis=0)
+    zoo = zoo_of([adapter for adapter in adapters for _ in range(3)], scales)
+    return lora_perf.represent(zoo, [representation], train=slice(None))[representation][::3]
+
+
+def unsigned(representation: str, values: torch.Tensor) -> torch.Tensor:
+    """Features without what depends on other adapters: the signs of components."""
+    return values.abs() if representation == "dw_canonical" else values
 
 
 def named(features: Features, row: int = 0) -> Values:

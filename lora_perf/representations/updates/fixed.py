@@ -40,7 +40,7 @@ class FixedVectors:
 
     @cached_property
     def poles(self) -> Tensor:
-        """(g, m) uniform in (-1, 1): left singular vectors are turned to their side."""
+        """(g, m) uniform in (-1, 1): the poles of `dw_canonical` are turned to their side."""
         return self._stacked([_words(one, "pole", one.shape[0]) / 2.0**63 - 1 for one in self.modules])
 
     def _stacked(self, of_modules: list[NDArray[np.float64]]) -> Tensor:
