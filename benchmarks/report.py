@@ -180,7 +180,7 @@ def _fix_and_bug(records: list[Record]) -> list[str]:
         one = next((found for found in records if found.workload == name), None)
         if one is None:
             continue
-        bug, fix = one.baselines["bug"], one.baselines["published_fix"]
+        bug, fix = one.baselines["torch.tensor"], one.baselines["with_format-torch"]
         change = fix.seconds.median / bug.seconds.median
         verdict = f"{change:.1f} times slower" if change > 1 else f"{1 / change:.1f} times faster"
         lines.append(

@@ -83,6 +83,11 @@ class Workload:
     has_limit: bool = False
 
     @property
+    def about(self) -> str:
+        """What it does, in the first sentence of its docstring."""
+        return str(inspect.getdoc(self.prepare)).partition("\n")[0]
+
+    @property
     def version(self) -> str:
         """A hash of what decides what is measured and which result is right: edited workloads have no old results.
 

@@ -66,7 +66,7 @@ def _case(name: str, scale: str, slow: dict[str, Baseline]) -> Case:
     )
 
 
-@workload("learning", "small", "medium", baselines=("sklearn",))
+@workload("learning", "small", "medium", baselines=("scikit-learn",))
 def learn_pca(scale: str) -> Case:
     """PCA of the flat rows."""
     adapters = corpora.SCALES[scale]
@@ -76,10 +76,10 @@ def learn_pca(scale: str) -> Case:
         _assert_scores(found, _expected("pca", adapters))
 
     slow = Baseline(lambda: baselines.pca_by_sklearn(rows, _train(adapters), _dimensions(adapters)), check)
-    return _case("pca", scale, {"sklearn": slow})
+    return _case("pca", scale, {"scikit-learn": slow})
 
 
-@workload("learning", "small", "medium", baselines=("pairs",))
+@workload("learning", "small", "medium", baselines=("pair-by-pair",))
 def learn_dw_kernel(scale: str) -> Case:
     """Kernel PCA of the updates dW = s B A."""
     adapters = corpora.SCALES[scale]
@@ -92,4 +92,4 @@ def learn_dw_kernel(scale: str) -> Case:
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).mean())
 
     slow = Baseline(lambda: baselines.update_products_by_pair(zoo, some, train), check, len(some) / adapters)
-    return _case("dw_kernel", scale, {"pairs": slow})
+    return _case("dw_kernel", scale, {"pair-by-pair": slow})

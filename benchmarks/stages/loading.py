@@ -50,6 +50,18 @@ def check_rows(found: Any, rows: NDArray[np.float32]) -> None:
 
 
 @cache
+def packed(adapters: int) -> Path:
+    """The corpus of some size as a packed file that the package under measurement opens: an older one made its own kind."""
+    path = corpora.path("packed", adapters)
+    try:
+        lora_perf.load(path)
+    except lora_perf.LoraPerfError:
+        path = corpora.scratch() / f"packed-{adapters}.safetensors"
+        lora_perf.pack(corpora.path("nested", adapters), path)
+    return path
+
+
+@cache
 def _dataset(storage: str, adapters: int) -> Any:
     import datasets
 
@@ -85,9 +97,9 @@ def _rows_case(data: Any, rows: NDArray[np.float32], *, slow: dict[str, Callable
 
 
 _SLOW = {
-    "bug": baselines.column_to_tensor,
-    "published_fix": baselines.torch_format,
-    "numpy_format": baselines.numpy_format,
+    "torch.tensor": baselines.column_to_tensor,
+    "with_format-torch": baselines.torch_format,
+    "with_format-numpy": baselines.numpy_format,
 }
 
 
@@ -105,12 +117,12 @@ def load_array2d(scale: str) -> Case:
     return _rows_case(_dataset("array2d", n), expected(n), slow=_SLOW)
 
 
-@workload("loading", "small", "medium", baselines=("numpy_format",), limit=True)
+@workload("loading", "small", "medium", baselines=("with_format-numpy",), limit=True)
 def load_float16(scale: str) -> Case:
     """Nested lists of float16, which become float32."""
     n = corpora.SCALES[scale]
     rounded = expected(n).astype(np.float16).astype(np.float32)
-    return _rows_case(_dataset("nested16", n), rounded, slow={"numpy_format": baselines.numpy_format})
+    return _rows_case(_dataset("nested16", n), rounded, slow={"with_format-numpy": baselines.numpy_format})
 
 
 @workload("loading", "small", "medium", baselines=tuple(_SLOW), limit=True)
@@ -122,7 +134,7 @@ def load_split(scale: str) -> Case:
     return _rows_case(part, np.take(expected(n), order, axis=0), slow=_SLOW)
 
 
-@workload("loading", "small", "medium", baselines=("sample_by_sample",), limit=True)
+@workload("loading", "small", "medium", baselines=("row-by-row",), limit=True)
 def load_samples(scale: str) -> Case:
     """Nested lists against reading adapter by adapter, as a DataLoader does."""
     n = corpora.SCALES[scale]
@@ -134,7 +146,7 @@ def load_samples(scale: str) -> Case:
         few / n,
     )
     case = _rows_case(data, rows, slow={})
-    return Case(case.call, case.check, case.nbytes, {"sample_by_sample": by_sample}, case.limit, None, case.layers, n)
+    return Case(case.call, case.check, case.nbytes, {"row-by-row": by_sample}, case.limit, None, case.layers, n)
 
 
 @workload("loading", "small", "medium", baselines=("pyarrow",), limit=True)
@@ -166,7 +178,7 @@ _SLOW_FILES = {"safe_open": baselines.open_tensor_by_tensor, "load_file": baseli
 def load_folder(scale: str) -> Case:
     """A folder of adapter files in sub-folders named by their classes, page cache warm."""
     n = corpora.SCALES[scale]
-    folder, labels = corpora.path("folder", n), corpora.labels_of(lora_perf.load(corpora.path("packed", n)))
+    folder, labels = corpora.path("folder", n), corpora.labels_of(lora_perf.load(corpora.path("nested", n)))
     rows = np.take(expected(n), torch.argsort(labels, stable=True).numpy(), axis=0)  # files come in the order of their classes
     paths = sorted(folder.rglob("*.safetensors"))
     few = paths[:_FEW_FILES]
@@ -220,7 +232,7 @@ def _open_case(path: Path, n: int, *, before: Callable[[], None] | None = None) 
 def open_packed_warm(scale: str) -> Case:
     """Opening a packed zoo, which reads no weight; its file is in the page cache."""
     n = corpora.SCALES[scale]
-    return _open_case(corpora.path("packed", n), n)
+    return _open_case(packed(n), n)
 
 
 @workload("loading", "small", "medium", "large")
@@ -229,7 +241,7 @@ def open_packed_cold(scale: str) -> Case:
     n = corpora.SCALES[scale]
     # A copy that nothing else in this process maps: the system does not drop pages that are mapped.
     path = corpora.scratch() / f"cold-{n}.safetensors"
-    shutil.copyfile(corpora.path("packed", n), path)
+    shutil.copyfile(packed(n), path)
     return _open_case(path, n, before=lambda: corpora.evict(path))
 
 

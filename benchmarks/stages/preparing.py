@@ -33,7 +33,7 @@ def _check_parts(parts: baselines.Parts, n: int) -> None:
     assert [len(part) for part in parts] == [n - held, held - test, test], [len(part) for part in parts]
 
 
-@workload("preparing", "small", "medium", baselines=("sklearn",))
+@workload("preparing", "small", "medium", baselines=("scikit-learn",))
 def split_stratified(scale: str) -> Case:
     """Row indices of the three parts, each class in proportion."""
     n, make_split = _ADAPTERS[scale], surface.make_split
@@ -57,7 +57,7 @@ def split_stratified(scale: str) -> Case:
         call=lambda: make_split(labels, classes, method="stratified", seed=_SEED),
         check=check,
         nbytes=labels.nbytes,
-        baselines={"sklearn": Baseline(lambda: baselines.split_by_sklearn(y, _SEED), check_counts)},
+        baselines={"scikit-learn": Baseline(lambda: baselines.split_by_sklearn(y, _SEED), check_counts)},
         adapters=n,
     )
 
@@ -96,7 +96,7 @@ def split_original(scale: str) -> Case:
     )
 
 
-@workload("preparing", "small", "medium", baselines=("sklearn",))
+@workload("preparing", "small", "medium", baselines=("scikit-learn",))
 def standardise(scale: str) -> Case:
     """The train rows standardised by their own statistics, constant columns left out."""
     n, f, standardiser = 1_000, _FEATURES[scale], surface.Standardiser
@@ -128,12 +128,12 @@ def standardise(scale: str) -> Case:
         call=call,
         check=lambda found: check_rows((found[0].numpy(), found[1].numpy())),
         nbytes=values.nbytes,
-        baselines={"sklearn": slow},
+        baselines={"scikit-learn": slow},
         adapters=n,
     )
 
 
-@workload("preparing", "small", "medium", baselines=("sklearn",))
+@workload("preparing", "small", "medium", baselines=("scikit-learn",))
 def score_metrics(scale: str) -> Case:
     """Accuracy, macro F1, precision, recall and confusions of ten runs, and the interval of their accuracy."""
     score, accuracy = surface.score, surface.accuracy
@@ -160,7 +160,7 @@ def score_metrics(scale: str) -> Case:
         call=call,
         check=check,
         nbytes=predictions.nbytes + truth.nbytes,
-        baselines={"sklearn": Baseline(lambda: baselines.scores_one_by_one(predictions, truth), check_table)},
+        baselines={"scikit-learn": Baseline(lambda: baselines.scores_one_by_one(predictions, truth), check_table)},
     )
 
 

@@ -32,8 +32,8 @@ _TOLERANCE = 1e-5
 @cache
 def zoo_in_memory(adapters: int) -> lora_perf.Zoo:
     """The corpus of some size with its rows in memory, so that no workload here reads a file."""
-    packed = lora_perf.load(corpora.path("packed", adapters))
-    return lora_perf.Zoo.from_rows(packed.rows.clone(), packed.layout, packed.labels, packed.classes)
+    stored = lora_perf.load(corpora.path("nested", adapters))
+    return lora_perf.Zoo.from_rows(stored.rows, stored.layout, stored.labels, stored.classes)
 
 
 def _few(adapters: int) -> torch.Tensor:
@@ -108,17 +108,25 @@ def _case(names: tuple[str, ...], scale: str) -> Case:
         call=lambda: lora_perf.represent(zoo, names),
         check=check,
         nbytes=zoo.nbytes,
-        baselines={"loop": Baseline(lambda: baselines.represent_by_loop(part, names), check_loop, len(part) / len(zoo))},
+        baselines={"NumPy-loop": Baseline(lambda: baselines.represent_by_loop(part, names), check_loop, len(part) / len(zoo))},
         limit=lambda: baselines.copy_fresh(zoo.rows.numpy()),
         layers=len(zoo.layout),
         adapters=len(zoo),
     )
 
 
-def _prepare(*names: str) -> Callable[[str], Case]:
-    return lambda scale: _case(names, scale)
+def _prepare(about: str, *names: str) -> Callable[[str], Case]:
+    def prepare(scale: str) -> Case:
+        return _case(names, scale)
+
+    prepare.__doc__ = about
+    return prepare
 
 
 for _name in TEN:
-    workload("representing", "small", "medium", baselines=("loop",), limit=True, name=f"represent_{_name}")(_prepare(_name))
-workload("representing", "small", "medium", baselines=("loop",), limit=True, name="represent_all")(_prepare(*TEN))
+    workload("representing", "small", "medium", baselines=("NumPy-loop",), limit=True, name=f"represent_{_name}")(
+        _prepare(f"The representation {_name} of rows in memory.", _name)
+    )
+workload("representing", "small", "medium", baselines=("NumPy-loop",), limit=True, name="represent_all")(
+    _prepare("All ten representations of rows in memory, in one pass.", *TEN)
+)

@@ -8,6 +8,7 @@ import numpy as np
 
 import lora_perf
 from benchmarks import corpora
+from benchmarks.stages.loading import packed
 from benchmarks.table import Case, workload
 
 _NAMES = ("stats", "matrix_norms")
@@ -18,7 +19,7 @@ _PIECE = 500  # adapters of which the check holds copies in memory
 def represent_streamed(scale: str) -> Case:
     """Two representations of a packed zoo, whose rows are read block by block, page cache warm."""
     n = corpora.SCALES[scale]
-    path = corpora.path("packed", n)
+    path = packed(n)
     zoo = lora_perf.load(path)
 
     def check(found: dict[str, Any]) -> None:

@@ -74,7 +74,7 @@ def _case(scale: str, runs: int, *, stacked: bool = False) -> Case:
         call=lambda: training(values, labels, split, _CLASSES, seeds, config),
         check=check,
         nbytes=runs * _EPOCHS * len(split.train) * values[0].nbytes,
-        baselines={"loop": loop},
+        baselines={"DataLoader": loop},
         limit=lambda: products_and_adam(runs, len(split.train), (_FEATURES, config.hidden, _CLASSES)),
         adapters=_ADAPTERS,
     )
@@ -137,19 +137,19 @@ def _check_accuracy(found: NDArray[np.float64]) -> None:
     assert np.all(found <= 1), found
 
 
-@workload("training", "small", "medium", baselines=("loop",), limit=True)
+@workload("training", "small", "medium", baselines=("DataLoader",), limit=True)
 def train_one_run(scale: str) -> Case:
     """One seed, five epochs."""
     return _case(scale, 1)
 
 
-@workload("training", "small", "medium", baselines=("loop",), limit=True)
+@workload("training", "small", "medium", baselines=("DataLoader",), limit=True)
 def train_ten_runs(scale: str) -> Case:
     """Ten seeds, five epochs each."""
     return _case(scale, 10)
 
 
-@workload("training", "small", "medium", baselines=("loop",), limit=True)
+@workload("training", "small", "medium", baselines=("DataLoader",), limit=True)
 def train_stacked_runs(scale: str) -> Case:
     """Ten seeds, five epochs each, as one stack. GPUs train so; here its calls are counted, which must not grow with seeds."""
     return _case(scale, 10, stacked=True)

@@ -116,7 +116,7 @@ def _case(zoo: lora_perf.Zoo, name: str, *, lowrank: bool) -> Case:
         return lambda found: _assert_close(found, by_pass().values, by_pass().names, tolerance)
 
     share = len(part) / len(zoo)
-    slow = {"qr": Baseline(lambda: baselines.updates_by_qr(part, name, vectors()), check_loop(_TOLERANCE), share)}
+    slow = {"QR": Baseline(lambda: baselines.updates_by_qr(part, name, vectors()), check_loop(_TOLERANCE), share)}
     if lowrank:
         call = lambda: baselines.spectrum_by_svd_lowrank(part)  # noqa: E731
         slow["svd_lowrank"] = Baseline(call, check_loop(_LOWRANK_TOLERANCE), share)
@@ -132,15 +132,19 @@ def _case(zoo: lora_perf.Zoo, name: str, *, lowrank: bool) -> Case:
 
 
 def _prepare(name: str) -> Callable[[str], Case]:
-    return lambda scale: _case(zoo_in_memory(corpora.SCALES[scale]), name, lowrank=name == "dw_spectrum")
+    def prepare(scale: str) -> Case:
+        return _case(zoo_in_memory(corpora.SCALES[scale]), name, lowrank=name == "dw_spectrum")
+
+    prepare.__doc__ = f"The representation {name} of rows in memory."
+    return prepare
 
 
 for _name in UPDATES:
-    _slow = ("qr", "svd_lowrank") if _name == "dw_spectrum" else ("qr",)
+    _slow = ("QR", "svd_lowrank") if _name == "dw_spectrum" else ("QR",)
     workload("representing", "small", "medium", baselines=_slow, limit=True, name=f"represent_{_name}")(_prepare(_name))
 
 
-@workload("representing", "small", "medium", baselines=("qr", "svd_lowrank"), limit=True)
+@workload("representing", "small", "medium", baselines=("QR", "svd_lowrank"), limit=True)
 def dw_spectrum_rank16(scale: str) -> Case:
     """Singular values of 64 or 1,000 updates of 1280 x 768 and rank 16."""
     return _case(_pairs(corpora.SCALES[scale]), "dw_spectrum", lowrank=True)

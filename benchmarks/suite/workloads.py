@@ -34,6 +34,15 @@ BENCHMARKS = today.BENCHMARKS
 _LACKS = (ImportError, AttributeError, TypeError, getattr(lora_perf, "LoraPerfError", ImportError))
 
 
+class Word(str):
+    """A parameter that the pages of asv show as it is, without the quotes of a string."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 @contextmanager
 def may_be_lacking() -> Iterator[None]:
     """Marks as "n/a" what the commit under measurement cannot do; this tree's own package has no such excuse."""
@@ -85,7 +94,7 @@ def _time_call(workload: Workload) -> Callable[..., None]:
     def run(_: Any, scale: str) -> None:
         checked(workload, scale).call()
 
-    return _benchmark(run, setup, workload, "time", scales=_scales(workload))
+    return _benchmark(run, setup, workload, "time of a call", scales=_scales(workload))
 
 
 def _peakmem_call(workload: Workload) -> Callable[..., None]:
@@ -149,9 +158,9 @@ def _track_time_over_baseline(workload: Workload) -> Callable[..., float]:
         times = measure.in_turn({"fast": case.call, "slow": slow.call}, rounds=PAIRS, before=case.before)
         return measure.ratios(times, "fast", "slow").median * slow.share
 
-    title = "time over that of each baseline (1 / speed-up)"
+    title = "share of the time of each slow path"
     found = _benchmark(run, _check_first(workload), workload, title, unit="ratio", files=("measure.py",))
-    found.params = [*found.params, list(workload.baselines)]  # type: ignore[attr-defined]
+    found.params = [*found.params, [Word(one) for one in workload.baselines]]  # type: ignore[attr-defined]
     found.param_names = ["scale", "baseline"]  # type: ignore[attr-defined]
     return found
 
@@ -186,12 +195,16 @@ def _benchmark(
         "unit": unit,
         "version": version(workload, filter(None, (run, setup, teardown)), files),
         "pretty_name": f"{workload.name}: {title}",
-        "params": [scales or list(workload.scales[:1])],
+        "pretty_source": f"# {workload.name}: {workload.about}\n{inspect.getsource(workload.prepare)}",
+        "params": [[Word(scale) for scale in scales or workload.scales[:1]]],
         "param_names": ["scale"],
     }
     for name, value in attributes.items():
         if value is not None:
             setattr(run, name, value)
+    # What the pages show for its code is the workload, under no class, and nothing of this file.
+    run.__qualname__ = run.__name__
+    setup.pretty_source = ""  # type: ignore[attr-defined]
     return run
 
 

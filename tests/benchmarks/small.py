@@ -18,7 +18,7 @@ def case(value: int = 1, *, share: float = 0.25, found: int | None = None, slow:
         lambda: found or value,
         lambda result: expect(value, result),
         4_000,
-        baselines={"bug": baseline, "published_fix": baseline, "loop": baseline},
+        baselines={"torch.tensor": baseline, "with_format-torch": baseline, "DataLoader": baseline},
         limit=lambda: np.ones(10).sum(),
     )
 
@@ -38,5 +38,8 @@ def table() -> dict[str, Workload]:
         "standardise": "preparing",
         "train_ten_runs": "training",
     }
-    made = {name: Workload(name, stage, ("small", "medium"), lambda _: case(), ("bug",), True) for name, stage in names.items()}
+    made = {
+        name: Workload(name, stage, ("small", "medium"), lambda _: case(), ("torch.tensor",), True)
+        for name, stage in names.items()
+    }
     return {**made, "import_package": Workload("import_package", "whole", ("small",), lambda _: bare())}

@@ -72,6 +72,11 @@ def test_asv_takes_the_pins_every_dependency_one_thread_and_no_network(config: d
     assert all(environment[name] == ["1"] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "HF_HUB_OFFLINE"))
 
 
+def test_a_run_of_asv_writes_nothing_that_git_tracks(config: dict[str, Any]) -> None:
+    assert {config[folder].split("/")[0] for folder in ("env_dir", "results_dir", "html_dir")} == {".asv"}
+    assert ".asv/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
 # The classes
 
 
@@ -87,11 +92,18 @@ def test_asv_finds_the_whole_table_and_nothing_else(tmp_path: Path) -> None:
     environment = {**os.environ, "ASV_PYTHONPATH": str(today.installed().parent)}  # asv drops PYTHONPATH
     command = [sys.executable, benchmark.__file__, "discover", str(today.BENCHMARKS / "suite"), str(found)]
     subprocess.run(command, check=True, env=environment, cwd=tmp_path)
-    names = {one["name"] for one in json.loads(found.read_text())}
+    described = json.loads(found.read_text())
+    names = {one["name"] for one in described}
     each = ("time_call", "peakmem_call", "track_calls_per_layer", "track_copied_over_bytes")
     expected = {f"workloads.{name}.{method}" for name in TABLE for method in each}
     expected |= {f"workloads.{name}.track_time_over_baseline" for name in TABLE if TABLE[name].baselines}
     assert names == expected
+    for one in described:
+        workload = TABLE[one["name"].split(".")[1]]
+        assert one["pretty_name"].startswith(f"{workload.name}: ")
+        assert one["code"].startswith(f"# {workload.name}: {workload.about}\n"), one["code"]
+        assert "def setup" not in one["code"]
+        assert all(value.strip("'") == value for values in one["params"] for value in values)
 
 
 def test_an_edited_workload_gives_all_its_benchmarks_another_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 CASES = [(name, slow) for name, workload in TABLE.items() for slow in workload.baselines]
 
 # scikit-learn gives the rows of a part in any order.
-NOT_WRONG = {("split_stratified", "sklearn", way) for way in ("rows reversed", "rows moved by one")}
+NOT_WRONG = {("split_stratified", "scikit-learn", way) for way in ("rows reversed", "rows moved by one")}
 
 
 @pytest.fixture(autouse=True)
