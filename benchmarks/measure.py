@@ -45,8 +45,9 @@ def digits(value: float) -> str:
     """A number to three digits, without an exponent: 0.00128, 1.30, 1,060."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    places = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{float(f'{value:.3g}'):,.{places}f}"
+    rounded = float(f"{value:.3g}")  # first: 99.96 is 100, which has no place behind the point
+    places = max(0, 2 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{places}f}"
 
 
 def seconds(call: Callable[[], Any]) -> float:

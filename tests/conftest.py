@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,11 @@ for _name in [name for name in os.environ if name in _FOREIGN or name.startswith
     del os.environ[_name]
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# A shell that starts a program in the background has it ignore Ctrl-C, and so all programs that this one starts. Theirs to
+# test is what Ctrl-C does.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 MakeZoo = Callable[..., Zoo]
 # Two modules of rank 2: 2*3 + 4*2 + 2*5 + 1*2 = 26 parameters.
 SHAPES = (
@@ -65,23 +72,34 @@ def _asks_for_benchmarks(config: pytest.Config) -> bool:
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """The whole suite is divided among workers, file by file; a part of it, benchmarks and a debugger have one process.
 
-    `-n` says otherwise, and without pytest-xdist (`-p no:xdist`) there is nothing to say.
+    `-n` says otherwise, and without pytest-xdist (`-p no:xdist`) there is nothing to say. All benchmarks are in one folder:
+    where only they are asked for, the thousands of other tests are not collected to be skipped.
     """
     option = config.option
     if hasattr(config, "workerinput"):  # xdist asks its workers too: each would start workers of its own, without end
         return
+    here = Path(__file__).parent
+    whole = {Path(argument).resolve() for argument in config.args} <= {here, here.parent}
+    if whole and getattr(option, "benchmark_only", False):
+        config.args[:] = [str(here / "perf" / "test_workloads.py")]
     if getattr(option, "numprocesses", 0) is not None:  # given, or no such plugin
         return
-    whole = {Path(argument).resolve() for argument in config.args} == {Path(__file__).parent}
     if whole and not (_asks_for_benchmarks(config) or option.usepdb or option.collectonly):
         option.numprocesses, option.dist = WORKERS, "loadfile"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Plain `pytest` calls each workload once; only a run that asks for benchmarks times them."""
+    """Plain `pytest` times nothing; a run that asks for benchmarks shows few columns, and can draw what it is asked to draw."""
+    option = config.option
     if not _asks_for_benchmarks(config):
-        config.option.benchmark_disable = True
+        option.benchmark_disable = True
+    if getattr(option, "benchmark_histogram", None) and find_spec("pygal") is None:
+        raise pytest.UsageError("--benchmark-histogram needs pygal: pip install 'pytest-benchmark[histogram]'")
+    if getattr(option, "benchmark_columns", 0) is None:
+        option.benchmark_columns = ["median", "rounds"]
+    if not any(argument.startswith("--benchmark-sort") for argument in config.invocation_params.args):
+        option.benchmark_sort = "median"  # the column that is shown; by the least time would be another order
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
