@@ -132,6 +132,17 @@ def dw_projector(dw: Matrix, rank: int, path: str) -> Values:
     }
 
 
+def dw_gram_probe(dw: Matrix, rank: int, path: str) -> Values:
+    found = {}
+    for side, purpose, x in (("p", "left", dw), ("q", "right", dw.T)):
+        vectors = signs(path, purpose, dw.shape, len(x))
+        for i in range(WIDTH):
+            for j in range(i, WIDTH):
+                answer = vectors[:, i] @ (x @ (x.T @ vectors[:, j]))
+                found[f"{side}{i}{side}{j}"] = np.sign(answer) * np.sqrt(abs(answer))
+    return found
+
+
 def layer_coupling(dw: Matrix, rank: int, path: str) -> Values:
     if dw.shape[0] != dw.shape[1]:
         return {}
@@ -159,6 +170,7 @@ ORACLES: dict[str, Callable[[Matrix, int, str], Values]] = {
     "dw_energy": dw_energy,
     "dw_sketch": dw_sketch,
     "dw_canonical": dw_canonical,
+    "dw_gram_probe": dw_gram_probe,
     "up_projector": up_projector,
     "down_projector": down_projector,
     "dw_projector": dw_projector,

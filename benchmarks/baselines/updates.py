@@ -102,6 +102,16 @@ def _sketch(one: Thin) -> Array:
     return np.asarray((left.T @ one.u * one.s @ (one.v.T @ right)).ravel())
 
 
+def _gram_probe(one: Thin) -> Array:
+    left, right, _ = one.vectors
+    found = []
+    for vectors, side in ((left, one.u), (right, one.v)):
+        half = vectors.T @ side * one.s
+        answers = (half @ half.T)[np.triu_indices(vectors.shape[1])]
+        found.append(np.sign(answers) * np.sqrt(np.abs(answers)))
+    return np.concatenate(found)
+
+
 def _canonical(one: Thin) -> Array:
     _, _, pole = one.vectors
     weights = np.sqrt(one.s) * np.where(pole @ one.u < 0, -1, 1)
@@ -144,6 +154,7 @@ _OF_MODULE: dict[str, Callable[[Thin], Array]] = {
     "dw_norms": _norms,
     "dw_energy": _energy,
     "dw_sketch": _sketch,
+    "dw_gram_probe": _gram_probe,
     "dw_canonical": _canonical,
     "layer_coupling": _coupling,
 }

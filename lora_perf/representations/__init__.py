@@ -22,7 +22,7 @@ from lora_perf.representations.registry import (
     members,
     refuse_ranks,
 )
-from lora_perf.representations.updates import canonical, coupling, projectors, sketch, spectra
+from lora_perf.representations.updates import canonical, coupling, probes, projectors, sketch, spectra
 from lora_perf.representations.updates.modules import Modules
 
 _OF_PACKAGE: tuple[Representation, ...] = (
@@ -44,6 +44,7 @@ _OF_PACKAGE: tuple[Representation, ...] = (
     spectra.dw_energy,
     sketch.dw_sketch,
     canonical.dw_canonical,
+    probes.dw_gram_probe,
     projectors.up_projector,
     projectors.down_projector,
     projectors.dw_projector,

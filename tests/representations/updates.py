@@ -172,7 +172,7 @@ def assert_close(found: Values, wanted: Values, representation: str, *, rtol: fl
 
 def _sizes(representation: str, wanted: Values) -> NDArray[np.float64]:
     """What rounding errors of each feature are measured against, beside its own value."""
-    if representation in ("dw_sketch", "dw_canonical", "dw_energy"):
+    if representation in ("dw_sketch", "dw_gram_probe", "dw_canonical", "dw_energy"):
         return np.full(len(wanted), np.max(np.abs(list(wanted.values()))))
     if representation == "dw_norms":
         return np.array([wanted["max_row"] if key == "mean" else 0.0 for key in wanted])

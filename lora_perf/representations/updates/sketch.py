@@ -25,11 +25,11 @@ def dw_sketch(x: Modules) -> Tensor:
 
     Cost: 16 (m + k) r multiplications an update.
     """
-    left, right = _projected(x.up, x.fixed.left), _projected(x.down, x.fixed.right)
+    left, right = projected(x.up, x.fixed.left), projected(x.down, x.fixed.right)
     return columns((left @ right.mT * x.factor[:, None, None]).flatten(1))
 
 
-def _projected(factor: Tensor, vectors: Tensor) -> Tensor:
+def projected(factor: Tensor, vectors: Tensor) -> Tensor:
     """(q, 16, r) products of the factors (q, i, r) with the vectors (g, i, 16) of their modules."""
     of_modules = factor.unflatten(0, (len(vectors), -1))
     return torch.cat([torch.bmm(one.mT.expand(len(some), -1, -1), some) for one, some in zip(vectors, of_modules, strict=True)])
