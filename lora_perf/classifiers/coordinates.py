@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lora_perf.classifiers.standardise import Standardiser
+from lora_perf.classifiers.standardise import Moments, Standardiser
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.split import Split
 from lora_perf.core.stored import StoredValues
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 # Of min(train rows, features). The eigenvectors of 10,000 rows take some minutes and 2.4 GB, those of 20,000 half an hour.
 MOST_DIMENSIONS = 10_000
 _CHUNK_NBYTES = 64 << 20  # of float64 columns at a time
-_STORED_CHUNK_NBYTES = 256 << 20  # where each chunk takes a pass over a file
+_STORED_CHUNK_NBYTES = 256 << 20  # of a file: of 10,000 rows pieces of 13 kB, three pages
 _SMALL = 10_000_000  # entries below which a second thread costs more than it gains: ten times more on a busy machine
 
 
@@ -52,30 +52,37 @@ def coordinates(values: Tensor | StoredValues, split: Split) -> Coordinates:
 
     Shapes: values (n, f).
     Cost: f <= n_train: one copy in float64. Else 2 n n_train f flops and the eigenvectors of (n_train, n_train), in float64;
-        features are read in chunks of columns of 64 MiB.
+        features are read in chunks of columns: of 64 MiB, or of 256 MiB of those that stay in a packed file, of which each
+        byte is read once.
     Raises:
         LoraPerfError: values that are not finite, no column that varies, more than MOST_DIMENSIONS dimensions.
     """
-    standardiser = Standardiser.fit(values, split.train)
-    n_train, f = len(split.train), len(standardiser.kept)
+    columns = _OnePass(values, split.train) if isinstance(values, StoredValues) else _Known(values, split.train)
+    n, n_train, f = len(values), len(split.train), columns.width
     refuse_too_many(n_train, f)
-    unit = max(n_train, f) ** 0.5
     if f <= n_train:
-
-        def whole(rows: Tensor | StoredValues) -> Tensor:
-            return torch.cat(list(_standardised(rows, standardiser)), dim=1).cpu()
+        unit = n_train**0.5
+        x = torch.empty((n, f), dtype=torch.float64)
+        done = 0
+        for chunk in columns:
+            x[:, done : done + chunk.shape[1]] = chunk
+            done += chunk.shape[1]
+        x = x[:, :done]
+        standardiser = columns.standardiser
+        train, validation, test = (x[rows] for rows in (split.train, split.validation, split.test))
 
         def further(more: Tensor) -> Floats:
-            return np.asarray(whole(more.to(values.device)).numpy() / unit)
+            parts = list(_standardised(more.to(values.device), standardiser))
+            return np.asarray(torch.cat(parts, dim=1).cpu().numpy() / unit)
 
-        x = whole(values)
-        train, validation, test = (x[rows] for rows in (split.train, split.validation, split.test))
     else:
         chosen = split.train.to(values.device)
-        products = torch.zeros((len(values), n_train), dtype=torch.float64, device=values.device)
-        for chunk in _standardised(values, standardiser):
+        products = torch.zeros((n, n_train), dtype=torch.float64, device=values.device)
+        for chunk in columns:
             products.addmm_(chunk, chunk[chosen].mT)
         products = products.cpu()
+        standardiser = columns.standardiser
+        unit = max(n_train, len(standardiser.kept)) ** 0.5
         squares, vectors = _eigenvectors(products[split.train])
         inside = squares > squares[-1] * n_train * torch.finfo(torch.float64).eps
         roots, vectors = squares[inside].sqrt(), vectors[:, inside]
@@ -84,7 +91,7 @@ def coordinates(values: Tensor | StoredValues, split: Split) -> Coordinates:
 
         def further(more: Tensor) -> Floats:
             more = more.to(values.device)
-            step = max(1, _CHUNK_NBYTES // (8 * (len(more) + len(values))))
+            step = max(1, _chunk_nbytes(values) // (8 * (len(more) + len(values))))
             found = torch.zeros((len(more), n_train), dtype=torch.float64, device=values.device)
             for chunk, own in zip(
                 _standardised(more, standardiser, step), _standardised(values, standardiser, step), strict=True
@@ -120,11 +127,52 @@ def _eigenvectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(values), torch.from_numpy(vectors)
 
 
+class _Known:
+    """Standardised columns (n, step) in float64, chunk by chunk, of values of which all moments are found first."""
+
+    def __init__(self, values: Tensor, train: Tensor) -> None:
+        self.standardiser = Standardiser.fit(values, train)
+        self.width = len(self.standardiser.kept)
+        self._values = values
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return _standardised(self._values, self.standardiser)
+
+
+class _OnePass:
+    """The same of values in a file, whose moments are found chunk by chunk: `standardiser` is known when all were asked for."""
+
+    standardiser: Standardiser
+
+    def __init__(self, values: StoredValues, train: Tensor) -> None:
+        self.width = values.shape[1]
+        self._values, self._train = values, train
+
+    def __iter__(self) -> Iterator[Tensor]:
+        found = []
+        for raw, moments in chunks(self._values, self._train):
+            found.append(moments)
+            kept = moments.varies & moments.finite
+            yield raw[:, kept].to(torch.float64).sub_(moments.mean[kept]).div_(moments.deviation[kept])
+        self.standardiser = Standardiser.of(Moments.beside(found))
+
+
+def chunks(values: StoredValues, train: Tensor) -> Iterator[tuple[Tensor, Moments]]:
+    """All columns, some at a time (n, step) in float32, and what is known of them; of a packed file each byte is read once."""
+    step = max(1, _STORED_CHUNK_NBYTES // (8 * len(values)))
+    for start in range(0, values.shape[1], step):
+        raw = values.index_select(1, torch.arange(start, min(start + step, values.shape[1])))
+        yield raw, Moments.of(raw, train)
+
+
+def _chunk_nbytes(values: Tensor | StoredValues) -> int:
+    return _STORED_CHUNK_NBYTES if isinstance(values, StoredValues) else _CHUNK_NBYTES
+
+
 def _standardised(values: Tensor | StoredValues, standardiser: Standardiser, step: int | None = None) -> Iterator[Tensor]:
     """Chunks of columns (n, step) in float64, standardised."""
     kept, mean, scale = standardiser.kept, standardiser.mean, standardiser.scale
-    nbytes = _STORED_CHUNK_NBYTES if isinstance(values, StoredValues) else _CHUNK_NBYTES
-    step = step or max(1, nbytes // (8 * len(values)))
+    step = step or max(1, _chunk_nbytes(values) // (8 * len(values)))
     for start in range(0, len(kept), step):
         part = slice(start, start + step)
         columns = values.index_select(1, kept[part]).to(torch.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,29 +22,26 @@ class ConstantFeaturesError(LoraPerfError):
 
 
 @dataclass(frozen=True, eq=False)
-class Standardiser:
-    """Mean and scale of the columns that are not constant on the train rows.
+class Moments:
+    """What is known of each of f columns, from the train rows; finite also looks at the others.
 
     Attributes:
-        kept: (f_kept,) int64, the columns used.
-        dropped: (f - f_kept,) int64, the constant columns.
-        mean, scale: (f_kept,) float64; the scale is the standard deviation.
+        count: of train rows.
+        mean, deviation, peak: (f,) float64; the peak is the largest absolute value.
+        finite: (f,) bool.
     """
 
-    kept: Tensor
-    dropped: Tensor
+    count: int
     mean: Tensor
-    scale: Tensor
+    deviation: Tensor
+    peak: Tensor
+    finite: Tensor
 
     @classmethod
-    def fit(cls, values: Tensor | StoredValues, train_rows: Tensor) -> Standardiser:
-        """The statistics of the train rows.
+    def of(cls, values: Tensor | StoredValues, train_rows: Tensor) -> Moments:
+        """Those of values (n, f), also those that stay in a file, and of train rows (n_train,).
 
-        Shapes: values (n, f), also those that stay in a file; train_rows (n_train,).
         Cost: one sequential pass over all rows in chunks; one float64 buffer of 8 MiB.
-        Raises:
-            LoraPerfError: a value that is not finite in any row.
-            ConstantFeaturesError: no column varies.
         """
         n, f = values.shape
         chosen = torch.zeros(n, dtype=torch.bool)
@@ -74,22 +72,66 @@ class Standardiser:
             squares += rows.sub_(rows_mean).square_().sum(dim=0) + shift.square() * (count * m / (count + m))
             mean += shift * (m / (count + m))
             count += m
-        if not finite.all():
-            columns = (~finite).nonzero().flatten()
+        return cls(count, mean, (squares / max(1, count)).sqrt(), peak, finite)
+
+    @classmethod
+    def beside(cls, parts: Sequence[Moments]) -> Moments:
+        """Those of columns that stand side by side."""
+        names = ("mean", "deviation", "peak", "finite")
+        return cls(parts[0].count, *(torch.cat([getattr(one, name) for one in parts]) for name in names))
+
+    @property
+    def varies(self) -> Tensor:
+        """(f,) which columns are not constant."""
+        return self.deviation > _CONSTANT * self.peak
+
+
+@dataclass(frozen=True, eq=False)
+class Standardiser:
+    """Mean and scale of the columns that are not constant on the train rows.
+
+    Attributes:
+        kept: (f_kept,) int64, the columns used.
+        dropped: (f - f_kept,) int64, the constant columns.
+        mean, scale: (f_kept,) float64; the scale is the standard deviation.
+    """
+
+    kept: Tensor
+    dropped: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    @classmethod
+    def fit(cls, values: Tensor | StoredValues, train_rows: Tensor) -> Standardiser:
+        """The statistics of the train rows.
+
+        Shapes: values (n, f), also those that stay in a file; train_rows (n_train,).
+        Cost: one sequential pass over all rows in chunks; one float64 buffer of 8 MiB.
+        Raises:
+            LoraPerfError: a value that is not finite in any row.
+            ConstantFeaturesError: no column varies.
+        """
+        return cls.of(Moments.of(values, train_rows))
+
+    @classmethod
+    def of(cls, moments: Moments) -> Standardiser:
+        """Of what is known of each column; raises as `fit` does."""
+        f, varies = len(moments.mean), moments.varies
+        if not moments.finite.all():
+            columns = (~moments.finite).nonzero().flatten()
             raise LoraPerfError(
                 expected="finite features",
                 found=f"NaN or infinity in {len(columns)} of {f} columns ({listed(columns.tolist())})",
                 fix="leave these features or the adapters behind them out",
             )
-        deviation = (squares / max(1, count)).sqrt()
-        varies = deviation > _CONSTANT * peak
         if not varies.any():
             raise ConstantFeaturesError(
                 expected="a feature that differs between the train adapters",
-                found=f"{f} constant columns over {count} train rows",
+                found=f"{f} constant columns over {moments.count} train rows",
                 fix="choose another representation or layer group",
             )
-        return cls(varies.nonzero().flatten(), (~varies).nonzero().flatten(), mean[varies], deviation[varies])
+        kept, dropped = (where.nonzero().flatten() for where in (varies, ~varies))
+        return cls(kept, dropped, moments.mean[varies], moments.deviation[varies])
 
     def select(self, values: Tensor | StoredValues) -> Tensor | StoredValues:
         """The kept columns of values (n, f): the matrix itself where none is dropped, else (n, f_kept), copied where small."""

@@ -33,10 +33,17 @@ class RowSource(ABC):
     mapped = False  # whether `matrix` is a mapping of a file, which must not be paged in to be streamed
     where = "read from their source"  # where the rows are, in words for people
     divisible = False  # whether threads that read parts of a block together are faster than one
+    columnwise = False  # whether `read_columns` takes little more from a disk than it gives
 
     @abstractmethod
     def read(self, start: int, stop: int, out: FloatRows) -> None:
         """Copies rows start..stop into `out` (stop - start, p), which may be a reused buffer; threads may read at once."""
+
+    def read_columns(self, start: int, stop: int, columns: slice, out: FloatRows) -> None:
+        """Copies neighbouring columns of rows start..stop into `out` (stop - start, w), whose rows may stand apart."""
+        whole = np.empty((stop - start, self.p), np.float32)
+        self.read(start, stop, whole)
+        np.copyto(out, whole[:, columns])
 
     def matrix(self) -> FloatRows:
         """All rows as one (n, p) array: here a copy into fresh memory; a mapping where the source is one."""
@@ -73,7 +80,7 @@ class ChosenRows(RowSource):
 
     def __init__(self, source: RowSource, rows: Indices) -> None:
         self.n, self.p = len(rows), source.p
-        self.divisible = source.divisible
+        self.divisible, self.columnwise = source.divisible, source.columnwise
         self.where = f"{len(rows):,} of {source.n:,} {source.where}"
         self.source = source
         self.rows = rows
@@ -88,12 +95,21 @@ class ChosenRows(RowSource):
         if isinstance(self.source, ArrayRows):
             np.take(self.source.matrix(), rows, axis=0, out=out)
             return
-        ends = [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
-        done = 0
-        for end in ends:  # one call a run of neighbours
-            if end > done:
-                self.source.read(int(rows[done]), int(rows[end - 1]) + 1, out[done:end])
-            done = end
+        for first, last, places in _neighbours(rows):
+            self.source.read(first, last, out[places])
+
+    def read_columns(self, start: int, stop: int, columns: slice, out: FloatRows) -> None:
+        for first, last, places in _neighbours(self.rows[start:stop]):
+            self.source.read_columns(first, last, columns, out[places])
+
+
+def _neighbours(rows: Indices) -> Iterator[tuple[int, int, slice]]:
+    """Runs of rows that follow each other, so that each is one call: first, last + 1, and their places in the choice."""
+    done = 0
+    for end in (*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)):
+        if end > done:
+            yield int(rows[done]), int(rows[end - 1]) + 1, slice(done, end)
+        done = end
 
 
 class _Run(ChosenRows):
@@ -134,16 +150,14 @@ def gathered(source: RowSource, rows: Indices) -> FloatRows:
         return np.take(source.matrix(), rows, axis=0, out=out)
     order = np.argsort(rows, kind="stable")
     ascending = rows[order]
-    begin = 0
-    for end in (*(np.flatnonzero(np.diff(ascending) != 1) + 1).tolist(), len(rows)):  # one call a run of neighbours
-        places = order[begin:end]
-        if begin < end and bool((np.diff(places) == 1).all()):
-            source.read(int(ascending[begin]), int(ascending[end - 1]) + 1, out[places[0] : places[0] + end - begin])
-        elif begin < end:
-            run = np.empty((end - begin, source.p), np.float32)
-            source.read(int(ascending[begin]), int(ascending[end - 1]) + 1, run)
+    for first, last, among in _neighbours(ascending):
+        places = order[among]
+        if bool((np.diff(places) == 1).all()):
+            source.read(first, last, out[places[0] : places[0] + len(places)])
+        else:
+            run = np.empty((len(places), source.p), np.float32)
+            source.read(first, last, run)
             out[places] = run
-        begin = end
     return out
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ from lora_perf.core.showing import size
 # Smaller matrices are tensors: what a copy of them takes is nothing, and a batch of it is one call.
 STORED_NBYTES = 64 << 20
 _BLOCK_NBYTES = 16 << 20
+_GAP = 1024  # columns between two that are read with them: a page
+_READERS = 4  # threads that read columns: a disk serves some requests sooner than one after the other
 
 
 class StoredValues:
@@ -74,7 +78,9 @@ class StoredValues:
     def index_select(self, axis: int, index: Tensor) -> Tensor:
         """A copy of some rows (0) or columns (1), in the order given, as of a tensor.
 
-        Cost: rows are read one by one in the order of the source; columns take a pass over all rows.
+        Cost: rows are read one by one in the order of the source. Of columns no more is read than pages that hold them where
+            the source is a packed file, so that all columns, some at a time, are one pass over the disk; of another source
+            they take a pass over all rows.
         """
         if axis == 0:
             wanted = index.numpy()
@@ -84,6 +90,9 @@ class StoredValues:
         if isinstance(self.source, ArrayRows):
             return torch.from_numpy(self.source.matrix()).index_select(1, self._places()[index])
         out = torch.empty((len(self), len(index)))
+        if self.source.columnwise and len(index):
+            self._read_columns(self._places()[index], out)
+            return out
         for rows, block in self.blocks():
             torch.index_select(block, 1, index, out=out[rows])
         return out
@@ -116,6 +125,29 @@ class StoredValues:
         for rows, block in self.blocks():
             out[rows] = block
         return out
+
+    def _read_columns(self, places: Tensor, out: Tensor) -> None:
+        """Reads columns of the source into `out` (n, w): those that stand near each other together, some rows a thread."""
+        wanted, back = places.unique(return_inverse=True)
+        cuts = [0, *((wanted.diff() > _GAP).nonzero().flatten() + 1).tolist(), len(wanted)]
+        spans = [slice(int(wanted[a]), int(wanted[b - 1]) + 1) for a, b in pairwise(cuts)]
+        begins = [0, *accumulate(span.stop - span.start for span in spans)]
+        shifts = [span.start - begin for span, begin in zip(spans, begins, strict=False)]
+        inside = torch.cat([wanted[a:b] - shift for (a, b), shift in zip(pairwise(cuts), shifts, strict=True)])[back]
+        direct = len(inside) == begins[-1] and bool((inside.diff() == 1).all())
+
+        def read(rows: slice) -> None:
+            block = out[rows] if direct else torch.empty((rows.stop - rows.start, begins[-1]))
+            for span, (start, stop) in zip(spans, pairwise(begins), strict=True):
+                self.source.read_columns(rows.start, rows.stop, span, block[:, start:stop].numpy())
+            if not direct:
+                torch.index_select(block, 1, inside, out=out[rows])
+
+        step = max(1, _BLOCK_NBYTES // (4 * begins[-1]))
+        blocks = [slice(start, min(start + step, len(self))) for start in range(0, len(self), step)]
+        with ThreadPoolExecutor(_READERS, "columns") as pool:
+            for done in [pool.submit(read, rows) for rows in blocks]:
+                done.result()
 
     def _chosen(self, rows: Tensor) -> Tensor:
         """The columns of this matrix, of rows (b, p) of the source."""

@@ -54,7 +54,7 @@ class OpenFile:
 class MappedRows(RowSource):
     """Rows of a packed file: mapped as a whole, read block by block without growing the resident memory."""
 
-    mapped = divisible = True
+    mapped = divisible = columnwise = True
 
     def __init__(self, file: OpenFile, offset: int, n: int, p: int) -> None:
         self.n, self.p = n, p
@@ -66,6 +66,12 @@ class MappedRows(RowSource):
         self._file.check()
         place = self._offset + 4 * self.p * start
         self._file.read_into(out.data.cast("B"), place, f"rows {start} to {stop}")
+
+    def read_columns(self, start: int, stop: int, columns: slice, out: FloatRows) -> None:
+        self._file.check()
+        for row, into in zip(range(start, stop), out, strict=True):
+            place = self._offset + 4 * (self.p * row + columns.start)
+            self._file.read_into(into.data.cast("B"), place, f"row {row}")
 
     def matrix(self) -> FloatRows:
         self._file.check()  # what lies beyond the end of a file that was cut must not be touched
