@@ -51,6 +51,9 @@ class ExperimentConfig:
     representations: tuple[str, ...] = (AUTO,)
     """Representations to compare, or sets of them: ten, dw (of the update B A), learned (fitted on the train rows). auto: the
     ten, not for adapters of different ranks, and dw_sketch and dw_projector, not of layers without both sides of a module."""
+    sketch_width: int = 16
+    """Width of dw_sketch, whose square is its numbers a module; the log tells how far sketches are from updates. dw_sketch_32
+    among the representations is one of another width."""
     layer_groups: tuple[str, ...] = ("auto",)
     """all, visual, text, up, down, or part of a module's name, as attn2.to_v; drops are counted from the first group. auto:
     all, and visual where the zoo has such layers (attn1)."""
@@ -119,7 +122,7 @@ class ExperimentConfig:
     """Print the plan and an estimate of its time, and stop."""
 
     def __post_init__(self) -> None:
-        for name, lowest in (("num_runs", 1), ("sample_layers", 1), ("splits", 1)):
+        for name, lowest in (("num_runs", 1), ("sample_layers", 1), ("splits", 1), ("sketch_width", 1)):
             value = getattr(self, name)
             if value is not None and value < lowest:
                 flag = name.replace("_", "-")

@@ -17,6 +17,7 @@ from lora_perf.experiment.observer import Observer
 from lora_perf.experiment.plan import PlannedCell
 from lora_perf.representations import REPRESENTATIONS, elsewhere
 from lora_perf.representations.cache import FeatureCache
+from lora_perf.representations.distortion import is_sketch, sketch_error
 from lora_perf.representations.elsewhere import made_elsewhere
 from lora_perf.representations.streaming import represent
 
@@ -67,6 +68,8 @@ class Inputs:
             if name not in found:
                 found[name] = concatenate({part: found[part] for part in REPRESENTATIONS[name].parts})
         self._computed = {name: found[name] for name in names}
+        for name in filter(is_sketch, names):
+            self._observer.say(str(sketch_error(sample(self._zoo, _SAMPLE), self._layers, name)))
 
     def share(self, names: Iterable[str], scheduler: str) -> None:
         """Has the workers of a cluster make what they find in the cache later, where that is more than one task's work."""

@@ -14,6 +14,7 @@ from lora_perf.experiment.controls import random_halves
 from lora_perf.experiment.divisions import division_names
 from lora_perf.report.cells import Cell
 from lora_perf.representations import count, expand, members
+from lora_perf.representations.updates.sketch import with_width
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def make_plan(config: ExperimentConfig, layout: Layout, *, one_rank: bool = True
                 found=f"none among {listed((layer.name for layer in sampled), 3)}",
                 fix="raise --sample-layers or leave the group out",
             )
-    names = expand(_chosen(config.representations, layout, groups.values(), one_rank))
+    chosen = expand(_chosen(config.representations, layout, groups.values(), one_rank))
+    names = expand(with_width(name, config.sketch_width) for name in chosen)
     halves = {}
     if "halves" in config.controls and len(groups) < 2:
         raise LoraPerfError(

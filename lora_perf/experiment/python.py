@@ -33,6 +33,7 @@ def run(
     group_column: str | None = None,
     skip_missing: bool = False,
     representations: Sequence[str] = ("auto",),
+    sketch_width: int = 16,
     layer_groups: Sequence[str] = ("auto",),
     classifiers: Sequence[str] = (DEFAULT,),
     controls: Sequence[Control] = (),

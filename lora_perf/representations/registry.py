@@ -14,7 +14,7 @@ from lora_perf.core.zoo import Zoo
 
 Needs = Literal["factors", "updates", "rows", "train rows"]
 Sources = tuple[Callable[..., Any], ...]
-CONTROLS, USERS = "controls", "users"
+CONTROLS, USERS, NUMBERED = "controls", "users", "numbered"
 
 
 class Representation(Protocol):
@@ -23,7 +23,7 @@ class Representation(Protocol):
     Attributes:
         name: the same as function, in the registry, on the command line, in reports and in benchmarks.
         needs: what it looks at: factors or updates dW one by one, whole rows, or train rows, to which it is fitted first.
-        family: the set that it belongs to: ten, dw, learned, users; controls are in no set of representations.
+        family: the set that it belongs to: ten, dw, learned, users; controls and numbered ones are in no set.
         any_rank: adapters of one zoo may have different ranks, for it compares updates and not factors.
         streamed: it is computed in the one pass for all layers, of which a layer group is a choice of columns.
         stored: a cache keeps it; not what is the zoo itself, or made of others.
@@ -71,7 +71,29 @@ class Single:
         return "".join(map(source_version, self.sources))
 
 
-REPRESENTATIONS: Registry[Representation] = Registry("representation")
+class Representations(Registry[Representation]):
+    """Representations by their names; those of a kind that a number tells apart, as dw_sketch_32, are made when they are named.
+
+        >>> import lora_perf
+        >>> lora_perf.REPRESENTATIONS["dw_sketch"].family, lora_perf.REPRESENTATIONS.named("dw_sketch_32").name
+        ('dw', 'dw_sketch_32')
+
+    Attributes:
+        numbered: what makes one of a number, by the name before it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("representation")
+        self.numbered: dict[str, Callable[[int], Representation]] = {}
+
+    def named(self, name: str) -> Representation:
+        base, _, number = str(name).rpartition("_")
+        if name not in self and base in self.numbered and number.isascii() and number.isdecimal():
+            self.add(name, self.numbered[base](int(number)))
+        return super().named(name)
+
+
+REPRESENTATIONS = Representations()
 
 
 def members(family: str) -> tuple[str, ...]:
@@ -85,7 +107,7 @@ def members(family: str) -> tuple[str, ...]:
 
 def sets() -> tuple[str, ...]:
     """The names of the sets that have a member."""
-    return tuple(dict.fromkeys(one.family for one in REPRESENTATIONS.values() if one.family != CONTROLS))
+    return tuple(dict.fromkeys(one.family for one in REPRESENTATIONS.values() if one.family not in (CONTROLS, NUMBERED)))
 
 
 def expand(names: Iterable[str]) -> tuple[str, ...]:
@@ -97,7 +119,8 @@ def expand(names: Iterable[str]) -> tuple[str, ...]:
     known = [name for name, one in REPRESENTATIONS.items() if one.family != CONTROLS]
     found: dict[str, None] = {}
     for name in names:
-        if name not in sets() and name not in known:
+        numbered = name.rpartition("_")[0] in REPRESENTATIONS.numbered and bool(REPRESENTATIONS.named(name))
+        if name not in sets() and name not in known and not numbered:
             raise LoraPerfError(
                 expected=f"a representation ({listed(known, 60)}) or a set of them ({listed(sets())})",
                 found=repr(name),

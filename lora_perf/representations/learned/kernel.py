@@ -33,7 +33,7 @@ def dw_kernel(task: Task) -> Tensor:
     """
     landmarks = task.landmarks
     q = len(landmarks)
-    gram = _kernel(task, landmarks, landmarks)
+    gram = products(task, landmarks, landmarks)
     energy = float(gram.diagonal().mean())
     means, total = gram.mean(dim=0), float(gram.mean())
     values, vectors = leading(_centred(gram, means, total), energy, task.dimensions)
@@ -43,7 +43,7 @@ def dw_kernel(task: Task) -> Tensor:
     others = torch.ones(len(task.zoo), dtype=torch.bool)
     others[landmarks] = False
     for rows in others.nonzero().flatten().split(max(q, _TILE)):
-        out[rows.to(task.device)] = _centred(_kernel(task, rows, landmarks), means, total) @ weights
+        out[rows.to(task.device)] = _centred(products(task, rows, landmarks), means, total) @ weights
     return out
 
 
@@ -52,7 +52,7 @@ def _centred(kernel: Tensor, means: Tensor, total: float) -> Tensor:
     return kernel.sub_(kernel.mean(dim=1, keepdim=True)).sub_(means - total)
 
 
-def _kernel(task: Task, rows: Tensor, landmarks: Tensor) -> Tensor:
+def products(task: Task, rows: Tensor, landmarks: Tensor) -> Tensor:
     """Inner products (b, q) of the updates of some rows with those of the landmarks."""
     out = torch.zeros((len(rows), len(landmarks)), dtype=torch.float64, device=task.device)
     for place, module in task.modules:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,16 +28,24 @@ class FixedVectors:
     def __init__(self, modules: Sequence[Module], device: torch.device) -> None:
         self.modules = tuple(modules)
         self._device = device
+        self._kept: dict[tuple[str, int], Tensor] = {}
 
     @cached_property
     def left(self) -> Tensor:
         """(g, m, 16) of random signs over the root of 16: P of the sketch P^T dW Q."""
-        return self._stacked([_signs(one, "left", one.shape[0]) for one in self.modules])
+        return self.signs("left", SKETCH_WIDTH)
 
     @cached_property
     def right(self) -> Tensor:
         """(g, k, 16) of random signs over the root of 16: Q of the sketch P^T dW Q."""
-        return self._stacked([_signs(one, "right", one.shape[1]) for one in self.modules])
+        return self.signs("right", SKETCH_WIDTH)
+
+    def signs(self, side: Literal["left", "right"], width: int) -> Tensor:
+        """(g, m or k, width) of random signs over the root of the width; made once."""
+        if (side, width) not in self._kept:
+            axis = 0 if side == "left" else 1
+            self._kept[side, width] = self._stacked([_signs(one, side, one.shape[axis], width) for one in self.modules])
+        return self._kept[side, width]
 
     @cached_property
     def poles(self) -> Tensor:
@@ -47,10 +56,10 @@ class FixedVectors:
         return torch.from_numpy(np.stack(of_modules)).to(self._device)
 
 
-def _signs(module: Module, purpose: str, length: int) -> NDArray[np.float64]:
-    words = _words(module, purpose, -(-length * SKETCH_WIDTH // 64))
-    bits = np.unpackbits(words.astype("<u8").view(np.uint8), count=length * SKETCH_WIDTH, bitorder="little")
-    signs: NDArray[np.float64] = (bits.reshape(length, SKETCH_WIDTH) * 2.0 - 1) / SKETCH_WIDTH**0.5
+def _signs(module: Module, purpose: str, length: int, width: int) -> NDArray[np.float64]:
+    words = _words(module, purpose, -(-length * width // 64))
+    bits = np.unpackbits(words.astype("<u8").view(np.uint8), count=length * width, bitorder="little")
+    signs: NDArray[np.float64] = (bits.reshape(length, width) * 2.0 - 1) / width**0.5
     return signs
 
 
