@@ -54,6 +54,10 @@ def dw_spectrum(dw: Matrix, rank: int, path: str) -> Values:
     }
 
 
+def dw_singular_values(dw: Matrix, rank: int, path: str) -> Values:
+    return {f"sv{i}": value for i, value in enumerate(singular_values(dw, rank))}
+
+
 def dw_norms(dw: Matrix, rank: int, path: str) -> Values:
     values = singular_values(dw, rank)
     frobenius = np.linalg.norm(dw)
@@ -166,6 +170,7 @@ def coupling_of_pair(one: Matrix, two: Matrix) -> Values:
 
 ORACLES: dict[str, Callable[[Matrix, int, str], Values]] = {
     "dw_spectrum": dw_spectrum,
+    "dw_singular_values": dw_singular_values,
     "dw_norms": dw_norms,
     "dw_energy": dw_energy,
     "dw_sketch": dw_sketch,

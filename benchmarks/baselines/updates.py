@@ -151,6 +151,7 @@ def _neighbours(modules: Mapping[str, Thin]) -> list[tuple[str, str]]:
 
 _OF_MODULE: dict[str, Callable[[Thin], Array]] = {
     "dw_spectrum": lambda one: _spectrum(one.s, (len(one.u), len(one.v))),
+    "dw_singular_values": lambda one: _spectrum(one.s, (len(one.u), len(one.v)))[: len(one.s)],
     "dw_norms": _norms,
     "dw_energy": _energy,
     "dw_sketch": _sketch,

@@ -16,7 +16,16 @@ from benchmarks.stages.representing import zoo_in_memory
 from benchmarks.table import Baseline, Case, workload
 
 Array = NDArray[np.float64]
-UPDATES = ("dw_spectrum", "dw_norms", "dw_energy", "dw_sketch", "dw_gram_probe", "dw_canonical", "layer_coupling")
+UPDATES = (
+    "dw_spectrum",
+    "dw_singular_values",
+    "dw_norms",
+    "dw_energy",
+    "dw_sketch",
+    "dw_gram_probe",
+    "dw_canonical",
+    "layer_coupling",
+)
 _TOLERANCE = 1e-5
 # svd_lowrank of a product in float32: a random subspace that holds the product, three roundings more than QR.
 _LOWRANK_TOLERANCE = 1e-3

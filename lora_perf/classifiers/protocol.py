@@ -28,11 +28,13 @@ NO_INFORMATION = "no information: constant"
 class Examples:
     """The features that all classifiers of a cell read, and which rows are for what.
 
-    Shapes: values (n, f), on the device where they were computed, or where they stay (`StoredValues`).
+    Shapes: values (n, f), on the device where they were computed, or where they stay (`StoredValues`); layers (f,), a number
+        for each layer or module that a column came from, where it is known.
     """
 
     values: Tensor | StoredValues
     split: Split
+    layers: Tensor | None = None
 
     @cached_property
     def coordinates(self) -> Coordinates:

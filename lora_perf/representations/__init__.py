@@ -40,6 +40,7 @@ _OF_PACKAGE: tuple[Representation, ...] = (
     # Of dW.
     coupling.layer_coupling,
     spectra.dw_spectrum,
+    spectra.dw_singular_values,
     spectra.dw_norms,
     spectra.dw_energy,
     sketch.dw_sketch,

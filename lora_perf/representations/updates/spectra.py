@@ -63,6 +63,15 @@ def dw_spectrum(x: Modules) -> Tensor:
     )
 
 
+@of_modules("dw_singular_values", lambda module: tuple(f"sv{i}" for i in range(rank_of(module))))
+def dw_singular_values(x: Modules) -> Tensor:
+    """The singular values of dW, largest first: those of `dw_spectrum` alone, as DSiRe (2024, arXiv 2406.19395) reads them.
+
+    Cost and accuracy: those of `Modules.unit_singular_values`.
+    """
+    return columns(x.unit_singular_values * x.scale[:, None])
+
+
 _NORMS = ("frobenius", "nuclear", "spectral", "max_row", "max_column", "mean")
 _NORM_NAMES = (*_NORMS, *(f"{norm}_over_frobenius" for norm in _NORMS[1:5]))
 
