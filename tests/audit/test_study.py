@@ -50,7 +50,7 @@ def test_no_representation_of_the_update_moves_on_the_embedded_zoos(name: str) -
     assert found.moved == 1000
     for each in found.representations:
         largest = max(moved.relative.largest for moved in each.movements.values())
-        assert largest < STILL / 100, (each.name, largest)
+        assert largest < STILL / 10, (each.name, largest)  # the roots of dw_gram_probe round most
         assert each.movements["signs"].relative.largest == 0
         for drop in each.readings[0].drop.values():
             assert abs(drop.mean) <= 0.02  # four test adapters of 200: where two classes are equally near, rounding decides

@@ -91,7 +91,9 @@ def test_the_closing_table_has_the_factors_of_each_workload() -> None:
 def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
     """pytest in a process of its own, in the root of the repository."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, "COLUMNS": "120"}, capture_output=True, text=True, check=False)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # as no worker of ours
+    clean["COLUMNS"] = "120"
+    return subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
 
 
 def test_only_benchmarks_are_collected_and_the_closing_table_ends_the_run() -> None:

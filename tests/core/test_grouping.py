@@ -80,7 +80,12 @@ def test_copies_stand_on_one_side(data: st.DataObject) -> None:
     copies = torch.from_numpy(np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 3 * n, n))
     copies = copies.unique(return_inverse=True)[1]
     labels = torch.arange(n) % 2
-    split, plain = make_split(labels, CLASSES, copies=copies), make_split(labels, CLASSES)
+    plain = make_split(labels, CLASSES)
+    try:
+        split = make_split(labels, CLASSES, copies=copies)
+    except LoraPerfError as error:  # so many copies that a part is left without any
+        assert "part of the split" in str(error)  # noqa: PT017 - either is an answer
+        return
     one, two, three = sides(split, copies)
     assert not one & two
     assert not (one | two) & three
