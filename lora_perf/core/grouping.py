@@ -87,7 +87,7 @@ def grouped_parts(y: Indices, classes: Sequence[str], groups: Indices, seed: int
             found=f"{left} of {count}",
             fix="choose another column for the groups or for the labels",
         )
-    folds = _folds(y[free], groups[free], min(_FOLDS, left), seed)
+    folds = dealt(y[free], groups[free], _FOLDS, seed)
     among = len(folds)
     tested = max(1, round(0.2 * among))
     test, validation = np.concatenate(folds[:tested]), folds[tested]
@@ -104,17 +104,23 @@ def _alone(y: Indices, groups: Indices) -> list[tuple[int, int]]:
     return [(c, group) for c, group in pairs.tolist() if c in single]
 
 
-def _folds(y: Indices, groups: Indices, count: int, seed: int) -> list[Indices]:
-    """Rows of each fold; none is empty."""
+def dealt(y: Indices, groups: Indices, count: int, seed: int) -> list[Indices]:
+    """Rows of each of `count` folds, fewer where classes or groups allow no more; none is empty.
+
+    Shapes: y, groups (n,); a group is in one fold.
+    """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    count = max(2, min(count, int(np.unique(y, return_counts=True)[1].max())))
+    among = len(np.unique(groups))
+    if among < 2:
+        return [np.arange(len(y))]
+    count = max(2, min(count, among, int(np.unique(y, return_counts=True)[1].max())))
     dealer = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes with fewer adapters than there are folds
         folds = [test.astype(np.int64) for _, test in dealer.split(np.zeros(len(y)), y, groups)]
     folds = [fold for fold in folds if len(fold)]
-    if len(folds) < min(3, len(np.unique(groups))):  # a few groups of very uneven classes: one fold a group
+    if len(folds) < min(3, among):  # a few groups of very uneven classes: one fold a group
         names = np.random.default_rng(seed).permutation(np.unique(groups))
         folds = [np.flatnonzero(groups == name) for name in names]
     return folds

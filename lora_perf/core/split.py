@@ -16,7 +16,7 @@ from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.grouping import grouped_parts, joined, one_sided
 
 SplitMethod = Literal["auto", "zoo", "stratified", "original"]
-SplitKind = Literal["zoo", "stratified", "original", "grouped", "tiny"]
+SplitKind = Literal["zoo", "stratified", "original", "grouped", "tiny", "transfer"]
 Indices = NDArray[np.int64]
 
 # The recipe of the original study: 30 % are held out, and 67 % of those are for the test (70 / 9.9 / 20.1 %).

@@ -23,8 +23,11 @@ from lora_perf.experiment.forecast import forecast
 from lora_perf.experiment.plan import share_of
 from lora_perf.experiment.room import refuse_too_little, room_of
 from lora_perf.profiling import traced
+from lora_perf.report.studies import studies
 from lora_perf.report.summary import results_table
 from lora_perf.report.wording import TINY_WARNING, duration, interval_note, stages
+
+_TABLES = 2  # of a question beside the table of groups; summary.md has all
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m lora_perf.experiment") -> int:
@@ -58,6 +61,11 @@ def _run(config: ExperimentConfig, observer: ConsoleObserver, console: Console, 
         kept = run_in_folder(prepared, observer, " ".join(sys.argv))
     results = kept.results
     terminal.show(console, results_table(results))
+    for study in studies(results):
+        for table in study.tables[:_TABLES]:
+            terminal.show(console, table)
+        for note in study.notes[:1]:
+            say(console, note)
     say(console, TINY_WARNING if results.dataset["resubstitution"] else interval_note(results))
     say(console, f"{stages(results.seconds)}; {duration(time.perf_counter() - begin)} in all")
     say(console, f"written to {config.output_dir}: {', '.join(name for name in kept.files if not name.endswith('.png'))}")
@@ -68,10 +76,10 @@ def _run(config: ExperimentConfig, observer: ConsoleObserver, console: Console, 
 def _shard(config: ExperimentConfig, observer: ConsoleObserver, console: Console) -> None:
     """Trains a share of the cells; many such commands may work in one folder, and each leaves nothing but its cells."""
     prepared = runner.prepare(config)
-    names = share_of(prepared.plan, config.share or (0, 1))
+    cells = share_of(prepared.plan, config.share or (0, 1))
     with observer:
-        runner.train_cells(prepared, observer, names)
-    say(console, f"{len(names)} of {counted(len(prepared.plan.cells), 'cell')} are in {config.output_dir / CELLS}")
+        runner.train_cells(prepared, observer, cells)
+    say(console, f"{len(cells)} of {counted(len(prepared.plan.cells), 'cell')} are in {config.output_dir / CELLS}")
     say(console, "the same command without --shard collects the cells of all shares and trains what is missing")
 
 
@@ -83,7 +91,7 @@ def _dry_run(config: ExperimentConfig, console: Console) -> None:
     room = room_of(config, plan, zoo, prepared.device)
     if (now := pressure()).busy:
         say(console, f"this machine is busy ({now}): the estimate holds for as long as it stays so")
-    estimate = forecast(config, plan, zoo, prepared.split, prepared.device)
+    estimate = forecast(config, plan, zoo, prepared.divisions, prepared.device)
     for line in forecast_lines(config, plan, estimate, room, zoo, packed if packed and packed.exists() else None):
         say(console, line)
     refuse_too_little(config, plan, zoo, prepared.device)

@@ -16,10 +16,10 @@ from lora_perf.classifiers import CLASSIFIERS, seeds_of
 from lora_perf.classifiers.perceptron.recipe import product_type
 from lora_perf.core.layout import Layer
 from lora_perf.core.provenance import code_version, device_kind
-from lora_perf.core.split import Split
 from lora_perf.core.target import Target
 from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
+from lora_perf.experiment.divisions import Division
 from lora_perf.io.checked import count_as_absent, read_record, write_record
 from lora_perf.report.cells import Asked, Cell, CellResult, cell_from_json
 from lora_perf.representations import REPRESENTATIONS
@@ -36,7 +36,7 @@ class Checkpoints:
         config: the settings, of which those that shape a number count.
         zoo: its fingerprint counts.
         target: what is learned.
-        splits: the rows of each part, by the name of the split.
+        divisions: the rows of each part, and how many runs there are, by the name of the split.
         device: results of a CPU and of each model of GPU are kept apart.
     """
 
@@ -46,22 +46,24 @@ class Checkpoints:
         config: ExperimentConfig,
         zoo: Zoo,
         target: Target,
-        splits: Mapping[str, Split],
+        divisions: Mapping[str, Division],
         device: torch.device,
     ) -> None:
         self.folder = folder
-        self._target, self._splits = target, splits
+        self._target, self._divisions = target, divisions
+        splits = {name: one.split for name, one in divisions.items()}
         self._rows = {name: _digest(split.train, split.validation, split.test) for name, split in splits.items()}
+        self._of_split = {name: one.seeds(config) for name, one in divisions.items()}
         learned = [target.task, target.names, _digest(target.values)]
         self._identity = [zoo.fingerprint, learned, device_kind(device), code_version(), config.seed]
         products = str(product_type(config.training, device))  # which the processor decides
-        self._recipe, self._seeds = [asdict(config.training), products], config.seeds
+        self._recipe = [asdict(config.training), products]
         self._versions: dict[str, list[str]] = {}
 
     def key(self, cell: Cell, layers: tuple[Layer, ...]) -> str:
         """A hash of settings, data, split, code, that of users included, and cell: of a recipe only where it is followed."""
         classifier = CLASSIFIERS[cell.classifier]
-        asked = [self._recipe if classifier.by_epochs else None, seeds_of(classifier, self._seeds)]
+        asked = [self._recipe if classifier.by_epochs else None, seeds_of(classifier, self._of_split[cell.division])]
         if cell.name not in self._versions:  # of users' files, which are read for it
             self._versions[cell.name] = [classifier.version, REPRESENTATIONS[cell.representation].version]
         names = [layer.name for layer in layers]
@@ -82,9 +84,9 @@ class Checkpoints:
         record = read_record(path, self.key(cell, layers))
         if record is None:
             return None
-        seeds = seeds_of(CLASSIFIERS[cell.classifier], self._seeds)
+        seeds = seeds_of(CLASSIFIERS[cell.classifier], self._of_split[cell.division])
         try:
-            truth = self._target.values[self._splits[cell.division].test].numpy()
+            truth = self._target.values[self._divisions[cell.division].split.test].numpy()
             return cell_from_json(record, cell, seeds, Asked(self._target.task, self._target.names, truth))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             count_as_absent(path, f"no finished cell ({type(error).__name__}: {error})")

@@ -57,11 +57,21 @@ class ExperimentConfig:
     layer_groups: tuple[str, ...] = ("auto",)
     """all, visual, text, up, down, or part of a module's name, as attn2.to_v; drops are counted from the first group. auto:
     all, and visual where the zoo has such layers (attn1)."""
+    layers: Literal["groups", "each"] = "groups"
+    """each: beside the groups, every module of the first one by itself, ranked by cross-fitting on train and validation rows;
+    then accuracy with the best of them, with all but these, and with as many drawn at random."""
     classifiers: tuple[str, ...] = field(default=(DEFAULT,), metadata={"known": CLASSIFIERS})
     """Classifiers by their names."""
+    train_sizes: tuple[int, ...] = ()
+    """Learn from so many train adapters too, a curve of accuracy against their number on the first group; five draws each."""
+    test_dataset: str | None = None
+    """Another data set, given as --dataset is, whose test adapters are read by what was learned here; beside it what is learned
+    there."""
     controls: tuple[Control, ...] = ()
     """shuffled: labels of train and validation rows permuted; rank, norm: nothing but these of each module; halves: random
-    halves of the layers, as large as the second group."""
+    halves of the layers, as large as the second group (--halves of them)."""
+    halves: int = 60
+    """How many random halves of the layers --controls halves draws, where so many differ."""
     num_runs: int = 10
     """Runs (seeds) of each cell of a classifier that has seeds, as mlp, whose runs train together; others have one run."""
     seed: int = 42
@@ -122,7 +132,7 @@ class ExperimentConfig:
     """Print the plan and an estimate of its time, and stop."""
 
     def __post_init__(self) -> None:
-        for name, lowest in (("num_runs", 1), ("sample_layers", 1), ("splits", 1), ("sketch_width", 1)):
+        for name, lowest in (("num_runs", 1), ("sample_layers", 1), ("splits", 1), ("sketch_width", 1), ("halves", 1)):
             value = getattr(self, name)
             if value is not None and value < lowest:
                 flag = name.replace("_", "-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -61,8 +62,13 @@ class ConsoleObserver(Teller):
 
     def opened(self, question: Question, split: Split, plan: Plan, taken: int) -> None:
         super().opened(question, split, plan, taken)
-        # A cell's cost is that of its first layer's weights and of the other layers', which do not depend on it.
-        self._work = {one.cell.name: (one.features or _LEARNED_WIDTH) + 1000.0 for one in plan.cells}
+        self._work = {one.cell.name: _work(one) for one in plan.cells}
+
+    def further(self, cells: Sequence[PlannedCell], taken: int) -> None:
+        super().further(cells, taken)
+        self._work |= {one.cell.name: _work(one) for one in cells}
+        if self._cells is not None:
+            self._progress.update(self._cells, total=sum(self._work.values()))
 
     def packing(self, path: Path, total: int, nbytes: int) -> None:
         super().packing(path, total, nbytes)
@@ -95,6 +101,11 @@ class ConsoleObserver(Teller):
         super().finished(result)
         if self._cells is not None:
             self._progress.advance(self._cells, self._work[result.cell.name])
+
+
+def _work(one: PlannedCell) -> float:
+    """What a cell costs: its first layer's weights, and the other layers', which do not depend on it."""
+    return (one.features or _LEARNED_WIDTH) + 1000.0
 
 
 def plan_table(config: ExperimentConfig, plan: Plan, zoo: Zoo) -> Table:

@@ -13,7 +13,6 @@ from lora_perf.core.layout import Layer, Layout, Module
 from lora_perf.core.split import Split
 from lora_perf.representations.kinds import modules_within
 
-HALVES = 5
 _TRIES = 1_000
 _TOLERANCE = 0.1  # of the parameters of a half beside those of the group that it stands beside
 
@@ -34,7 +33,7 @@ def shuffled_labels(labels: Tensor, split: Split, seed: int) -> Tensor:
 
 
 def random_halves(
-    layout: Layout, whole: Sequence[Layer], part: Sequence[Layer], seed: int, count: int = HALVES
+    layout: Layout, whole: Sequence[Layer], part: Sequence[Layer], seed: int, count: int
 ) -> dict[str, tuple[Layer, ...]]:
     """Random choices of whole modules of one layer group, `half0` and so on, each the size of another group.
 

@@ -31,19 +31,19 @@ def trained_elsewhere(config: ExperimentConfig, missing: Sequence[PlannedCell]) 
         trace=None,
     )
     with shared(settings.output_dir) as agreed:
-        calls = [(settings, [one.cell.name for one in cells], agreed) for cells in groups]
+        calls = [(settings, cells, agreed) for cells in groups]
         titles = [f"{cells[0].cell.representation} on {cells[0].cell.group}" for cells in groups]
         by_name = {one.cell.name: one for one in missing}
         for names in outcomes(config.scheduler, train, calls, titles):
             yield from (by_name[name] for name in names)
 
 
-def train(config: ExperimentConfig, names: list[str], agreed: Shared) -> list[str]:
-    """A task: trains cells by their names and saves them in the output folder; returns the names."""
+def train(config: ExperimentConfig, cells: list[PlannedCell], agreed: Shared) -> list[str]:
+    """A task: trains cells and saves them in the output folder; returns their names."""
     agreed.check()
     with with_threads(agreed.threads):
-        runner.train_cells(_prepared(config), Observer(), set(names))
-    return names
+        runner.train_cells(_prepared(config), Observer(), cells)
+    return [one.cell.name for one in cells]
 
 
 @lru_cache(maxsize=1)  # the zoo, its fingerprint and the features of the last task serve the next one

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -13,7 +13,9 @@ from lora_perf.classifiers import CLASSIFIERS, Examples, Setup
 from lora_perf.core.split import Split
 from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
+from lora_perf.experiment.divisions import Division
 from lora_perf.experiment.inputs import sample
+from lora_perf.experiment.layers import further_names
 from lora_perf.experiment.plan import Plan
 from lora_perf.representations import REPRESENTATIONS
 from lora_perf.representations.streaming import represent
@@ -47,7 +49,9 @@ class Forecast:
     left_out: tuple[str, ...]
 
 
-def forecast(config: ExperimentConfig, plan: Plan, zoo: Zoo, split: Split, device: torch.device) -> Forecast:
+def forecast(
+    config: ExperimentConfig, plan: Plan, zoo: Zoo, divisions: Mapping[str, Division], device: torch.device
+) -> Forecast:
     """Measures some adapters and a few steps of narrow perceptrons, and scales them up.
 
     Cost: some seconds and some hundred megabytes, whatever the size of the zoo. Epochs are measured on random features of
@@ -65,12 +69,19 @@ def forecast(config: ExperimentConfig, plan: Plan, zoo: Zoo, split: Split, devic
         if not cells:
             continue
         known = _measured_widths(name, config, len(zoo.classes), device, max(one.features or 0 for one in cells))
-        rows = len(split.train) / known[0].rows
-        for one in cells:
-            of_cell, of_epoch = between(known, one.features or 0)
+        work = [(one.cell, one.features or 0, 1) for one in cells]
+        if plan.modules:  # cells of several modules follow, of half of all on average
+            more = len(further_names(len(plan.modules)))
+            whole = [one for one in cells if one.cell.group == plan.groups[0] and not one.cell.division]
+            work += [(one.cell, (one.features or 0) // 2, more) for one in whole]
+        for cell, features, times in work:
+            division = divisions[cell.division]
+            share = times * len(division.seeds(config)) / config.num_runs
+            rows = len(division.split.train) / known[0].rows
+            of_cell, of_epoch = (share * seconds for seconds in between(known, features))
             start, epoch = start + of_cell, epoch + rows * of_epoch
             seconds = of_cell + rows * of_epoch * typical_epochs(config)
-            of_names[one.cell.representation] = of_names.get(one.cell.representation, 0.0) + seconds
+            of_names[cell.representation] = of_names.get(cell.representation, 0.0) + seconds
     longest = max(of_names.items(), key=lambda one: one[1], default=("", 0.0))
     learned = [name for name, need in needs.items() if need == "train rows"]
     others = [name for name in asked if not CLASSIFIERS[name].by_epochs]

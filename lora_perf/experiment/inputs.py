@@ -51,8 +51,8 @@ class Inputs:
         self._last: tuple[tuple[str, str, str], Features] | None = None
 
     def compute(self, names: Iterable[str]) -> None:
-        """Makes the features of those that one pass computes: from the cache, the others in that pass."""
-        names = [name for name in names if REPRESENTATIONS[name].streamed]
+        """Makes what is not there of the features that one pass computes: from the cache, the others in that pass."""
+        names = [name for name in names if REPRESENTATIONS[name].streamed and name not in self._computed]
         parts = list(dict.fromkeys(part for name in names for part in REPRESENTATIONS[name].parts))
         found = {name: features for name in parts if (features := self._load(name, self._layers)) is not None}
         absent = [name for name in parts if name not in found]
@@ -67,7 +67,7 @@ class Inputs:
         for name in names:
             if name not in found:
                 found[name] = concatenate({part: found[part] for part in REPRESENTATIONS[name].parts})
-        self._computed = {name: found[name] for name in names}
+        self._computed |= {name: found[name] for name in names}
         for name in filter(is_sketch, names):
             self._observer.say(str(sketch_error(sample(self._zoo, _SAMPLE), self._layers, name)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lora_perf.classifiers.scores import MEASURES
@@ -26,6 +27,9 @@ class Observer:
 
     def opened(self, question: Question, split: Split, plan: Plan, taken: int) -> None:
         """The zoo is open; `taken` cells were finished before."""
+
+    def further(self, cells: Sequence[PlannedCell], taken: int) -> None:
+        """More cells follow, now that modules are ranked; `taken` of them were finished before."""
 
     def say(self, text: str) -> None:
         """Tells one line."""
@@ -82,7 +86,7 @@ class Teller(Observer):
         zoo, target = question.zoo, question.target
         parts = (split.train, split.validation, split.test)
         self.say(
-            f"{printable(zoo.name, LONGEST)}: {counted(len(zoo), 'adapter')}, {asked(target)}, "
+            f"{printable(zoo.name, LONGEST)}: {counted(question.own, 'adapter')}, {asked(target)}, "
             f"{counted(len(zoo.layout), 'layer')}, {counted(zoo.layout.p, 'parameter')}; split {split.kind}: "
             + ", ".join(f"{len(part):,} {name}" for part, name in zip(parts, SPLIT_NAMES, strict=True))
         )
@@ -101,10 +105,18 @@ class Teller(Observer):
         if both := stands_in_both(question, split):
             assert question.groups is not None
             self.say(f"{counted(both, 'test adapter')} with others of their {question.groups.name} among those learned from")
+        if (transfer := question.transfer) is not None:
+            tested = counted(len(zoo) - question.own, "adapter")
+            without = f", without {transfer.left_out:,} of classes that are not learned" * bool(transfer.left_out)
+            self.say(f"{tested} of {printable(transfer.name, LONGEST)} beside these, to be tested{without}")
         if taken:
             self.say(f"{taken} of {counted(len(plan.cells), 'cell')} taken from earlier runs of these settings, data and code")
         self._total, self._done = len(plan.cells), taken
         self._measure = MEASURES[target.task]
+
+    def further(self, cells: Sequence[PlannedCell], taken: int) -> None:
+        self.say(f"modules are ranked: {counted(len(cells), 'cell')} of the best, all but these, and others at random")
+        self._total, self._done = self._total + len(cells), self._done + taken
 
     def packing(self, path: Path, total: int, nbytes: int) -> None:
         self.say(f"packing {counted(total, 'adapter')} ({size(nbytes)}), more than fits in memory, to {printable(str(path))}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
@@ -11,8 +11,9 @@ from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.layout import Layer, Layout
 from lora_perf.experiment.config import AUTO, OF_UPDATES, ExperimentConfig
 from lora_perf.experiment.controls import random_halves
-from lora_perf.experiment.divisions import division_names
+from lora_perf.experiment.layers import modules_of
 from lora_perf.report.cells import Cell
+from lora_perf.report.tested import Kind
 from lora_perf.representations import count, expand, members
 from lora_perf.representations.updates.sketch import with_width
 
@@ -35,23 +36,28 @@ class Plan:
         layers: those that some cell needs.
         groups: the layer groups that were asked for, the reference of the drops first.
         halves: the random halves that stand beside the second group, where asked for.
+        modules: those of the first group by the names of their cells, where each is looked at by itself.
     """
 
     cells: tuple[PlannedCell, ...]
     layers: tuple[Layer, ...]
     groups: tuple[str, ...]
     halves: dict[str, tuple[Layer, ...]]
+    modules: dict[str, tuple[Layer, ...]] = field(default_factory=dict)
 
     @property
     def representations(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(one.cell.representation for one in self.cells))
 
 
-def make_plan(config: ExperimentConfig, layout: Layout, *, one_rank: bool = True) -> Plan:
+def make_plan(
+    config: ExperimentConfig, layout: Layout, *, one_rank: bool = True, divisions: Mapping[str, Kind] | None = None
+) -> Plan:
     """The cells of an experiment.
 
     Args:
         one_rank: whether all adapters have the same ranks.
+        divisions: the splits that there are, and what each is for; by default a single one.
 
     The features of the controls `rank` and `norm` stand beside the representations on every group; no half is taken of them
     and no label of theirs is shuffled.
@@ -82,18 +88,28 @@ def make_plan(config: ExperimentConfig, layout: Layout, *, one_rank: bool = True
         )
     if "halves" in config.controls:
         whole, part, *_ = groups.values()
-        halves = random_halves(layout, whole, part, config.seed)
+        halves = random_halves(layout, whole, part, config.seed, config.halves)
     shuffles = "shuffled" in config.controls
+    first = next(iter(groups))
+    modules = modules_of(groups[first]) if config.layers == "each" else {}
+    kinds = {"": "repeat"} if divisions is None else divisions
+
+    def divided(group: str) -> list[str]:
+        """The splits that cells of a group are trained on."""
+        whole = ("size",) if group == first else ()
+        wanted = ("repeat", "random", "transfer", "native", *whole) if group in groups else ("fold",)
+        return [name for name, kind in kinds.items() if kind in wanted or not name] if group not in halves else [""]
+
     cells = [
         PlannedCell(Cell(name, group, classifier, shuffled, division), layers, count(name, layout, layers))
         for name in (*names, *controls)
-        for group, layers in (groups if name in controls else groups | halves).items()
-        for division in (division_names(config) if group in groups else ("",))
+        for group, layers in (groups if name in controls else groups | halves | modules).items()
+        for division in divided(group)
         for classifier in config.readers
         for shuffled in ((False, True) if shuffles and group in groups and name in names and not division else (False,))
     ]
     used = {layer for layers in (groups | halves).values() for layer in layers}
-    return Plan(tuple(cells), tuple(layer for layer in layout if layer in used), tuple(groups), halves)
+    return Plan(tuple(cells), tuple(layer for layer in layout if layer in used), tuple(groups), halves, modules)
 
 
 def _chosen(names: Sequence[str], layout: Layout, groups: Iterable[Sequence[Layer]], one_rank: bool) -> Iterator[str]:
@@ -121,14 +137,14 @@ def _can_be_made(name: str, layout: Layout, layers: Sequence[Layer]) -> bool:
     return True
 
 
-def share_of(plan: Plan, share: tuple[int, int]) -> list[str]:
-    """The names of the cells of one of several shares: those of the same features stay together, wide ones are dealt first."""
+def share_of(plan: Plan, share: tuple[int, int]) -> list[PlannedCell]:
+    """The cells of one of several shares: those of the same features stay together, wide ones are dealt first."""
     together: dict[tuple[str, str], list[PlannedCell]] = {}
     for one in plan.cells:
         together.setdefault((one.cell.representation, one.cell.group), []).append(one)
     dealt = sorted(together.values(), key=lambda cells: -(cells[0].features or 0))
     number, count = share
-    return [one.cell.name for cells in dealt[number::count] for one in cells]
+    return [one for cells in dealt[number::count] for one in cells]
 
 
 def _asked(names: tuple[str, ...], layout: Layout, sampled: set[Layer]) -> tuple[str, ...]:

@@ -35,8 +35,12 @@ def run(
     representations: Sequence[str] = ("auto",),
     sketch_width: int = 16,
     layer_groups: Sequence[str] = ("auto",),
+    layers: Literal["groups", "each"] = "groups",
     classifiers: Sequence[str] = (DEFAULT,),
+    train_sizes: Sequence[int] = (),
+    test_dataset: Source | None = None,
     controls: Sequence[Control] = (),
+    halves: int = 60,
     num_runs: int = 10,
     seed: int = 42,
     split: SplitMethod = "auto",
@@ -74,6 +78,7 @@ def run(
 
     Args:
         source: a `Zoo`, or whatever `lora_perf.load` opens.
+        test_dataset: the like, whose test adapters are read too by what was learned of those of `source`.
         output_dir: where the files of the command are written, and finished cells taken from; None: nowhere.
         cache_dir: where features and packed data sets are kept; by default within `output_dir`, or nowhere.
         progress: True shows bars on a terminal and lines elsewhere, as the command does; a function is called with
@@ -84,12 +89,13 @@ def run(
         KeyboardInterrupt: passed on; with `output_dir` finished cells are saved, and the same call goes on from there.
     """
     given = {name: value for name, value in locals().items() if name not in ("source", "progress")}
-    is_place = isinstance(source, str) or (isinstance(source, Path) and source.exists())
+    is_place, tests_place = (isinstance(one, str) or (isinstance(one, Path) and one.exists()) for one in (source, test_dataset))
     keeps = output_dir is not None
     given["cache_features"] = cache_features and (keeps or cache_dir is not None)
     if not keeps:
         del given["output_dir"]
     given["dataset"] = str(source) if is_place else ""
+    given["test_dataset"] = str(test_dataset) if tests_place else None
     config = settings_of(ExperimentConfig, given)
     with with_threads(config.threads), ExitStack() as stack:
         observer = Teller(progress if callable(progress) else None)
@@ -101,7 +107,8 @@ def run(
         zoo = None
         if not (is_place and (keeps or cache_dir is not None)):  # else what is packed in the cache may stand in for it
             zoo = load(source, label_column=label_column, skip_bad=skip_bad)
-        prepared = runner.prepare(config, zoo)
+        beyond = None if test_dataset is None else load(test_dataset, label_column=label_column, skip_bad=skip_bad)
+        prepared = runner.prepare(config, zoo, beyond=beyond)
         if keeps:
             return run_in_folder(prepared, observer, "lora_perf.experiment.run").results
         return runner.run(prepared, observer, keep=False)

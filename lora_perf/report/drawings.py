@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,64 @@ def forest(rows: Sequence[tuple[str, Estimate, str]], line: float) -> str:
         for value in np.linspace(low + 0.03 * span, high - 0.03 * span, 5)
     ]
     return _svg(parts, height)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a drawing: its name, and estimates by what they are of, from left to right."""
+
+    name: str
+    points: Sequence[tuple[float, Estimate]]
+
+
+def lines_by(lines: Sequence[Line], across: str) -> str:
+    """Estimates by a number, a line each with its 95 % band; the axis across is logarithmic."""
+    values = [x for line in lines for x, _ in line.points]
+    low = min(one.low for line in lines for _, one in line.points)
+    high = max(one.high for line in lines for _, one in line.points)
+    first, last = np.log(min(values)), np.log(max(values))
+    left, right, top, bottom = 60, 640, 16, 300
+
+    def x(value: float) -> float:
+        return left + (right - left) * float((np.log(value) - first) / ((last - first) or 1.0))
+
+    def y(value: float) -> float:
+        return bottom - (bottom - top) * (value - low) / ((high - low) or 1.0)
+
+    parts = [f'<line x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}" stroke="var(--line)"/>']
+    heights = _apart([y(line.points[-1][1].mean) for line in lines], 15)
+    for number, (line, height) in enumerate(zip(lines, heights, strict=True)):
+        colour = f"hsl({(210 + number * 137) % 360} 65% 48%)"
+        upper = " ".join(f"{x(at):.1f},{y(one.high):.1f}" for at, one in line.points)
+        lower = " ".join(f"{x(at):.1f},{y(one.low):.1f}" for at, one in reversed(line.points))
+        means = " ".join(f"{x(at):.1f},{y(one.mean):.1f}" for at, one in line.points)
+        parts.append(f'<polygon points="{upper} {lower}" fill="{colour}" fill-opacity=".1"/>')
+        parts.append(f'<polyline points="{means}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        for at, one in line.points:
+            told = f"{line.name}, {at:,.0f}: {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]"
+            parts.append(
+                f'<g><title>{text(told)}</title><circle cx="{x(at):.1f}" cy="{y(one.mean):.1f}" r="4" fill="{colour}"/></g>'
+            )
+        parts.append(f'<text x="{right + 10}" y="{height + 4:.1f}" style="fill:{colour}">{text(_short(line.name, 26))}</text>')
+    parts += [
+        f'<text x="{x(value):.1f}" y="{bottom + 18}" text-anchor="middle" opacity=".7">{value:,.0f}</text>'
+        for value in sorted(set(values))
+    ]
+    parts += [
+        f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end" opacity=".7">{value:.2f}</text>'
+        for value in np.linspace(low, high, 5).tolist()
+    ]
+    parts.append(f'<text x="{(left + right) / 2:.0f}" y="{bottom + 38}" text-anchor="middle">{text(across)}</text>')
+    return _svg(parts, bottom + 46)
+
+
+def _apart(heights: Sequence[float], least: float) -> list[float]:
+    """Heights of labels, moved so that none covers another."""
+    order = np.argsort(heights, kind="stable")
+    placed, below = np.array(heights, float), -np.inf
+    for at in order:
+        placed[at] = below = max(placed[at], below + least)
+    return [float(one) for one in placed]
 
 
 def heat_map(counts: NDArray[np.int64], classes: Sequence[str]) -> str:
@@ -122,10 +181,6 @@ def curves(runs: Sequence[Mapping[str, Sequence[float]]]) -> str:
         ends = ((high, 34), (low, 194))
         parts += [f'<text x="{left - 6}" y="{y}" text-anchor="end" opacity=".7">{value:.2f}</text>' for value, y in ends]
     return _svg(parts, 204) if parts else ""
-
-
-def _point(left: int, step: float, low: float, scale: float, epoch: int, value: float) -> str:
-    return f"{left + step * epoch:.1f},{190 - scale * (value - low):.1f}"
 
 
 def _svg(parts: Sequence[str], height: int, width: int = _WIDTH, most: str = "60rem") -> str:

@@ -16,11 +16,11 @@ from lora_perf.core.pages import document, table, text
 from lora_perf.core.text import counted
 from lora_perf.io import store
 from lora_perf.report.comparisons import MARGIN, Compared, detectable, drops, pairs, ranks
-from lora_perf.report.drawings import curves, forest, heat_map, scatter
+from lora_perf.report.drawings import curves, forest, heat_map, lines_by, scatter
 from lora_perf.report.frames import mean_f1
+from lora_perf.report.studies import studies
 from lora_perf.report.summary import learned
 from lora_perf.report.wording import (
-    RANDOM,
     TINY_WARNING,
     baseline_note,
     class_notes,
@@ -69,6 +69,7 @@ def html_page(results: Results) -> str:
         *_drops(results, dropped),
         "<h2>Which representations differ</h2>",
         *(_differences(results, classifier, found) for classifier, found in compared.items()),
+        *_studies(results),
         "<h2>Every cell</h2>",
         _cells(results),
         *_of_best(results, best),
@@ -235,9 +236,23 @@ def _cells(results: Results) -> str:
     return table(columns, rows, [place for place in range(len(columns)) if place not in words], "sorted")
 
 
+def _studies(results: Results) -> list[str]:
+    """Layers, numbers of adapters, another zoo: what was found, a drawing, tables."""
+    found = []
+    for study in studies(results):
+        found += [f"<h2>{text(study.title)}</h2>", *(f"<p>{text(note)}</p>" for note in study.notes)]
+        if study.lines:
+            found.append(lines_by(study.lines, study.across))
+        for one in study.tables:
+            right = [place for place, name in enumerate(one.columns) if name in one.right]
+            shown = table(one.columns, one.rows, right, "sorted")
+            found.append(f"<details{' open' * (len(study.tables) < 3)}><summary>{text(one.title)}</summary>{shown}</details>")
+    return found
+
+
 def _at_random(results: Results) -> list[str]:
     """Scores where groups stay whole beside those of a random split."""
-    if RANDOM not in results.tested:
+    if not results.divisions("random"):
         return []
     rows = []
     for classifier, name in product(results.classifiers, results.representations):
@@ -301,7 +316,10 @@ def command(results: Results) -> str:
         "group_column",
         "representations",
         "layer_groups",
+        "layers",
         "classifiers",
+        "train_sizes",
+        "test_dataset",
         "controls",
         "num_runs",
         "seed",
@@ -310,7 +328,7 @@ def command(results: Results) -> str:
         "epochs",
     ):
         value = results.config.get(name)
-        if value not in (None, [], ()) and (name, value) not in (("task", "auto"), ("splits", 1)):
+        if value not in (None, [], ()) and (name, value) not in (("task", "auto"), ("splits", 1), ("layers", "groups")):
             values = value if isinstance(value, list | tuple) else [value]
             words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)

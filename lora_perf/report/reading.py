@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -13,7 +13,10 @@ from lora_perf.classifiers.scores import MEASURES
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.io.headers import HeaderError, read_whole
 from lora_perf.report.cells import Asked, Cell, CellResult, cell_from_json, require
-from lora_perf.report.results import Results, Tested
+from lora_perf.report.parts import is_part
+from lora_perf.report.results import Results
+from lora_perf.report.tested import Kind, Tested
+from lora_perf.report.wording import RANDOM
 
 # What records of before do not say, since it could not be otherwise then.
 _CELL = {"classifier": DEFAULT, "shuffled": False, "division": "", "milliseconds": None, "note": ""}
@@ -89,7 +92,7 @@ def _results(found: dict[str, Any]) -> Results:
         seconds=dict(found["seconds"]),
         truth=truth,
         cells=cells,
-        groups=tuple(dict.fromkeys(cell.group for cell in cells if cell.group not in halves)),
+        groups=tuple(dict.fromkeys(cell.group for cell in cells if cell.group not in halves and not is_part(cell.group))),
         halves={str(name): [*map(str, modules)] for name, modules in halves.items()},
         rows=rows,
         adapters=[*map(str, adapters)],
@@ -107,7 +110,10 @@ def _tested(found: dict[str, Any], truth: Any, data: dict[str, Any]) -> dict[str
         require(type(one["learned"]) is int and one["learned"] > 0, "no number of adapters to learn from")
         require(clusters is None or (len(clusters) == len(labels) and set(map(type, clusters)) == {int}), "no groups")
         of = None if clusters is None else np.array(clusters, np.int64)
-        tested[name] = Tested(labels, [*map(int, one["rows"])], of, one["learned"])
+        trained = one.get("trained", data["train"])
+        kind = one.get("kind", "random" if name == RANDOM else "repeat")
+        require(type(trained) is int and kind in get_args(Kind), "no word on what a split is for")
+        tested[name] = Tested(labels, [*map(int, one["rows"])], of, one["learned"], trained, kind)
     require(np.array_equal(tested[""].truth, truth), "labels of other test adapters")
     return tested
 

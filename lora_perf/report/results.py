@@ -23,46 +23,17 @@ from lora_perf.report.cells import Asked, Cell, CellResult
 from lora_perf.report.figures import figures
 from lora_perf.report.files import write
 from lora_perf.report.frames import Of, cell_rows, run_rows
+from lora_perf.report.parts import MODULE, is_part
 from lora_perf.report.predictions import Predictions
+from lora_perf.report.studies import Study, studies
 from lora_perf.report.summary import results_table
-from lora_perf.report.wording import RANDOM
+from lora_perf.report.tested import HalfDrops, Kind, Tested
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
 TINY = "tested on train rows"  # a zoo too small to be divided
-
-
-@dataclass(frozen=True)
-class HalfDrops:
-    """Drops of accuracy to several random halves: their mean, the smallest and the largest."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, eq=False)
-class Tested:
-    """The test adapters of one split.
-
-    Attributes:
-        truth: (n_test,) labels or numbers, (n_test, l) of several labels.
-        rows: their numbers in the zoo.
-        clusters: (n_test,) int64, the group of each where adapters come in groups.
-        learned: how many adapters are trained and validated on.
-    """
-
-    truth: NDArray[Any]
-    rows: Sequence[int]
-    clusters: NDArray[np.int64] | None
-    learned: int
-
-    def plain(self) -> dict[str, Any]:
-        """As results.json holds it."""
-        clusters = None if self.clusters is None else self.clusters.tolist()
-        return {"labels": self.truth.tolist(), "rows": list(self.rows), "clusters": clusters, "learned": self.learned}
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +65,7 @@ class Results:
         groups: the layer groups that were asked for, the reference of the drops first.
         halves: the modules of each random half of the layers, by the name that stands as group of its cells.
         rows, adapters: numbers and names of the test adapters.
-        tested: the test adapters of each split by its name: those above as "", those of further ones that repeat it, and of
-            `random`, which leaves groups of adapters out of account.
+        tested: the test adapters of each split by its name, those above as "".
     """
 
     config: dict[str, Any]
@@ -114,7 +84,7 @@ class Results:
     def __post_init__(self) -> None:
         if not self.tested:
             learned = max(1, self.dataset["train"] + self.dataset["validation"])
-            object.__setattr__(self, "tested", {"": Tested(self.truth, self.rows, None, learned)})
+            object.__setattr__(self, "tested", {"": Tested(self.truth, self.rows, None, learned, self.dataset["train"])})
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
@@ -153,6 +123,10 @@ class Results:
     def table(self) -> Table:
         """Mean accuracies with their intervals, drops and controls, to be printed or shown in a notebook."""
         return results_table(self)
+
+    def studies(self) -> list[Study]:
+        """What stands beside the table of groups where it was asked for: single modules, fewer adapters, another zoo."""
+        return studies(self)
 
     def to_html(self) -> str:
         """One page that needs no network: what was found, numbers, figures, settings; what report.html holds."""
@@ -224,13 +198,27 @@ class Results:
 
     @cached_property
     def first(self) -> list[CellResult]:
-        """The cells of the first split, one for each row of a table."""
-        return [one for one in self.cells if not one.division]
+        """The cells of the first split on layer groups and halves, one for each row of a table."""
+        return [one for one in self.cells if not one.division and not is_part(one.group)]
+
+    def divisions(self, kind: Kind) -> list[str]:
+        """The names of the splits of a kind."""
+        return [name for name, one in self.tested.items() if one.kind == kind]
 
     @property
     def repeats(self) -> list[str]:
         """The names of the splits over which accuracies are means, "" the first."""
-        return [name for name in self.tested if name != RANDOM]
+        return self.divisions("repeat")
+
+    @cached_property
+    def parts(self) -> list[str]:
+        """The names that single modules and choices of them have as groups, where `--layers each` looked at them."""
+        return list(dict.fromkeys(one.group for one in self.cells if is_part(one.group)))
+
+    @property
+    def modules(self) -> list[str]:
+        """Those of single modules."""
+        return [name for name in self.parts if name.startswith(MODULE)]
 
     def answers(
         self, representation: str, group: str, classifier: str, *, shuffled: bool = False, divisions: Sequence[str] = ()
@@ -292,15 +280,26 @@ class Results:
             return float(np.bincount(self.truth).max() / len(self.truth))
         return float(self.dataset["baseline"]["score"])
 
-    def accuracy(self, representation: str, group: str, classifier: str, *, shuffled: bool = False) -> Estimate | None:
-        """Mean test accuracy with its 95 % interval over seeds and test adapters, or over these alone for a single run."""
-        found = self.answers(representation, group, classifier, shuffled=shuffled)
+    def chance_of(self, division: str) -> float | None:
+        """The accuracy of always naming the commonest class of the test adapters of a split, where classes are learned."""
+        truth = self.tested[division].truth
+        return float(np.bincount(truth).max() / len(truth)) if self.task == "classes" else None
+
+    def accuracy(
+        self, representation: str, group: str, classifier: str, *, shuffled: bool = False, divisions: Sequence[str] = ()
+    ) -> Estimate | None:
+        """Mean test accuracy with its 95 % interval over seeds and test adapters, or over these alone for a single run.
+
+        Args:
+            divisions: splits by their names, over which the mean is; by default those that repeat the first.
+        """
+        found = self.answers(representation, group, classifier, shuffled=shuffled, divisions=divisions)
         return accuracy_of(found) if found else None
 
     def at_random(self, representation: str, group: str, classifier: str) -> Estimate | None:
         """Mean accuracy where adapters of one group may stand on both sides, beside `accuracy`, where they do not."""
-        found = self.answers(representation, group, classifier, divisions=[RANDOM])
-        return accuracy_of(found) if found else None
+        divisions = self.divisions("random")
+        return self.accuracy(representation, group, classifier, divisions=divisions) if divisions else None
 
     def measures(self, representation: str, group: str, classifier: str) -> dict[str, Estimate]:
         """What else is measured of numbers, several labels or retrieval on the first split, with 95 % intervals."""
@@ -318,10 +317,14 @@ class Results:
         return difference_of(whole, part) if whole and part else None
 
     def drop_to_halves(self, representation: str, classifier: str) -> HalfDrops | None:
-        """Accuracy on the first group less that on random halves of it, as large as the second group."""
+        """Accuracy on the first group less that on random halves of it, as large as the second group, beside that on this."""
         drops = [self.drop(representation, half, classifier) for half in self.halves]
         means = [drop.mean for drop in drops if drop]
-        return HalfDrops(float(np.mean(means)), min(means), max(means)) if means else None
+        group = self.drop(representation, self.groups[1], classifier) if means else None
+        if group is None:
+            return None
+        above = sum(mean >= group.mean for mean in means)
+        return HalfDrops(float(np.mean(means)), min(means), max(means), len(means), above)
 
     def told(self, one: CellResult) -> tuple[Estimate, PairedDifference | None, HalfDrops | None]:
         """The accuracy of a cell, what it drops from the first group, where labels are true, and what that drops to halves."""

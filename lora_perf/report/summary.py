@@ -12,8 +12,8 @@ from lora_perf.core.text import LONGEST, counted, markdown
 from lora_perf.io import store
 from lora_perf.report.comparisons import drops, pairs
 from lora_perf.report.frames import mean_f1
+from lora_perf.report.studies import studies
 from lora_perf.report.wording import (
-    RANDOM,
     TINY_WARNING,
     baseline_note,
     class_notes,
@@ -69,6 +69,9 @@ def summary(results: Results, figures: Sequence[str] = ()) -> str:
         about = f"{name} from {markdown(results.groups[0], LONGEST)}" if name == "drop" else name
         lines += [f"![{about}]({name}.svg)", ""]
     lines += [_table(results), "", *_notes(results)]
+    for study in studies(results):
+        lines += [f"## {markdown(study.title, LONGEST)}", "", *(line for note in study.notes for line in (markdown(note), ""))]
+        lines += [line for one in study.tables for line in (f"{markdown(one.title, LONGEST)}:", "", one.markdown(), "")]
     facts = {"fingerprint of the zoo": data["fingerprint"], **results.machine, **results.versions}
     rows = [(name, str(value)) for name, value in facts.items()]
     return "\n".join([*lines, f"Stages: {stages(results.seconds)}.", "", Table("", ("", ""), rows).markdown(), ""])
@@ -100,7 +103,8 @@ def _notes(results: Results) -> list[str]:
     if results.halves:
         notes.append(
             f"Halves: {len(results.halves)} random choices of whole modules, as many as "
-            f"{markdown(results.groups[1], LONGEST)} has; the mean drop from {first} to them, and the smallest and the largest."
+            f"{markdown(results.groups[1], LONGEST)} has; the mean drop from {first} to them, the smallest and the largest, "
+            f"and to how many of them accuracy drops as much as to {markdown(results.groups[1], LONGEST)}, or more."
         )
     if results.shuffled:
         notes.append(
@@ -117,7 +121,7 @@ def _table(results: Results) -> str:
     extra = list(measured(results, results.first[0]))
     titles = ["representation", "group", "classifier", "features", "constant", "ms", results.measure, "95 % interval"]
     titles += ["macro F1"] * (results.task == "classes") + extra
-    beside = RANDOM in results.tested
+    beside = bool(results.divisions("random"))
     titles += ["random split"] * beside
     titles += [f"drop from {results.groups[0]}", "95 % interval", "p", "p after Holm"]
     dropped = drops(results)
@@ -145,7 +149,7 @@ def _table(results: Results) -> str:
         else:
             row += [""] * 4
         if results.halves:
-            row.append(f"{halves.mean:+.3f} ({halves.low:+.3f} to {halves.high:+.3f})" if halves else "")
+            row.append(str(halves) if halves else "")
         if results.shuffled:
             row.append(f"{control.mean:.3f}" if control else "")
         epochs = f"{sum(run.epochs for run in cell.runs) / count:.0f}"
@@ -160,7 +164,7 @@ def results_table(results: Results) -> Table:
     several = results.classifiers != [DEFAULT]
     columns = ["representation"] + ["classifier"] * several
     numbers = [first, "p to best", *others]
-    beside, extra = RANDOM in results.tested, list(measured(results, results.first[0]))
+    beside, extra = bool(results.divisions("random")), list(measured(results, results.first[0]))
     numbers += ["random split"] * beside + extra
     for group in others:
         numbers += [f"drop to {group}", "p"]
@@ -190,7 +194,7 @@ def results_table(results: Results) -> Table:
                 row += [f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]", format_p(drop.holm)] if d and drop else ["", ""]
             if results.halves:
                 halves = results.drop_to_halves(name, classifier)
-                row.append(f"{halves.mean:+.3f} ({halves.low:+.3f} to {halves.high:+.3f})" if halves else "")
+                row.append(str(halves) if halves else "")
             if results.shuffled:
                 control = results.accuracy(name, first, classifier, shuffled=True)
                 row.append(f"{control.mean:.3f}" if control else "")

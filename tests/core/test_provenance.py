@@ -52,7 +52,7 @@ CELLS = [
         "classifiers/probes.py",
         "classifiers/metrics.py",
     ),
-    *("experiment/runner.py", "experiment/inputs.py", "report/cells.py", "experiment/controls.py", "io/files/folder.py"),
+    *("experiment/training.py", "experiment/inputs.py", "report/cells.py", "experiment/controls.py", "io/files/folder.py"),
 ]
 SHOWN = [
     *(

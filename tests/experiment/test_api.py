@@ -15,7 +15,7 @@ import torch
 
 import lora_perf
 from lora_perf import LoraPerfError
-from lora_perf.experiment import ExperimentConfig, runner
+from lora_perf.experiment import ExperimentConfig, training
 from lora_perf.experiment.__main__ import main
 from tests.experiment.conftest import QUICK, small_zoo
 
@@ -72,7 +72,7 @@ def test_an_output_folder_holds_the_files_of_the_command_and_the_call_goes_on_fr
     first = lora_perf.experiment.run(small, **AS_QUICK, output_dir=ours)
     assert files(ours) == files(theirs)
     trained: list[int] = []
-    monkeypatch.setattr(runner, "fitted", lambda *_: trained.append(1))
+    monkeypatch.setattr(training, "fitted", lambda *_: trained.append(1))
     again = lora_perf.experiment.run(small_zoo(), **AS_QUICK, output_dir=str(ours))
     assert trained == []
     assert numbers(again.to_json()["cells"]) == numbers(first.to_json()["cells"])
@@ -140,7 +140,7 @@ def test_an_interrupt_passes_on_with_finished_cells_saved_and_threads_as_they_we
 ) -> None:
     monkeypatch.setattr("lora_perf.report.files.draw", lambda *_: [])
     settings: dict[str, Any] = {**AS_QUICK, "layer_groups": ["all"], "output_dir": tmp_path / "out"}
-    threads, drawn, train, calls = torch.get_num_threads(), torch.random.get_rng_state(), runner.fitted, []
+    threads, drawn, train, calls = torch.get_num_threads(), torch.random.get_rng_state(), training.fitted, []
 
     def stop(*arguments: Any) -> Any:
         calls.append(1)
@@ -148,7 +148,7 @@ def test_an_interrupt_passes_on_with_finished_cells_saved_and_threads_as_they_we
             raise KeyboardInterrupt
         return train(*arguments)
 
-    monkeypatch.setattr(runner, "fitted", stop)
+    monkeypatch.setattr(training, "fitted", stop)
     with pytest.raises(KeyboardInterrupt):
         lora_perf.experiment.run(small_zoo(), **settings)
     assert torch.get_num_threads() == threads

@@ -19,6 +19,7 @@ from lora_perf.core.split import make_split
 from lora_perf.core.target import labels_of
 from lora_perf.experiment.checkpoints import Checkpoints
 from lora_perf.experiment.config import ExperimentConfig
+from lora_perf.experiment.divisions import Division
 from lora_perf.io.checked import read_record, write_record
 from lora_perf.report.cells import Asked, Cell, CellResult, cell_from_json, scored
 from tests.experiment.conftest import small_zoo
@@ -27,6 +28,7 @@ from tests.io.packed.files import change
 CONFIG = ExperimentConfig(num_runs=2)
 ZOO = small_zoo()
 SPLIT = make_split(ZOO.labels, ZOO.classes, ZOO.split, "auto", 42)
+DIVISIONS = {"": Division(SPLIT, 42)}
 TRUTH = ZOO.labels[SPLIT.test].numpy()
 TEST = Asked("classes", ZOO.classes, TRUTH)
 CELL = Cell("stats", "all")
@@ -35,7 +37,7 @@ LAYERS = ZOO.layout.layers
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(tmp_path, CONFIG, ZOO, labels_of(ZOO), {"": SPLIT}, torch.device("cpu"))
+    return Checkpoints(tmp_path, CONFIG, ZOO, labels_of(ZOO), DIVISIONS, torch.device("cpu"))
 
 
 def result(cell: Cell = CELL) -> CellResult:
@@ -72,7 +74,7 @@ def test_a_cell_of_constant_features_comes_back(checkpoints: Checkpoints) -> Non
 
 def test_cells_of_several_settings_stand_side_by_side(tmp_path: Path) -> None:
     two, three = (
-        Checkpoints(tmp_path, ExperimentConfig(num_runs=runs), ZOO, labels_of(ZOO), {"": SPLIT}, torch.device("cpu"))
+        Checkpoints(tmp_path, ExperimentConfig(num_runs=runs), ZOO, labels_of(ZOO), DIVISIONS, torch.device("cpu"))
         for runs in (2, 3)
     )
     two.save(result(), LAYERS)

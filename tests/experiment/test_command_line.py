@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from lora_perf import Zoo
-from lora_perf.experiment import runner
+from lora_perf.experiment import training
 from lora_perf.experiment.__main__ import main
 from lora_perf.io import store
 from tests.experiment.conftest import PREFIX, QUICK, small_zoo
@@ -214,7 +214,7 @@ def test_a_signal_keeps_finished_cells_and_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    out, train = tmp_path / "out", runner.fitted
+    out, train = tmp_path / "out", training.fitted
     flags = ["--dataset", str(small), "--output-dir", str(out), *QUICK]
     trained: list[int] = []
 
@@ -224,7 +224,7 @@ def test_a_signal_keeps_finished_cells_and_says_how_to_go_on(
             signal.raise_signal(number)
         return train(*arguments)
 
-    monkeypatch.setattr(runner, "fitted", until_the_third)
+    monkeypatch.setattr(training, "fitted", until_the_third)
     assert main([*flags, "--epochs", "1"]) == 128 + number
     told = f"{word}; 2 finished cells of these settings and data are in {out / 'cells'}: the same command goes on from there"
     assert only_line(capsys) == told

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lora_perf.experiment import runner
+from lora_perf.experiment import training
 from lora_perf.experiment.__main__ import main
 from lora_perf.experiment.folder import REPORT
 from lora_perf.experiment.logs import log, log_file
@@ -269,7 +269,7 @@ def test_what_dead_processes_left_is_removed(run: Run, out: Path) -> None:
 
 
 def test_an_output_folder_that_is_deleted_meanwhile_is_made_again(run: Run, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = runner.fitted
+    fit = training.fitted
 
     def delete(*arguments: Any) -> Any:
         for path in sorted(out.rglob("*"), reverse=True):
@@ -277,7 +277,7 @@ def test_an_output_folder_that_is_deleted_meanwhile_is_made_again(run: Run, out:
         out.rmdir()
         return fit(*arguments)
 
-    monkeypatch.setattr(runner, "fitted", delete)
+    monkeypatch.setattr(training, "fitted", delete)
     assert run("--layer-groups", "all") == 0
     assert about(out) == (["all"], False)
     assert len(list((out / "cells").iterdir())) == 1

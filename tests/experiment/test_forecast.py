@@ -77,7 +77,7 @@ def test_time_is_that_of_all_cells_at_any_size(n: int, monkeypatch: pytest.Monke
     torch.set_num_threads(2)
     try:
         prepared = prepare(config, zoo)
-        found = forecast.forecast(config, prepared.plan, zoo, prepared.split, CPU)
+        found = forecast.forecast(config, prepared.plan, zoo, prepared.divisions, CPU)
     finally:
         torch.set_num_threads(torch_threads)
     train = len(prepared.split.train)
@@ -149,7 +149,7 @@ from tests.experiment.test_forecast import CPU, mission
 zoo = mission(100_000)
 config = ExperimentConfig(num_runs=10)
 prepared = runner.prepare(config, zoo)
-found = forecast.forecast(config, prepared.plan, zoo, prepared.split, CPU)
+found = forecast.forecast(config, prepared.plan, zoo, prepared.divisions, CPU)
 print(found.train > 3600, room.room_of(config, prepared.plan, zoo, CPU).memory > 1 << 30)
 """
 

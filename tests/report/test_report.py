@@ -10,8 +10,9 @@ import pytest
 
 from lora_perf.report import draw, write_summary
 from lora_perf.report.cells import CellResult, RunResult
-from lora_perf.report.results import HalfDrops, Results
+from lora_perf.report.results import Results
 from lora_perf.report.summary import milliseconds, results_table, summary
+from lora_perf.report.tested import HalfDrops
 
 TRUTH = np.arange(40) % 4
 
@@ -116,7 +117,7 @@ def test_a_missing_cell_leaves_a_gap(two_groups: Results, tmp_path: Path) -> Non
 
 
 def test_the_drop_to_halves_has_a_mean_and_a_range(everything: Results) -> None:
-    assert everything.drop_to_halves("stats", "ridge") == HalfDrops(pytest.approx(13 / 40), 10 / 40, 16 / 40)
+    assert everything.drop_to_halves("stats", "ridge") == HalfDrops(pytest.approx(13 / 40), 10 / 40, 16 / 40, 2, 2)
     assert everything.drop_to_halves("ensemble", "mlp") is None
 
 
@@ -135,7 +136,7 @@ def test_halves_and_shuffled_cells_are_columns_of_the_summary(everything: Result
         == [(one.representation, one.group, one.classifier) for one in everything.cells if one.group in ("all", "visual")][:6]
     )
     ridge = {row["group"]: row for row in rows if row["classifier"] == "ridge"}
-    assert ridge["visual"]["drop to halves"] == "+0.325 (+0.250 to +0.400)"
+    assert ridge["visual"]["drop to halves"] == "+0.325 (+0.250 to +0.400), 2 of 2 as much"
     assert ridge["all"]["shuffled"] == "0.200"
     assert ridge["all"]["runs"] == "1"
     assert ridge["all"]["epochs or setting"] == "alpha = 0.1"
