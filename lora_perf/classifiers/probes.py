@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 
 # Coordinates are scaled so that the mean square of a dimension, summed over the train rows, is 1: in these units the
 # grids reach from hardly any penalty to one that leaves the class means alone, whatever the number of features.
-_ALPHAS = (1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4)
+ALPHAS = (1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4)
 _CS = (1e-1, 1e0, 1e1, 1e2, 1e3)
-_NEIGHBOURS = (20, 10, 5, 3, 1)
-_METRICS = ("cosine", "euclidean")
+NEIGHBOURS = (20, 10, 5, 3, 1)
+METRICS = ("cosine", "euclidean")
 _MOST_ITERATIONS = 200  # of Newton's method, which took at most 10 on the embedded zoos
 
 
@@ -49,7 +49,7 @@ def ridge(x: Floats, y: Labels) -> Iterator[tuple[Setting, Any]]:
     from sklearn.linear_model import Ridge, RidgeClassifier
 
     model = Ridge if y.dtype.kind == "f" else RidgeClassifier
-    for alpha in _ALPHAS:
+    for alpha in ALPHAS:
         yield {"alpha": alpha}, model(alpha=alpha, solver="cholesky").fit(x, y)
 
 
@@ -75,5 +75,5 @@ def knn(x: Floats, y: Labels) -> Iterator[tuple[Setting, Any]]:
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
     model = KNeighborsRegressor if y.dtype.kind == "f" else KNeighborsClassifier
-    for k, metric in product([k for k in _NEIGHBOURS if k <= len(x)], _METRICS):
+    for k, metric in product([k for k in NEIGHBOURS if k <= len(x)], METRICS):
         yield {"k": k, "metric": metric}, model(k, metric=metric, algorithm="brute").fit(x, y)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import xxhash
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from lora_perf.classifiers import CLASSIFIERS, seeds_of
 from lora_perf.classifiers.perceptron.recipe import product_type
+from lora_perf.classifiers.permuted import READERS
 from lora_perf.core.layout import Layer
 from lora_perf.core.provenance import code_version, device_kind
 from lora_perf.core.target import Target
@@ -58,14 +60,17 @@ class Checkpoints:
         self._identity = [zoo.fingerprint, learned, device_kind(device), code_version(), config.seed]
         products = str(product_type(config.training, device))  # which the processor decides
         self._recipe = [asdict(config.training), products]
+        self._permutations = config.permutations
         self._versions: dict[str, list[str]] = {}
 
     def key(self, cell: Cell, layers: tuple[Layer, ...]) -> str:
         """A hash of settings, data, split, code, that of users included, and cell: of a recipe only where it is followed."""
         classifier = CLASSIFIERS[cell.classifier]
-        asked = [self._recipe if classifier.by_epochs else None, seeds_of(classifier, self._of_split[cell.division])]
+        asked: list[Any] = [self._recipe if classifier.by_epochs else None, seeds_of(classifier, self._of_split[cell.division])]
         if cell.name not in self._versions:  # of users' files, which are read for it
             self._versions[cell.name] = [classifier.version, REPRESENTATIONS[cell.representation].version]
+        if cell.classifier in READERS:
+            asked.append(self._permutations)
         names = [layer.name for layer in layers]
         identity = [*self._identity, self._rows[cell.division], asked, self._versions[cell.name], asdict(cell), names]
         return xxhash.xxh3_128_hexdigest(json.dumps(identity).encode())

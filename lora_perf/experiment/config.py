@@ -21,7 +21,7 @@ from lora_perf.distributed import refuse_scheduler
 
 AUTO = "auto"
 OF_UPDATES = ("dw_sketch", "dw_projector")  # that the default run sets beside the ten
-Control = Literal["shuffled", "rank", "norm", "halves"]
+Control = Literal["auto", "shuffled", "rank", "norm", "halves"]
 _QUICK_RUNS, _QUICK_EPOCHS = 2, 20
 
 
@@ -67,11 +67,15 @@ class ExperimentConfig:
     test_dataset: str | None = None
     """Another data set, given as --dataset is, whose test adapters are read by what was learned here; beside it what is learned
     there."""
-    controls: tuple[Control, ...] = ()
-    """shuffled: labels of train and validation rows permuted; rank, norm: nothing but these of each module; halves: random
-    halves of the layers, as large as the second group (--halves of them)."""
+    controls: tuple[Control, ...] = ("auto",)
+    """auto: the norms of modules, where groups have both sides of each, and beside learned representations their networks as
+    they start and as many random numbers of the rows; an empty list: none. shuffled: labels of train and validation rows
+    permuted; rank, norm: nothing but these of each module; halves: random halves of the layers, as large as the second group
+    (--halves of them)."""
     halves: int = 60
     """How many random halves of the layers --controls halves draws, where so many differ."""
+    permutations: int = 200
+    """Permutations of all labels, whose scores stand beside those of ridge and knn and give these a p value; 0: none."""
     num_runs: int = 10
     """Runs (seeds) of each cell of a classifier that has seeds, as mlp, whose runs train together; others have one run."""
     seed: int = 42
@@ -132,7 +136,14 @@ class ExperimentConfig:
     """Print the plan and an estimate of its time, and stop."""
 
     def __post_init__(self) -> None:
-        for name, lowest in (("num_runs", 1), ("sample_layers", 1), ("splits", 1), ("sketch_width", 1), ("halves", 1)):
+        for name, lowest in (
+            ("num_runs", 1),
+            ("sample_layers", 1),
+            ("splits", 1),
+            ("sketch_width", 1),
+            ("halves", 1),
+            ("permutations", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < lowest:
                 flag = name.replace("_", "-")

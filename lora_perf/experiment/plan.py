@@ -14,7 +14,8 @@ from lora_perf.experiment.controls import random_halves
 from lora_perf.experiment.layers import modules_of
 from lora_perf.report.cells import Cell
 from lora_perf.report.tested import Kind
-from lora_perf.representations import count, expand, members
+from lora_perf.representations import REPRESENTATIONS, count, expand, members
+from lora_perf.representations.learned.untrained import beside
 from lora_perf.representations.updates.sketch import with_width
 
 
@@ -59,14 +60,13 @@ def make_plan(
         one_rank: whether all adapters have the same ranks.
         divisions: the splits that there are, and what each is for; by default a single one.
 
-    The features of the controls `rank` and `norm` stand beside the representations on every group; no half is taken of them
-    and no label of theirs is shuffled.
+    Controls that are features, as `norm`, stand beside the representations on every group; no half is taken of them and no
+    label of theirs is shuffled.
 
     Raises:
         LoraPerfError: an unknown representation or layer group, a group without a sampled layer, a group that a
             representation makes no feature of.
     """
-    controls = tuple(name for name in members("controls") if name in config.controls)
     sampled = _sampled(layout, config.sample_layers)
     groups: dict[str, tuple[Layer, ...]] = {}
     for group in _asked(config.layer_groups, layout, sampled):
@@ -79,6 +79,7 @@ def make_plan(
             )
     chosen = expand(_chosen(config.representations, layout, groups.values(), one_rank))
     names = expand(with_width(name, config.sketch_width) for name in chosen)
+    controls = tuple(dict.fromkeys(_controls(config, names, layout, groups.values(), one_rank)))
     halves = {}
     if "halves" in config.controls and len(groups) < 2:
         raise LoraPerfError(
@@ -127,6 +128,17 @@ def _chosen(names: Sequence[str], layout: Layout, groups: Iterable[Sequence[Laye
             )
         yield from members("ten") if one_rank else ()
         yield from updates
+
+
+def _controls(
+    config: ExperimentConfig, names: Sequence[str], layout: Layout, groups: Iterable[Sequence[Layer]], one_rank: bool
+) -> Iterator[str]:
+    """The representations that stand beside those that were asked for, to tell what these are worth."""
+    groups = list(groups)
+    if "auto" in config.controls:
+        of_learned = [one for name in names for one in beside(name) if one_rank or REPRESENTATIONS.named(one).any_rank]
+        yield from (one for one in ("norm", *of_learned) if all(_can_be_made(one, layout, layers) for layers in groups))
+    yield from (name for name in members("controls") if name in config.controls)
 
 
 def _can_be_made(name: str, layout: Layout, layers: Sequence[Layer]) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from lora_perf.classifiers import CLASSIFIERS, Examples, Setup, fitted
+from lora_perf.classifiers.permuted import READERS, Permuted, permuted
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.profiling import stage
 from lora_perf.experiment.checkpoints import Checkpoints
@@ -103,7 +104,21 @@ class Training:
         seconds = time.perf_counter() - begin
         with clock.stage("score"):
             test = Asked(target.task, target.names, target.values[split.test].numpy())
-            return scored(one.cell, features.names, learnt, test, seconds, milliseconds)
+            result = scored(one.cell, features.names, learnt, test, seconds, milliseconds)
+        count = prepared.config.permutations
+        if not (shown and count and classifier.name in READERS and not one.cell.division and not one.cell.shuffled):
+            return result
+        with clock.stage("permute"):
+            return replace(result, permuted=self._permuted(result, count, split.resubstitution))
+
+    def _permuted(self, result: CellResult, count: int, tiny: bool) -> Permuted | None:
+        """What the probe of a cell reads of permuted labels; None where its features tell nothing or nothing is tested."""
+        if result.note or tiny:
+            return None
+        assert self._examples is not None
+        target, seed = self._target, self._prepared.config.seed
+        score = result.runs[0].accuracy
+        return permuted(result.classifier, self._examples, target.values, target.outputs, target.task, score, count, seed)
 
 
 def _found(checkpoints: Checkpoints, one: PlannedCell) -> CellResult:

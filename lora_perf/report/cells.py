@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lora_perf.classifiers import DEFAULT, Fitted
 from lora_perf.classifiers.metrics import score
+from lora_perf.classifiers.permuted import Permuted
 from lora_perf.classifiers.protocol import Setting
 from lora_perf.classifiers.scores import further, gains
 from lora_perf.core.target import Task
@@ -88,6 +89,7 @@ class CellResult:
         seconds: wall time of training.
         milliseconds: an adapter costs to represent, the representation and the group alone; None where it was not measured.
         note: what is special about the cell.
+        permuted: what the classifier scores of permuted labels; None where it was not tried.
     """
 
     representation: str
@@ -101,6 +103,7 @@ class CellResult:
     note: str
     runs: list[RunResult]
     division: str = ""
+    permuted: Permuted | None = None
 
     @property
     def cell(self) -> Cell:
@@ -181,11 +184,16 @@ def cell_from_json(record: Any, cell: Cell, seeds: Sequence[int | None], test: A
             runs, the test adapters or another field.
     """
     runs = [RunResult(**{one.name: run[one.name] for one in fields(RunResult)}) for run in record["runs"]]
-    result = CellResult(**{one.name: record[one.name] for one in fields(CellResult) if one.name != "runs"}, runs=runs)
+    tried = record["permuted"]
+    told = {one.name: record[one.name] for one in fields(CellResult) if one.name not in ("runs", "permuted")}
+    result = CellResult(**told, runs=runs, permuted=None if tried is None else Permuted(**tried))
     require(result.cell == cell and type(result.shuffled) is bool, "another cell")
     require([run.seed for run in runs] == list(seeds), "runs of other seeds")
     require(_is_count(result.features) and all(isinstance(name, str) for name in result.constant), "no features")
     require(_is_number(result.seconds) and isinstance(result.note, str), "no seconds or no note")
+    if result.permuted is not None:
+        require(_is_count(result.permuted.count) and _is_number(result.permuted.p, 1), "no permutations")
+        require(type(result.permuted.mean) in (int, float), "no score of permutations")
     require(result.milliseconds is None or _is_number(result.milliseconds), "no milliseconds")
     for run in runs:
         require(set(map(type, run.measures.values())) <= {float, int}, "a measure that is no number")

@@ -41,5 +41,6 @@ def cell_rows(results: Results) -> Iterator[dict[str, Any]]:
             f"drop{end}": getattr(drop, of, None) for end, of in (("", "mean"), ("_low", "low"), ("_high", "high"), ("_p", "p"))
         }
         row["macro_f1"] = mean_f1(cell)
+        row |= {f"permuted_{of}": getattr(cell.permuted, of, None) for of in ("mean", "p")}
         row |= {name: sum(run.measures.get(name, 0.0) for run in cell.runs) / len(cell.runs) for name in cell.runs[0].measures}
         yield row | {"milliseconds": cell.milliseconds, "seconds": cell.seconds}

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lora_perf.report.results import Results
 
 _MISREAD = 15
+NORM = "norm"  # the control of one norm a module
 _SAID = ("dataset", "representations", "layer_groups", "classifiers", "controls", "num_runs", "seed", "split", "epochs")
 _PAIRS = 60
 
@@ -105,6 +106,7 @@ def findings(results: Results, found: Sequence[Compared], dropped: Sequence[Comp
         least = detectable([one.difference for one in found], len(found))
         if least is not None:
             told.append(f"Two would have had to differ by {least:.3f} to be told apart in four of five such experiments.")
+    told += norm_note(found)
     if dropped:
         lost = [one for one in dropped if one.differs and one.difference.mean > 0]
         told.append(
@@ -112,6 +114,19 @@ def findings(results: Results, found: Sequence[Compared], dropped: Sequence[Comp
             f"{'stands' if len(lost) == 1 else 'stand'} after the correction."
         )
     return told
+
+
+def norm_note(found: Sequence[Compared]) -> list[str]:
+    """Which representations read no more than the norms of modules, where these stand beside them."""
+    beside = [one for one in found if NORM in (one.first, one.second)]
+    if not beside:
+        return []
+    more = [one.first for one in beside if one.second == NORM and one.differs]
+    rest = [one.second if one.first == NORM else one.first for one in beside]
+    less = [name for name in rest if name not in more]
+    if not less:
+        return ["All of them read more than the norms of modules alone do."]
+    return [f"{listed(less, 4)} {'reads' if len(less) == 1 else 'read'} no more than the norms of modules alone (`{NORM}`) do."]
 
 
 def _best(results: Results) -> CellResult:
@@ -205,6 +220,7 @@ def _differences(results: Results, classifier: str, found: Sequence[Compared]) -
 
 
 def _cells(results: Results) -> str:
+    permuted = any(cell.permuted for cell in results.first)
     columns = (
         "representation",
         "group",
@@ -214,6 +230,7 @@ def _cells(results: Results) -> str:
         "95 % interval",
         *["macro F1"] * (results.task == "classes"),
         *measured(results, results.first[0]),
+        *["labels permuted", "its p"] * permuted,
         "runs",
         "setting",
         "s",
@@ -229,6 +246,7 @@ def _cells(results: Results) -> str:
         rows.append(
             (cell.representation, cell.group, name, f"{cell.features:,}", f"{one.mean:.3f}",
              f"{one.low:.3f} to {one.high:.3f}", *([] if f1 is None else [f"{f1:.3f}"]), *measured(results, cell).values(),
+             *([f"{cell.permuted.mean:.3f}", format_p(cell.permuted.p)] if cell.permuted else ["", ""] * permuted),
              str(len(cell.runs)),
              cell.note or settings(cell.setting), f"{cell.seconds:.1f}")
         )  # fmt: skip

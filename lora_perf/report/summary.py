@@ -17,6 +17,7 @@ from lora_perf.report.wording import (
     TINY_WARNING,
     baseline_note,
     class_notes,
+    control_notes,
     division_notes,
     format_p,
     interval_note,
@@ -25,7 +26,6 @@ from lora_perf.report.wording import (
     settings,
     stages,
 )
-from lora_perf.representations import members
 
 if TYPE_CHECKING:
     from lora_perf.report.cells import CellResult
@@ -100,6 +100,12 @@ def _notes(results: Results) -> list[str]:
             f"Probes ({', '.join(searched)}) are fitted to the train adapters, with the setting that was best on the "
             "validation adapters. alpha and C are for features scaled so that the eigenvalues of their Gram matrix have mean 1."
         )
+    tried = next((cell.permuted for cell in results.first if cell.permuted), None)
+    if tried:
+        notes.append(
+            f"Labels permuted: the mean score of {tried.count} permutations of all labels, the setting chosen anew; its "
+            "p: how many of them, and of the true labels, score as much as these. No correction is made among cells."
+        )
     if results.halves:
         notes.append(
             f"Halves: {len(results.halves)} random choices of whole modules, as many as "
@@ -111,9 +117,7 @@ def _notes(results: Results) -> list[str]:
             "Shuffled: accuracy of the same cell with the labels of train and validation adapters permuted, once. Where "
             "classes are tight clusters, each cluster gets one label, so that a single permutation may be off chance by luck."
         )
-    numbers = [name for name in members("controls") if name in results.representations]
-    if numbers:
-        notes.append(f"Controls: `{'`, `'.join(numbers)}`, one number a module.")
+    notes += [one for one in control_notes(results) if one]
     return [line for note in notes for line in (note, "")]
 
 
@@ -123,6 +127,8 @@ def _table(results: Results) -> str:
     titles += ["macro F1"] * (results.task == "classes") + extra
     beside = bool(results.divisions("random"))
     titles += ["random split"] * beside
+    permuted = any(cell.permuted for cell in results.first)
+    titles += ["labels permuted", "its p"] * permuted
     titles += [f"drop from {results.groups[0]}", "95 % interval", "p", "p after Holm"]
     dropped = drops(results)
     titles += ["drop to halves"] * bool(results.halves) + ["shuffled"] * results.shuffled
@@ -143,6 +149,8 @@ def _table(results: Results) -> str:
         if beside:
             random = results.at_random(name, group, classifier)
             row.append(f"{random.mean:.3f}" if random else "")
+        if permuted:
+            row += [f"{cell.permuted.mean:.3f}", format_p(cell.permuted.p)] if cell.permuted else ["", ""]
         if drop and (name, group, classifier) in dropped:
             p = dropped[name, group, classifier].holm
             row += [f"{drop.mean:+.3f}", f"{drop.low:+.3f} to {drop.high:+.3f}", format_p(drop.p), format_p(p)]

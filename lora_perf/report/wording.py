@@ -94,6 +94,17 @@ def measured(results: Results, cell: CellResult) -> dict[str, str]:
     }
 
 
+def control_notes(results: Results) -> list[str]:
+    """What representations that are controls are."""
+    names = results.representations
+    numbers = [name for name in ("rank", "norm") if name in names]
+    untrained = [name for name in names if name.endswith("_untrained")]
+    drawn = [name for name in names if name.startswith("random_pro")]
+    notes = [f"Controls: {listed(numbers)}, one number a module."] * bool(numbers)
+    notes += [f"{listed(untrained)}: the network as it starts."] * bool(untrained)
+    return notes + [f"{listed(drawn)}: as many random numbers of the rows."] * bool(drawn)
+
+
 def class_notes(untrained: Sequence[str], untested: Sequence[str]) -> list[str]:
     """What to know of classes that have adapters but none to train on, or none to test."""
     notes = [f"classes without a train adapter, so never predicted: {listed(untrained, 5)}"] * bool(untrained)

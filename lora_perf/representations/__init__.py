@@ -8,12 +8,12 @@ Goes out: `Features` by the name of their representation; their cache.
 Import from here: the registry, the protocol and the door for users' representations; `represent` from `streaming`.
 """
 
-from lora_perf.representations.controls import Numbers, module_norms, module_ranks
+from lora_perf.representations.controls import NORM, Numbers, module_ranks
 from lora_perf.representations.door import representation
 from lora_perf.representations.factors import frequency, information, norms, spectral, statistics
 from lora_perf.representations.factors.matrices import Matrices
 from lora_perf.representations.kinds import Concatenation, Entries
-from lora_perf.representations.learned import autoencoders, contrastive, kernel, pca
+from lora_perf.representations.learned import autoencoders, contrastive, kernel, pca, untrained
 from lora_perf.representations.registry import (
     REPRESENTATIONS,
     Representation,
@@ -57,7 +57,8 @@ _OF_PACKAGE: tuple[Representation, ...] = (
     kernel.dw_kernel,
     # Controls.
     Numbers("rank", module_ranks),
-    Numbers("norm", module_norms),
+    NORM,
+    *untrained.OF_LEARNED,
 )
 for _one in _OF_PACKAGE:
     REPRESENTATIONS.add(_one.name, _one)

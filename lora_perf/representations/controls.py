@@ -12,8 +12,9 @@ from torch import Tensor
 from lora_perf.core.features import Features, Part
 from lora_perf.core.layout import Layer, Layout, Module
 from lora_perf.core.zoo import Zoo
-from lora_perf.representations.kinds import modules_within, places_of
+from lora_perf.representations.kinds import PerModule, modules_within, places_of
 from lora_perf.representations.registry import CONTROLS, Needs, Single, Sources
+from lora_perf.representations.updates.modules import Modules
 
 
 @dataclass(frozen=True)
@@ -46,21 +47,12 @@ def module_ranks(zoo: Zoo, modules: Sequence[Module]) -> Tensor:
     return zoo.ranks[:, _places(zoo.layout, modules)]
 
 
-def module_norms(zoo: Zoo, modules: Sequence[Module]) -> Tensor:
-    """The Frobenius norm |s| sqrt(sum((B^T B) * (A A^T))) of dW = s B A of each module.
+def module_norms(x: Modules) -> Tensor:
+    """The Frobenius norm of dW = s B A, one number a module."""
+    return (x.unit_frobenius * x.scale)[:, None]
 
-    Cost: one streamed pass; 2 r^2 (m + k) flops a module in float64.
-    """
-    values = torch.empty((len(zoo), len(modules)), dtype=torch.float64)
-    for rows, block in zoo.blocks():
-        for place, one in enumerate(modules):
-            up = block[:, one.up.columns].unflatten(1, one.up.shape).to(torch.float64)
-            down = block[:, one.down.columns].unflatten(1, one.down.shape).to(torch.float64)
-            squares = ((up.mT @ up) * (down @ down.mT)).sum(dim=(1, 2))
-            values[rows, place] = squares.clamp_min(0).sqrt()  # rounding may leave a sum of zero slightly below it
-    if zoo.scales is not None:
-        values *= zoo.scales[:, _places(zoo.layout, modules)].abs()
-    return values
+
+NORM = PerModule("norm", lambda _: ("norm",), module_norms, family=CONTROLS)
 
 
 def _places(layout: Layout, modules: Sequence[Module]) -> list[int]:

@@ -17,6 +17,7 @@ from lora_perf.io import store
 
 PREFIX = "unet.down_blocks.0.attentions.0.transformer_blocks.0"
 QUICK = ["--num-runs", "2", "--epochs", "3", "--representations", "stats", "ensemble", "flat_vec", "--hidden-dim", "16"]
+QUICK += ["--controls", "--permutations", "3"]  # controls where a test asks for them
 
 
 def small_zoo(*, n: int = 60, changed: bool = False) -> Zoo:

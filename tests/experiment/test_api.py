@@ -19,12 +19,14 @@ from lora_perf.experiment import ExperimentConfig, training
 from lora_perf.experiment.__main__ import main
 from tests.experiment.conftest import QUICK, small_zoo
 
-FAST: dict[str, Any] = {"representations": ["stats"], "layer_groups": ["all"], "classifiers": ["knn"]}
+FAST: dict[str, Any] = {"controls": [], "representations": ["stats"], "layer_groups": ["all"], "classifiers": ["knn"]}
 AS_QUICK: dict[str, Any] = {
     "num_runs": 2,
     "epochs": 3,
     "representations": ["stats", "ensemble", "flat_vec"],
     "hidden_dim": 16,
+    "controls": [],
+    "permutations": 3,
 }
 
 
@@ -47,7 +49,7 @@ def test_the_function_gives_the_numbers_of_the_command(small: Path, tmp_path: Pa
     command = json.loads((tmp_path / "out" / "results.json").read_text())
     for source in (small, str(small), lora_perf.load(small), small_zoo()):
         found = lora_perf.experiment.run(
-            source, **AS_QUICK, classifiers=["mlp", "ridge"], controls=["shuffled", "norm"]
+            source, **AS_QUICK | {"classifiers": ["mlp", "ridge"], "controls": ["shuffled", "norm"]}
         ).to_json()
         assert numbers(json.loads(json.dumps(found))) == numbers(command)
 
@@ -106,7 +108,7 @@ def test_the_defaults_are_those_of_the_command() -> None:
         ({"representations": "users"}, r"found 'users'; import the module of your own ones \(--import\)"),
         ({"layer_groups": ["attn9"]}, "found 'attn9'"),
         ({"classifiers": ["svm"]}, "'svm'"),
-        ({"controls": ["halved"]}, "one of shuffled, rank, norm, halves for controls; found 'halved'; change controls"),
+        ({"controls": ["halved"]}, "one of auto, shuffled, rank, norm, halves for controls; found 'halved'; change controls"),
         ({"split": "random"}, "one of auto, zoo, stratified, original for split; found 'random'"),
         ({"device": "tpu"}, "one of auto, cpu, cuda for device; found 'tpu'"),
         ({"num_runs": "3"}, "a value of type int for num_runs; found '3'"),
@@ -131,7 +133,7 @@ def test_a_name_that_is_no_setting_and_a_source_that_is_none_are_refused() -> No
 
 
 def test_a_single_name_may_stand_for_a_list_of_one() -> None:
-    found = lora_perf.experiment.run(small_zoo(), representations="stats", layer_groups="all", classifiers="knn")
+    found = lora_perf.experiment.run(small_zoo(), representations="stats", layer_groups="all", classifiers="knn", controls=[])
     assert [cell.cell.name for cell in found.cells] == ["stats.all.knn"]
 
 

@@ -123,7 +123,18 @@ def test_learned_features_need_no_cache(experiment: Experiment, tmp_path: Path) 
 
 
 def test_the_dry_run_says_what_is_fitted_when_run(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--dataset", str(small), "--output-dir", str(tmp_path / "out"), "--dry-run", "--epochs", "2", "--hidden-dim", "8"]
+    flags = [
+        "--dataset",
+        str(small),
+        "--output-dir",
+        str(tmp_path / "out"),
+        "--dry-run",
+        "--epochs",
+        "2",
+        "--hidden-dim",
+        "8",
+        "--controls",
+    ]
     assert main([*flags, "--representations", "stats", "pca", "--classifiers", "mlp", "knn"]) == 0
     shown = capsys.readouterr().out
     assert "4 cells x 10 runs and 4 cells of probes" in shown

@@ -121,7 +121,7 @@ def test_preprocessing_packs_and_later_runs_map_the_packed_file(
         (["--representations", "dw", "--layer-groups", "up"], "both the up and the down"),
         (["--representations", "dw_kernel", "--layer-groups", "down"], "both an up and a down for dw_kernel"),
         (["--controls", "halves", "--layer-groups", "all"], "a second layer group"),
-        (["--controls", "norm", "--layer-groups", "up"], "both an up and a down for norm"),
+        (["--controls", "norm", "--layer-groups", "up"], "both the up and the down"),
         (["--num-runs", "0"], "--num-runs of at least 1"),
         (["--dropout", "1.5"], r"expected dropout \(--dropout\) at least 0 and less than 1; found 1.5; change dropout \(--dr"),
         (["--hidden-dim", "0"], r"expected hidden \(hidden_dim, --hidden-dim\) at least 1; found 0"),

@@ -23,7 +23,7 @@ from lora_perf.zoos import synthetic
 from tests.experiment.conftest import small_zoo
 
 Run = Callable[..., int]
-FAST = ["--representations", "stats", "--classifiers", "knn"]
+FAST = ["--representations", "stats", "--classifiers", "knn", "--controls", "--permutations", "3"]
 
 
 @pytest.fixture

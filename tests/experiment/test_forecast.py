@@ -105,7 +105,7 @@ def _room(n: int, config: ExperimentConfig) -> room.Room:
 
 
 def test_memory_and_disk_are_arithmetic_of_the_sizes(tmp_path: Path) -> None:
-    config = ExperimentConfig(representations=("stats", "flat_vec"), output_dir=tmp_path, num_runs=1)
+    config = ExperimentConfig(representations=("stats", "flat_vec"), controls=(), output_dir=tmp_path, num_runs=1)
     found = _room(50_000, config)
     assert found.rows == 0
     assert found.caches == 4 * 50_000 * 128 * 7
@@ -119,7 +119,7 @@ def test_memory_and_disk_are_arithmetic_of_the_sizes(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_is_refused_with_the_flag_that_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = ExperimentConfig(representations=("stats", "flat_vec"), output_dir=tmp_path / "out", num_runs=1)
+    config = ExperimentConfig(representations=("stats", "flat_vec"), controls=(), output_dir=tmp_path / "out", num_runs=1)
     zoo = mission(50_000)
     plan = make_plan(config, zoo.layout)
     refuse_too_little(config, plan, zoo, CPU)

@@ -29,7 +29,8 @@ def test_sizes_of_the_plan_are_those_of_the_features() -> None:
 
 
 def test_a_repeated_name_is_one_cell() -> None:
-    plan = make_plan(ExperimentConfig(representations=("stats", "stats"), layer_groups=("all", "all")), small_zoo().layout)
+    config = ExperimentConfig(representations=("stats", "stats"), layer_groups=("all", "all"), controls=())
+    plan = make_plan(config, small_zoo().layout)
     assert [one.cell.name for one in plan.cells] == ["stats.all.mlp"]
 
 
@@ -56,9 +57,9 @@ def test_the_groups_without_a_flag_are_those_that_the_zoo_has() -> None:
 def test_what_stands_without_a_flag_is_what_the_zoo_allows() -> None:
     layout = small_zoo().layout
     updates = ("dw_sketch", "dw_projector")
-    assert make_plan(ExperimentConfig(), layout).representations == (*TEN, *updates)
+    assert make_plan(ExperimentConfig(), layout).representations == (*TEN, *updates, "norm")
     assert make_plan(ExperimentConfig(layer_groups=("all", "up")), layout).representations == TEN
-    assert make_plan(ExperimentConfig(), layout, one_rank=False).representations == updates
+    assert make_plan(ExperimentConfig(), layout, one_rank=False).representations == (*updates, "norm")
     assert make_plan(ExperimentConfig(representations=("dw_norms", "auto")), layout).representations[0] == "dw_norms"
     with pytest.raises(LoraPerfError, match="adapters of one rank, or layer groups with both sides"):
         make_plan(ExperimentConfig(layer_groups=("up",)), layout, one_rank=False)

@@ -51,7 +51,17 @@ def asked(path: Path, tmp_path: Path) -> Callable[..., lora_perf.Results]:
     """The results of a command on the zoo, read back."""
 
     def run(*arguments: str) -> lora_perf.Results:
-        common = ["--dataset", str(path), "--num-runs", "2", "--epochs", "20", "--representations", "matrix_norms"]
+        common = [
+            "--dataset",
+            str(path),
+            "--num-runs",
+            "2",
+            "--epochs",
+            "20",
+            "--representations",
+            "matrix_norms",
+            "--controls",
+        ]
         settings = ["--hidden-dim", "16", "--layer-groups", "all", "--output-dir", str(tmp_path / "out")]
         assert main([*common, *settings, *arguments]) == 0
         return lora_perf.Results.load(tmp_path / "out")
@@ -179,7 +189,7 @@ def test_copies_of_what_was_learned_are_not_tested_in_the_other_zoo(path: Path, 
     rows[:20] = one.rows[:20]
     copied = Zoo.from_rows(rows, other.layout, other.labels, other.classes, name="copied")
     found = lora_perf.experiment.run(
-        one, test_dataset=copied, representations=["matrix_norms"], layer_groups=["all"], classifiers=["ridge"]
+        one, test_dataset=copied, representations=["matrix_norms"], layer_groups=["all"], classifiers=["ridge"], controls=[]
     )
     learned = set(range(N)) - set(found.tested[""].rows)
     assert {row + N for row in range(20) if row in learned}.isdisjoint(found.tested["transfer"].rows)
@@ -265,7 +275,12 @@ def test_a_zoo_of_other_classes_is_refused(path: Path, tmp_path: Path) -> None:
 
 
 def test_python_takes_what_the_command_takes(path: Path, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"representations": ["matrix_norms"], "layer_groups": ["all"], "classifiers": ["ridge"]}
+    settings: dict[str, Any] = {
+        "representations": ["matrix_norms"],
+        "layer_groups": ["all"],
+        "classifiers": ["ridge"],
+        "controls": [],
+    }
     found = lora_perf.experiment.run(path, layers="each", train_sizes=[20], **settings)
     assert len(found.modules) == 4
     assert len(size_curves(found)) == 1

@@ -82,7 +82,17 @@ def test_the_command_of_the_page_makes_the_results_again(results: lora_perf.Resu
 
 
 def test_a_single_cell_has_a_page(tmp_path: Path) -> None:
-    options = ["--dataset", "digits", "--representations", "stats", "--classifiers", "ridge", "--layer-groups", "all"]
+    options = [
+        "--dataset",
+        "digits",
+        "--representations",
+        "stats",
+        "--classifiers",
+        "ridge",
+        "--layer-groups",
+        "all",
+        "--controls",
+    ]
     assert main([*options, "--output-dir", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "stats read by ridge reads most on all" in page

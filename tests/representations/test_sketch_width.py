@@ -65,7 +65,7 @@ def test_other_numbers_are_no_names(name: str) -> None:
 
 
 def test_the_width_is_a_setting() -> None:
-    config = ExperimentConfig(representations=("stats", "dw_sketch"), sketch_width=8)
+    config = ExperimentConfig(representations=("stats", "dw_sketch"), sketch_width=8, controls=())
     assert make_plan(config, lora_perf.load("digits").layout).representations == ("stats", "dw_sketch_8")
     with pytest.raises(LoraPerfError, match="--sketch-width of at least 1; found 0"):
         ExperimentConfig(sketch_width=0)

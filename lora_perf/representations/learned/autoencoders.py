@@ -17,7 +17,7 @@ from lora_perf.representations.learned.task import Task
 
 _INPUTS = 1_024
 _HIDDEN = 256
-_LATENT = 64
+LATENT = 64
 _MASKED = 0.25
 _NOISE = 0.1  # of a standardised entry
 _VIEWS = 4  # corrupted copies of the train rows, which the epochs take at random: masks of entries cannot be rotated
@@ -50,7 +50,7 @@ def vae(task: Task) -> Tensor:
     Source: Kingma, Welling (2014).
     """
     x = Rotation.fit(task, None, most=_INPUTS, standardise=True).scores(None).float()
-    latent = task.dimensions or _LATENT
+    latent = task.dimensions or LATENT
     rows = x[task.train.to(task.device)]
     net = seeded(lambda: Autoencoder(x.shape[1], 2 * latent, latent, _size(rows)), task)
 
@@ -77,7 +77,7 @@ def denoising(task: Task) -> Tensor:
     """
     rotation = Rotation.fit(task, None, most=_INPUTS, standardise=True)
     x = rotation.scores(None).float()
-    latent = task.dimensions or _LATENT
+    latent = task.dimensions or LATENT
     rows = x[task.train.to(task.device)]
     corrupted = torch.stack([view.float() for view in rotation.views(task.train, [_corruption(task)] * _VIEWS)])
     net = seeded(lambda: Autoencoder(x.shape[1], latent, latent, _size(rows)), task)

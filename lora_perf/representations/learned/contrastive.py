@@ -11,8 +11,8 @@ from lora_perf.representations.learned.fitting import learned
 from lora_perf.representations.learned.networks import seeded, train
 from lora_perf.representations.learned.task import Task
 
-_EMBEDDED = 256
-_PRODUCTS = 64  # of linear maps, a module: a linear probe on `digits` reached 0.87 with 16 of them and 0.92 with 64
+EMBEDDED = 256
+PRODUCTS = 64  # of linear maps, a module: a linear probe on `digits` reached 0.87 with 16 of them and 0.92 with 64
 _PROJECTED = 64  # where the views are compared; what the comparison discards stays in the embedding before it
 _TEMPERATURE = 0.2
 _STRETCH = 0.5  # standard deviation of the logarithms of a gauge's singular values
@@ -31,10 +31,10 @@ class Encoder(nn.Module):
     def __init__(self, modules: tuple[Module, ...], sizes: Tensor, embedded: int) -> None:
         super().__init__()
         widths = [module.up.size + module.down.size for module in modules]
-        shape = (2, _PRODUCTS)
+        shape = (2, PRODUCTS)
         self.maps = nn.ParameterList([torch.randn((*shape, width)) / width**0.5 for width in widths])
-        self.norm = nn.BatchNorm1d(_PRODUCTS * len(modules), affine=False)
-        self.embedding = nn.Linear(_PRODUCTS * len(modules), embedded)
+        self.norm = nn.BatchNorm1d(PRODUCTS * len(modules), affine=False)
+        self.embedding = nn.Linear(PRODUCTS * len(modules), embedded)
         self.projection = nn.Sequential(nn.ReLU(), nn.Linear(embedded, _PROJECTED))
         self.sizes = sizes.tolist()
 
@@ -61,20 +61,20 @@ def contrastive(task: Task) -> Tensor:
     Source: Chen, Kornblith, Norouzi, Hinton (2020) for the loss.
     """
     modules = tuple(module for _, module in task.modules)
-    net = seeded(lambda: Encoder(modules, _sizes(task), task.dimensions or _EMBEDDED), task)
+    net = seeded(lambda: Encoder(modules, sizes_of(task), task.dimensions or EMBEDDED), task)
 
     def loss(places: Tensor, generator: torch.Generator) -> Tensor:
-        factors = _factors(task, task.train[places])
+        factors = factors_of(task, task.train[places])
         views = [[_view(*pair, generator) for pair in factors] for _ in range(2)]
         both = [(torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]])) for a, b in zip(*views, strict=True)]
         return _nt_xent(net.projection(net(both)))
 
     train(net, loss, task)
     with torch.no_grad():
-        return torch.cat([net(_factors(task, rows)) for rows in torch.arange(len(task.zoo)).split(_ROWS)])
+        return torch.cat([net(factors_of(task, rows)) for rows in torch.arange(len(task.zoo)).split(_ROWS)])
 
 
-def _factors(task: Task, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
+def factors_of(task: Task, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
     """(s B (b, m, r), A (b, r, k)) of each module, float32."""
     found = []
     for place, module in task.modules:
@@ -84,11 +84,11 @@ def _factors(task: Task, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
     return found
 
 
-def _sizes(task: Task) -> Tensor:
+def sizes_of(task: Task) -> Tensor:
     """Root mean squares (modules, 2) of the train entries of s B and of A; 1 for zeros."""
     squares = torch.zeros((len(task.modules), 2), dtype=torch.float64, device=task.device)
     for rows in task.train.split(_ROWS):
-        for i, pair in enumerate(_factors(task, rows)):
+        for i, pair in enumerate(factors_of(task, rows)):
             squares[i] += torch.stack([one.double().square().mean() * len(rows) / len(task.train) for one in pair])
     return torch.where(squares > 0, squares.sqrt(), 1.0).float()
 

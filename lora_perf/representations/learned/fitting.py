@@ -31,6 +31,7 @@ class Fitted(Single):
         fit: task -> features (n, d) of all rows, on the device of the task.
         of_updates: whether it sees whole modules, the factors of dW = s B A, and not just columns of the rows.
         any_rank: only where the result does not depend on which rank stands in which column.
+        trained: whether its network is trained.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Fitted(Single):
     any_rank: bool = False
     family: str = "learned"
     sources: Sources = ()
+    trained: bool = True
     needs: ClassVar[Needs] = "train rows"
     streamed: ClassVar[bool] = False
     stored: ClassVar[bool] = True
@@ -91,7 +93,7 @@ class Fitted(Single):
         if dimensions is not None and dimensions < 1:
             raise LoraPerfError(expected="at least one dimension", found=str(dimensions), fix="ask for more, or leave it out")
         chosen, modules = self._choose(zoo.layout, layers)
-        return Task(zoo, chosen, modules, train_rows(zoo, train, self.name), seed, device, dimensions)
+        return Task(zoo, chosen, modules, train_rows(zoo, train, self.name), seed, device, dimensions, self.trained)
 
     def _choose(self, layout: Layout, layers: Sequence[Layer]) -> tuple[tuple[Layer, ...], tuple[tuple[int, Module], ...]]:
         """The layers that it looks at, and their modules with their places."""

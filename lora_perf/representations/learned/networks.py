@@ -33,8 +33,12 @@ def seeded(make: Callable[[], Network], task: Task) -> Network:
 def train(net: nn.Module, loss: Loss, task: Task) -> None:
     """Trains a network by AdamW and leaves it with the weights that were best on the held-out train rows, in eval mode.
 
-    The held-out rows see the same random numbers after every epoch, so that their losses can be compared.
+    The held-out rows see the same random numbers after every epoch, so that their losses can be compared. A control stays as it
+    starts.
     """
+    if not task.trained:
+        net.eval()
+        return
     generator = torch.Generator().manual_seed(task.seed)
     order = torch.randperm(len(task.train), generator=generator)
     held, rest = order.split([count := max(1, round(_HELD_OUT * len(order))), len(order) - count])

@@ -13,7 +13,7 @@ from lora_perf.representations.learned.fitting import learned
 from lora_perf.representations.learned.task import LANDMARKS, Task
 
 # A column is constant if its deviation is at most the rounding of its float32 entries.
-_CONSTANT = 8 * float(torch.finfo(torch.float32).eps)
+CONSTANT = 8 * float(torch.finfo(torch.float32).eps)
 View = Callable[[Tensor], Tensor]
 
 
@@ -78,7 +78,7 @@ class Rotation:
             mean, scale = x.mean(dim=0), torch.ones(x.shape[1], dtype=torch.float64, device=task.device)
             if standardise:
                 deviation = x.std(dim=0, correction=0)
-                scale = torch.where(deviation > _CONSTANT * x.abs().amax(dim=0), 1 / deviation, 0.0)
+                scale = torch.where(deviation > CONSTANT * x.abs().amax(dim=0), 1 / deviation, 0.0)
             x.mul_(scale)
             energy += float(x.square().sum()) / q
             x.sub_(mean * scale)

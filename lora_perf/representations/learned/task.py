@@ -32,6 +32,7 @@ class Task:
         seed: of everything random.
         device: where to compute.
         dimensions: d, the number of features, or None for the representation's own choice.
+        trained: whether a network is trained, or left as it starts, as a control.
     """
 
     zoo: Zoo
@@ -41,6 +42,7 @@ class Task:
     seed: int
     device: torch.device
     dimensions: int | None
+    trained: bool = True
 
     @cached_property
     def landmarks(self) -> Tensor:
