@@ -72,6 +72,7 @@ def _experiment(output: Path, representations: tuple[str, ...], *flags: str) -> 
     arguments = ["--dataset", str(_planted()[1]), "--num-runs", str(_RUNS), "--epochs", str(_EPOCHS), "--lr", str(_RATE)]
     arguments += ["--hidden-dim", str(_HIDDEN), "--device", "cpu", "--no-amp", *flags]  # counts of any processor
     arguments += ["--output-dir", str(output), "--representations", *representations, "--layer-groups", *_GROUPS]
+    arguments += ["--controls"]  # none, as the trees before had it
 
     def call() -> Path:
         with contextlib.redirect_stdout(io.StringIO()):
