@@ -16,6 +16,7 @@ _CALLS = 1_000  # of single values
 _BYTES = 1 << 20
 _GROWN = 20  # times that something is copied as a whole to be one piece longer
 _BATCHES = 100  # of a loader
+_PICKLED = 100_000  # numbers: what a program notes of its own course stays below
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ _TORCH = "https://docs.pytorch.org/docs/stable/generated/torch.from_numpy.html"
 _TUNING = "https://docs.pytorch.org/tutorials/recipes/recipes/tuning_guide.html"
 _COLUMN = "lora_perf.load(ds).rows, or the values of ds.data.column(name), flattened, of nested lists of one shape"
 _AT_START = "keep the values in an array from the start; torch.from_numpy(array) shares it"
+_PICKLE = "https://numpy.org/doc/stable/reference/generated/numpy.save.html"
 _WIDE = "dtype=np.float32 (torch.float32) where they are made"
 _BATCHED = "for at in torch.randperm(n).split(batch_size): x = data[at]"
 
@@ -67,6 +69,16 @@ ADVICE: Mapping[str, Advice] = {
     "float64": Advice("Values are made as float64 and then narrowed: twice the bytes, and a copy.", _WIDE, _TORCH),
     "read again": Advice("The same column is converted again.", "read it once, before the loop", _FORMAT),
     "file read": Advice("The same file is read again.", "read it once, before the loop", _TUNING),
+    "numbers in a pickle": Advice(
+        "Each value is written and read as a Python object of its own.",
+        "keep the values in an array from the start; np.save(path, array), np.load(path)",
+        _PICKLE,
+    ),
+    "arrays pickled one by one": Advice(
+        "Each array is an object, and its type is written and looked up again.",
+        "np.save(path, np.stack(arrays)), once after the loop; np.load(path)",
+        _PICKLE,
+    ),
 }
 
 
@@ -176,6 +188,10 @@ def _is_worth(kind: str, entry: Entry) -> bool:
     if kind == "file read":
         repeated = [(count, nbytes) for (_, nbytes), count in entry.keys.items() if count > 1]
         return any(count * nbytes >= _BYTES for count, nbytes in repeated)
+    if kind == "numbers in a pickle":
+        return entry.values >= _PICKLED
+    if kind == "arrays pickled one by one":
+        return entry.calls >= _CALLS
     if kind == "float64":
         return entry.nbytes >= 4 * _BYTES
     if kind == "value by value":
@@ -190,8 +206,10 @@ def _is_worth(kind: str, entry: Entry) -> bool:
 
 
 def _read_again(entries: Mapping[tuple[str, int, str], Entry]) -> Iterable[tuple[tuple[str, int, str], Entry]]:
-    """Lines that read the same column of a data set several times, of which the form alone is no fault."""
+    """Lines that read the same column of a data set several times, of which the form alone is no fault, or the same pickle."""
     for (file, line, kind), entry in entries.items():
+        if kind.endswith(("pickle", "pickled one by one")) and entry.keys:
+            yield (file, line, "file read"), entry
         if kind == "flat column":
             again = sum(count - 1 for count in entry.keys.values() if count > 1)
             if again >= 2 and entry.values * again // entry.calls >= _MANY:

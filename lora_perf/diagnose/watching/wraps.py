@@ -1,0 +1,74 @@
+"""Entry points put behind a count: what of a call is told, and how the wrapper comes to its place."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+from lora_perf.diagnose.watching.ledger import Ledger
+
+Told = tuple[str, int, int, Any] | None  # kind, values, bytes, what was read; None where it is nothing to count
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that a line of the program made.
+
+    Attributes:
+        place: file and line.
+        args, kwargs: of the call.
+        found: its result.
+        before: what `before` of its wrapper said when it began.
+    """
+
+    place: tuple[str, int]
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    found: Any
+    before: Any = None
+
+
+class Wraps:
+    """Puts wrappers in their places, until the stack is closed."""
+
+    def __init__(self, ledger: Ledger, stack: ExitStack) -> None:
+        self.ledger = ledger
+        self._stack = stack
+
+    def call(
+        self,
+        owner: Any,
+        name: str,
+        size: Callable[[Call], Told],
+        before: Callable[[Sequence[Any]], Any] = lambda _: None,
+    ) -> None:
+        """Counts the calls of owner.name, where it has one, by what `size` says of each."""
+        original = getattr(owner, name, None)
+        if original is None:
+            return
+        ledger, users = self.ledger, self.ledger.users
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            if users.get(sys._getframe(1).f_code) is False:  # the common case: a library's own call
+                return original(*args, **kwargs)
+            if (place := ledger.place()) is None:
+                return original(*args, **kwargs)
+            state = before(args)
+            return ledger.call(
+                place, lambda: original(*args, **kwargs), lambda found: size(Call(place, args, kwargs, found, state))
+            )
+
+        functools.update_wrapper(called, original, [one for one in functools.WRAPPER_ASSIGNMENTS if hasattr(original, one)])
+        if isinstance(owner, ModuleType):  # pools send functions by name: it has to be that of the wrapper
+            called.__module__, called.__qualname__ = owner.__name__, name
+        self.replace(owner, name, called)
+
+    def replace(self, owner: Any, name: str, wrapper: Any) -> None:
+        """Puts a wrapper in the place of owner.name."""
+        self._stack.enter_context(patch.object(owner, name, wrapper))
