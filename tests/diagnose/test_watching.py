@@ -213,6 +213,14 @@ def test_many_calls_of_a_line_are_counted_all_and_timed_some(tmp_path: Path) -> 
     assert (line.calls, line.line, line.kind) == (5000, 4, "value by value")
 
 
+@pytest.mark.parametrize("name", ["pickle.loads", "torch.load", "pandas.read_csv", "pyarrow.parquet.read_table", "numpy.array"])
+def test_entry_points_are_sent_to_pools_by_name(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = name.rpartition(".")[0]
+    text = f"import pickle, {module}\nprint(pickle.loads(pickle.dumps({name})) is {name})\n"
+    assert watch_program(written(tmp_path, text)).status == 0
+    assert capsys.readouterr().out == "True\n"
+
+
 # As a command, in a process of its own
 
 

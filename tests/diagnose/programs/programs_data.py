@@ -1,10 +1,13 @@
-"""Data sets of the programs."""
+"""Data sets of the programs, made once a process."""
+
+from functools import cache
 
 import datasets
 import numpy as np
 import torch
 
 
+@cache
 def nested(n=200):
     values = np.random.default_rng(0).standard_normal((n, 4, 40)).astype(np.float32)
     return datasets.Dataset.from_dict(
@@ -12,6 +15,7 @@ def nested(n=200):
     )
 
 
+@cache
 def flat(n):
     return datasets.Dataset.from_dict({"label": [i % 3 for i in range(n)]})
 
