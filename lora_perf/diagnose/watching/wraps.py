@@ -16,7 +16,7 @@ from lora_perf.diagnose.watching.ledger import Ledger
 Told = tuple[str, int, int, Any] | None  # kind, values, bytes, what was read; None where it is nothing to count
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # one a call of the program: it has to be made quickly
 class Call:
     """A call that a line of the program made.
 
