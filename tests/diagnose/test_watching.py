@@ -92,6 +92,13 @@ def test_the_mended_program_comes_to_the_same_result(name: str) -> None:
     assert ran(name)[1] == ran(f"{name}_mended")[1]
 
 
+@pytest.mark.parametrize("name", ["published_cure", "six_hours_sliced", "row_loop", "pandas_rows"])
+def test_values_and_bytes_are_those_of_the_data_without_the_offsets_of_its_lists(name: str) -> None:
+    (line,) = ran(name)[0].lines
+    labels = 0 if name in ("published_cure", "six_hours_sliced") else 200
+    assert (line.values, line.nbytes) == (200 * 4 * 40 + labels, 8 * (200 * 4 * 40 + labels))  # of float64, as Python's are
+
+
 def test_every_kind_of_advice_is_one_of_a_program() -> None:
     from lora_perf.diagnose.watching.findings import ADVICE
 

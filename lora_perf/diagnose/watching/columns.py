@@ -72,26 +72,40 @@ def _columns_of(thing: Any) -> tuple[Any, list[str]]:
     return thing, names if names is not None and names[0] in thing.column_names else list(thing.column_names)
 
 
-_widths: dict[tuple[str, str], tuple[int, bool]] = {}
+_widths: dict[tuple[str, str], tuple[int, int, bool]] = {}
 
 
-def _width(data: Any, name: str) -> tuple[int, bool]:
-    """Bytes of a row of a column, and whether it is nested."""
+def _width(data: Any, name: str) -> tuple[int, int, bool]:
+    """Values and bytes of a row of a column, the lists' own offsets left out, and whether it is nested."""
     import pyarrow as pa
 
     key = data._fingerprint, name
     if key not in _widths:
         column = data.data.table.column(name)
         nested = pa.types.is_nested(column.type) or isinstance(column.type, pa.ExtensionType)
-        _widths[key] = int(column.nbytes) // max(1, len(column)), nested
+        flat = [_flat(chunk) for chunk in column.chunks]
+        rows = max(1, len(column))
+        _widths[key] = sum(map(len, flat)) // rows, sum(int(one.nbytes) for one in flat) // rows, nested
     return _widths[key]
+
+
+def _flat(values: Any) -> Any:
+    """The values of an array of Arrow of lists in lists."""
+    import pyarrow as pa
+
+    while True:
+        if isinstance(values, pa.ExtensionArray):
+            values = values.storage
+        elif isinstance(values, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+            values = values.flatten()
+        else:
+            return values
 
 
 def _size_of(data: Any, names: Sequence[str], rows: int) -> tuple[int, int, bool]:
     """Values and bytes of some rows of columns, and whether some column is nested."""
     told = [_width(data, name) for name in names]
-    nbytes = rows * sum(one for one, _ in told)
-    return nbytes // 4, nbytes, any(nested for _, nested in told)
+    return rows * sum(one for one, _, _ in told), rows * sum(one for _, one, _ in told), any(nested for _, _, nested in told)
 
 
 def _kind(data: Any, nested: bool, by_row: bool) -> str:
