@@ -18,7 +18,8 @@ class AuditConfig:
     """Audits representations: do features and accuracies change when B A is written as (B G) (G^-1 A)?
 
     Classifiers are trained on the train adapters as they are and tested on the test adapters, as they are and in each gauge.
-    Writes audit.md, audit.json and audit.svg to the output folder. Exit status: 0 done, 2 a wrong argument, 130 interrupted.
+    Writes audit.html, audit.md, audit.json and audit.svg to the output folder. Exit status: 0 done, 2 a wrong argument,
+    130 interrupted.
     """
 
     dataset: str

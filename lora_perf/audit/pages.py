@@ -54,9 +54,9 @@ def tables(found: Audit) -> list[Table]:
 def rows(found: Audit) -> Iterator[dict[str, Any]]:
     """The numbers of the audit: a row for each representation, gauge and classifier, or none without labels."""
     for one, gauge in product(found.representations, GAUGES):
-        moved = one.movements[gauge].relative
+        extent = one.movements[gauge].relative
         row = {"representation": one.name, "gauge": gauge, "features": one.features, "constant": one.constant}
-        row |= {"moved_median": moved.median, "moved_largest": moved.largest, "still": one.still}
+        row |= {"moved_median": extent.median, "moved_largest": extent.largest, "still": one.still}
         for reading in one.readings:
             drop = reading.drop[gauge]
             read = {"classifier": reading.classifier, "accuracy": reading.original.mean, "after": reading.after[gauge].mean}
@@ -114,7 +114,7 @@ def markdown(found: Audit, figure: bool = True) -> str:
         f"Over {found.moved:,} adapters: |f' - f| / |f| of the row of features; its root mean square in standard deviations of "
         "the train adapters; and the same by feature, over the adapters. The first lines are dW itself, which moves only "
         "because float32 factors cannot hold it exactly: the floor of all others.",
-        *("", _moved(found).markdown(), ""),
+        *("", moved(found).markdown(), ""),
     ]
     if found.labelled:
         lines += ["## What classifiers lose", "", NOTE, "", _lost(found).markdown(), ""]
@@ -123,31 +123,33 @@ def markdown(found: Audit, figure: bool = True) -> str:
 
 
 def write(found: Audit, folder: Path) -> list[str]:
-    """Writes page and numbers, both or neither, then the figure, which the page shows once it is there; returns the names.
+    """Writes pages and numbers, all or none, then the figure, which audit.md shows once it is there; returns the names.
 
     Raises:
         LoraPerfError: page or numbers cannot be written; a figure that cannot be drawn is a warning.
     """
     numbers = json.dumps(found.to_json(), indent=1, allow_nan=False).encode()
-    write_together({folder / "audit.md": markdown(found, figure=False).encode(), folder / "audit.json": numbers})
+    texts = {"audit.md": markdown(found, figure=False), "audit.html": found.to_html()}
+    write_together({folder / name: text.encode() for name, text in texts.items()} | {folder / "audit.json": numbers})
     remove_figures([folder / "audit.svg"])
     figure = write_figure(lambda: drawn(found), folder / "audit", ["svg"])
     if figure:
         write_together({folder / "audit.md": markdown(found).encode()})
-    return ["audit.md", "audit.json", *figure]
+    return [*texts, "audit.json", *figure]
 
 
-def _moved(found: Audit) -> Table:
+def moved(found: Audit) -> Table:
+    """How far features move: a row for each representation and gauge, those of dW itself first."""
     numbers = ("features", "constant", *(end + of for of in ("", ", sd") for end in ("median", "largest")))
     numbers += ("feature median, sd", "feature largest, sd")
     rows = [
-        ["dW, by rounding", gauge, "", "", short(one.median), short(one.largest), *[""] * 5]
-        for gauge, one in found.rounding.items()
+        ["dW, by rounding", gauge, "", "", short(floor.median), short(floor.largest), *[""] * 5]
+        for gauge, floor in found.rounding.items()
     ]
     for audited, gauge in product(found.representations, GAUGES):
-        moved = audited.movements[gauge]
-        extents = [text for one in (moved.relative, moved.standardised, moved.by_feature) for text in _pair(one)]
-        rows.append([audited.name, gauge, f"{audited.features:,}", f"{audited.constant:,}", *extents, moved.most or ""])
+        one = audited.movements[gauge]
+        extents = [text for extent in (one.relative, one.standardised, one.by_feature) for text in _pair(extent)]
+        rows.append([audited.name, gauge, f"{audited.features:,}", f"{audited.constant:,}", *extents, one.most or ""])
     return Table("", ("representation", "gauge", *numbers, "of feature"), rows, numbers)
 
 

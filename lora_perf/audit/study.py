@@ -104,10 +104,14 @@ class Audit:
         return pd.DataFrame(pages.rows(self))
 
     def to_html(self) -> str:
+        """One page that needs no network: what was found, maps of movements and drops, settings; what audit.html holds."""
+        from lora_perf.audit.html import html_page
+
+        return html_page(self)
+
+    def _repr_html_(self) -> str:
         """The tables of the command, as a piece of a page."""
         return page(f"Gauge audit of {self.dataset['name']}", pages.told(self), pages.tables(self))
-
-    _repr_html_ = to_html
 
     def __repr__(self) -> str:
         size = f"{self.moved:,} of {counted(self.dataset['adapters'], 'adapter')} moved in {len(GAUGES)} gauges"

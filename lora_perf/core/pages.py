@@ -33,27 +33,61 @@ table.sorted th { cursor: pointer; } table.sorted th:hover { color: var(--ours);
 pre { background: var(--soft); border: 1px solid var(--line); border-radius: 6px; padding: .8rem; overflow-x: auto;
   font-size: .85rem; }
 code { font-family: ui-monospace, monospace; }
-svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; } svg text { fill: var(--ink); }
+svg { width: 100%; height: auto; display: block; font: 13px system-ui, sans-serif; } svg text { fill: var(--ink); }
+.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 0 2rem; }
+button.save { font: .75rem system-ui, sans-serif; color: var(--quiet); background: none; border: 0; padding: .1rem 0;
+  cursor: pointer; text-decoration: underline; }
+th[aria-sort=ascending]::after { content: " \\25b4"; } th[aria-sort=descending]::after { content: " \\25be"; }
 @media (max-width: 34rem) { .bars { grid-template-columns: 1fr; gap: .1rem; } .track { margin-bottom: .5rem; } }
 """
-# A click on the head of a column sorts by it: numbers as numbers, then the other way round.
+# A click on the head of a column sorts by it, once more the other way round; cells of class n are numbers and stand first.
 _SORT = """
-for (const table of document.querySelectorAll("table.sorted")) table.querySelectorAll("th").forEach((head, place) => {
-  let up = false;
+for (const table of document.querySelectorAll("table.sorted")) table.querySelectorAll("th").forEach((head, place, heads) => {
   head.onclick = () => {
-    const body = table.tBodies[0], key = row => { const text = row.cells[place].textContent.replace(/[,%]/g, "");
-      const number = parseFloat(text); return Number.isNaN(number) ? text : number; };
-    up = !up;
-    [...body.rows].sort((a, b) => { const x = key(a), y = key(b); return (x < y ? -1 : x > y ? 1 : 0) * (up ? 1 : -1); })
-      .forEach(row => body.append(row));
+    const body = table.tBodies[0], key = row => { const cell = row.cells[place], number = parseFloat(cell.textContent
+      .replace(/[,%<>=]/g, "")); return cell.classList.contains("n") && !Number.isNaN(number) ? number : cell.textContent; };
+    const compared = (x, y) => typeof x !== typeof y ? (typeof x === "number" ? -1 : 1)
+      : typeof x === "number" ? x - y : x.localeCompare(y, undefined, {numeric: true});
+    const way = head.ariaSort === "ascending" ? -1 : 1;
+    heads.forEach(one => { one.ariaSort = null; });
+    head.ariaSort = way > 0 ? "ascending" : "descending";
+    [...body.rows].sort((a, b) => way * compared(key(a), key(b))).forEach(row => body.append(row));
   };
+});
+"""
+# Below each drawing a button saves it as a file of its own, in the colours that are shown.
+_SAVE = """
+const paint = getComputedStyle(document.documentElement);
+document.querySelectorAll("svg").forEach((drawing, place) => {
+  const button = document.createElement("button");
+  button.className = "save";
+  button.textContent = "save as SVG";
+  button.onclick = () => {
+    const copy = drawing.cloneNode(true), style = document.createElementNS(drawing.namespaceURI, "style");
+    style.textContent = "svg { font: 13px sans-serif; background: var(--paper) } text { fill: var(--ink) }";
+    const [, , width, height] = drawing.getAttribute("viewBox").split(" ");
+    copy.removeAttribute("style");
+    copy.setAttribute("width", width);
+    copy.setAttribute("height", height);
+    copy.prepend(style);
+    const written = new XMLSerializer().serializeToString(copy)
+      .replace(/var\\((--[a-z]+)\\)/g, (_, name) => paint.getPropertyValue(name).trim());
+    const link = document.createElement("a"), name = drawing.getAttribute("aria-label") || `figure ${place + 1}`;
+    link.download = `${name.replace(/[^A-Za-z0-9.-]+/g, "-")}.svg`;
+    link.href = URL.createObjectURL(new Blob([written], {type: "image/svg+xml"}));
+    link.click();
+    URL.revokeObjectURL(link.href);
+  };
+  drawing.after(button);
 });
 """
 
 
 def document(title: str, parts: Sequence[str]) -> str:
     """A page of parts that are HTML already; the title is a text."""
-    script = f"<script>{_SORT}</script>" if any("sorted" in part for part in parts) else ""
+    needed = ((_SORT, 'class="sorted'), (_SAVE, "<svg"))
+    code = "".join(script for script, of in needed if any(of in part for part in parts))
+    script = f"<script>{code}</script>" if code else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -79,7 +113,7 @@ def table(
 
     Args:
         numbers: the places of columns that stand on the right.
-        kind: `sorted` where a click on a head sorts, `long` where the last column is of sentences.
+        kind: `sorted` where a click on a head sorts, `long` where the last column is of sentences, or "sorted long".
         raw: whether cells are HTML already.
 
     >>> table(("",), [("<1>",)], [0])

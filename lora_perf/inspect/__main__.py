@@ -43,7 +43,7 @@ class InspectConfig:
     json: Path | None = None
     """Write all that was found, with every adapter's name, to this file."""
     output_dir: Path | None = None
-    """Write inspect.json and inspect.md to this folder."""
+    """Write inspect.html, one page that needs no network, inspect.md and inspect.json to this folder."""
     trace: Path | None = None
     """Folder for a trace of the work: a page, and a file for Perfetto and TensorBoard."""
 
@@ -82,7 +82,9 @@ def _write(found: Inspection, config: InspectConfig) -> None:
     text = json.dumps(found.to_json(), indent=1).encode()
     files = {} if config.json is None else {config.json: text}
     if config.output_dir is not None:
-        files |= {config.output_dir / "inspect.json": text, config.output_dir / "inspect.md": pages.markdown(found).encode()}
+        pages_of = {"inspect.md": pages.markdown(found), "inspect.html": found.to_html()}
+        files |= {config.output_dir / "inspect.json": text}
+        files |= {config.output_dir / name: page.encode() for name, page in pages_of.items()}
     write_together(files)
 
 

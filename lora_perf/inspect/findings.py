@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from lora_perf.core.tables import page
@@ -127,8 +127,13 @@ class Inspection:
         split: adapters by part; empty where there is none.
         kinds, initial: of the commonest set of modules.
         repeats: adapters that repeat an earlier one.
+        norms: Frobenius norm of dW, all modules together, of each adapter whose weights are numbers, by its name.
+        effective_ranks: exponential of the entropy of the singular values of dW over their sum (Roy and Vetterli 2007), mean
+            over the modules with dW != 0; by name, of at most 1,000 adapters that are evenly spread.
         problems: what is wrong; notes: what is worth knowing.
         seconds: by stage.
+        config: the settings, with the source where it is a name; versions and machine: what computed. Two inspections that
+            found the same are equal whatever these are.
 
     >>> import lora_perf, torch
     >>> layers = {"a.lora.down.weight": torch.ones(2, 1, 3), "a.lora.up.weight": torch.zeros(2, 3, 1)}
@@ -148,9 +153,14 @@ class Inspection:
     kinds: tuple[KindFacts, ...]
     initial: InitialA | None
     repeats: tuple[RepeatFacts, ...]
+    norms: Mapping[str, float]
+    effective_ranks: Mapping[str, float]
     problems: tuple[Finding, ...]
     notes: tuple[Finding, ...]
     seconds: Mapping[str, float]
+    config: Mapping[str, Any] = field(compare=False)
+    versions: Mapping[str, str] = field(compare=False)
+    machine: Mapping[str, str | int] = field(compare=False)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -169,10 +179,14 @@ class Inspection:
         return pd.DataFrame(rows, columns=["problem", "kind", "text", "adapters"])
 
     def to_html(self) -> str:
+        """One page that needs no network: what was found, figures, tables, settings; what inspect.html holds."""
+        from lora_perf.inspect.html import html_page
+
+        return html_page(self)
+
+    def _repr_html_(self) -> str:
         """The tables of the command, as a piece of a page."""
         return page(f"Inspection of {self.name}", [pages.verdict(self)], pages.tables(self))
-
-    _repr_html_ = to_html
 
     def __repr__(self) -> str:
         told = [one.text for one in self.findings[:_TOLD]]

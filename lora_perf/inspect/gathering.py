@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 
 from lora_perf.core.errors import listed
 from lora_perf.core.layout import Module
 from lora_perf.core.profiling import stage
+from lora_perf.core.provenance import machine, versions
 from lora_perf.core.settings import Progress, counting
 from lora_perf.core.text import counted
 from lora_perf.core.zoo import SPLIT_NAMES, Zoo
@@ -34,38 +36,41 @@ class Gathering:
     def __init__(
         self,
         name: str,
-        near: float,
         classes: Mapping[str, str],
         split: Mapping[str, str],
         progress: Progress,
-        scheduler: str | None = None,
+        config: Mapping[str, Any],
     ) -> None:
         self.problems: list[Finding] = []
         self.notes: list[Finding] = []
         self.seconds: dict[str, float] = {}
         self._name = name
-        self._near = near
+        self._near: float = config["near"]
         self._classes = classes
         self._split = split
         self._progress = progress
-        self._scheduler = scheduler
+        self._config = config
         self._adapters = 0
         self._size = (0, 0)
         self._kinds: tuple[KindFacts, ...] = ()
         self._initial: InitialA | None = None
         self._repeats: list[RepeatFacts] = []
+        self._norms: dict[str, float] = {}
+        self._effective: dict[str, float] = {}
 
     def take(self, zoo: Zoo, names: Sequence[str]) -> Content:
         """Looks at the weights of the adapters of a zoo; `names` are theirs. Returns what one pass found."""
         begin = time.perf_counter()
         with stage("read"):
-            content = content_of(zoo, counting(self._progress, "read", len(zoo)), self._scheduler)
+            content = content_of(zoo, counting(self._progress, "read", len(zoo)), self._config["scheduler"], spectra=True)
         read = time.perf_counter()
         with stage("compare"):
             repeats = repeats_of(zoo, content, self._near)
         for name, spent in (("read", read - begin), ("compare", time.perf_counter() - read)):
             self.seconds[name] = self.seconds.get(name, 0) + spent
         self._repeats += [self._named(one, names) for one in repeats]
+        self._norms |= _norms(content, names)
+        self._effective |= _effective_ranks(content, names)
         self.problems += _without_number(zoo, content, names)
         self.problems += _without_update(zoo, content, names)
         self.notes += _without_some_updates(zoo, content, names)
@@ -101,9 +106,14 @@ class Gathering:
             kinds=self._kinds,
             initial=self._initial,
             repeats=tuple(self._repeats),
+            norms=self._norms,
+            effective_ranks=self._effective,
             problems=(*self.problems, *self._repeated()),
             notes=tuple(notes),
             seconds=self.seconds,
+            config=self._config,
+            versions=versions(),
+            machine=machine(torch.device("cpu")),
         )
 
     def _named(self, one: Repeat, names: Sequence[str]) -> RepeatFacts:
@@ -133,6 +143,21 @@ def kind_of(module: Module) -> str:
     """The last two components of a module's name; three where the last is a number, as in attn1.to_out.0."""
     path = module.up.path
     return ".".join(path[-3:] if path[-1].isdecimal() else path[-2:])
+
+
+def _norms(content: Content, names: Sequence[str]) -> dict[str, float]:
+    """The norm of each whole update by the name of its adapter."""
+    whole = torch.linalg.vector_norm(content.norms, dim=1)
+    known = content.finite & torch.isfinite(whole)
+    return {names[i]: float(whole[i]) for i in torch.nonzero(known)[:, 0].tolist()}
+
+
+def _effective_ranks(content: Content, names: Sequence[str]) -> dict[str, float]:
+    """The mean effective rank of the updates that are not 0, by the name of the adapter."""
+    some = content.effective_ranks > 0
+    means = content.effective_ranks.sum(dim=1) / some.sum(dim=1)
+    sample = content.sample.tolist()
+    return {names[sample[i]]: float(means[i]) for i in torch.nonzero(some.any(dim=1))[:, 0].tolist()}
 
 
 def _without_number(zoo: Zoo, content: Content, names: Sequence[str]) -> Iterable[Finding]:

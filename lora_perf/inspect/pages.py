@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = 3  # findings of one kind that are shown; the JSON file has all
 _CLASSES = 12
+MODULE_COLUMNS = ("modules", "in an adapter", "rank", "scale s", "median |dW|", "dW = 0", "cosine of A")
 PROBLEMS = {
     "unreadable": "files that cannot be read",
     "damaged": "content that is not what was packed",
@@ -38,28 +39,32 @@ PROBLEMS = {
 
 def tables(found: Inspection) -> list[Table]:
     """What a person is shown: facts, kinds of modules, problems and notes, as far as there are any."""
-    shown = [Table(found.name, ("", ""), tuple(_facts(found)))]
+    shown = [Table(found.name, ("", ""), tuple(facts(found)))]
     if found.kinds:
-        columns = ("modules", "in an adapter", "rank", "scale s", "median |dW|", "dW = 0", "cosine of A")
-        kinds = tuple(
-            (
-                one.name,
-                f"{one.modules:,}",
-                _ranks(one.ranks),
-                _scales(one.scales),
-                f"{one.norm:.3g}",
-                f"{one.zeros:,}",
-                "" if one.cosine is None else _cosine(one.cosine),
-            )
-            for one in found.kinds
-        )
         several = any(one.kind == "modules" for one in found.problems)
-        shown.append(Table("Modules of the commonest set" if several else "Modules", columns, kinds, columns[1:]))
+        title = "Modules of the commonest set" if several else "Modules"
+        shown.append(Table(title, MODULE_COLUMNS, module_rows(found), MODULE_COLUMNS[1:]))
     if found.problems:
         shown.append(Table("Problems", ("problem", "adapters", "which"), tuple(_problems(found)), ("adapters",)))
     if found.notes:
         shown.append(Table("Worth knowing", ("about", "what"), tuple((one.kind, one.text) for one in found.notes)))
     return shown
+
+
+def module_rows(found: Inspection) -> list[tuple[str, ...]]:
+    """A row for each kind of modules, under MODULE_COLUMNS."""
+    return [
+        (
+            one.name,
+            f"{one.modules:,}",
+            _ranks(one.ranks),
+            _scales(one.scales),
+            f"{one.norm:.3g}",
+            f"{one.zeros:,}",
+            "" if one.cosine is None else cosine(one.cosine),
+        )
+        for one in found.kinds
+    ]
 
 
 def verdict(found: Inspection) -> str:
@@ -71,7 +76,8 @@ def verdict(found: Inspection) -> str:
     return f"problems: {listed(kinds)}" + f" ({counted(len(bad), 'adapter')})" * bool(bad)
 
 
-def _facts(found: Inspection) -> list[tuple[str, str]]:
+def facts(found: Inspection) -> list[tuple[str, str]]:
+    """What there is, a line each."""
     files = found.files
     rows = [("adapters", f"{found.adapters:,}" + (f" of {files.found:,} files" if files else ""))]
     if found.modules:
@@ -97,7 +103,7 @@ def _initial(initial: InitialA) -> str:
         return f"unknown: {initial.meaning}"
     share = "less than 0.1 %" if 0 < initial.related < 0.001 else f"{100 * initial.related:.3g} %"
     return (
-        f"{initial.verdict}: mean pairwise cosine {_cosine(initial.lowest)} to {_cosine(initial.highest)} by module, "
+        f"{initial.verdict}: mean pairwise cosine {cosine(initial.lowest)} to {cosine(initial.highest)} by module, "
         f"{share} of pairs related ({initial.sampled:,} adapters compared). This is {initial.meaning}."
     )
 
@@ -124,7 +130,12 @@ def _scales(scales: tuple[float, float, float]) -> str:
     return f"{median:.3g}" if low == high else f"{low:.3g} to {high:.3g}, median {median:.3g}"
 
 
-def _cosine(value: float) -> str:
+def cosine(value: float) -> str:
+    """A cosine with two digits.
+
+    >>> cosine(-0.001)
+    '0.00'
+    """
     return f"{round(value, 2) + 0.0:.2f}"  # no minus before a zero
 
 

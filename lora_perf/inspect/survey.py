@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lora_perf.core.ambient import with_threads
 from lora_perf.core.errors import LoraPerfError, listed
@@ -70,14 +70,21 @@ def run(
     if not _LOWEST_NEAR <= near < 1:
         raise LoraPerfError(expected=f"--near of at least {_LOWEST_NEAR} and below 1", found=str(near), fix="change --near")
     refuse_scheduler(scheduler)
+    config = {
+        "path": str(source) if isinstance(source, str | Path) else "",
+        "near": near,
+        "label_column": label_column,
+        "split": split,
+        "threads": threads,
+        "scheduler": scheduler,
+    }
     with with_threads(threads):
-        return _found(source, near, label_column, split, scheduler, progress or silent)
+        return _found(source, config, progress or silent)
 
 
-def _found(
-    source: Source, near: float, label_column: str | None, split: str | None, scheduler: str | None, tell: Progress
-) -> Inspection:
+def _found(source: Source, config: Mapping[str, Any], tell: Progress) -> Inspection:
     begin = time.perf_counter()
+    label_column, split = config["label_column"], config["split"]
     found = locate(source, split) if isinstance(source, str | Path) else None
     place = None if found is None else _adapter_files(found, split)
     if place is None:
@@ -86,17 +93,16 @@ def _found(
                 zoo = load(source, label_column=label_column, split=split)
             else:
                 zoo = open_located(found, label_column=label_column, split=split)
-        return _of_zoo(zoo, near, scheduler, tell, time.perf_counter() - begin)
+        return _of_zoo(zoo, config, tell, time.perf_counter() - begin)
     folder, tree, single = place
     with stage("open"):
         files = open_files(folder, tree, label_column, single=single, progress=counting(tell, "open", len(tree.adapters)))
     gathering = Gathering(
         os.path.basename(str(source)) if single else os.path.basename(folder),
-        near,
         files.classes,
         files.split,
         tell,
-        scheduler,
+        config,
     )
     gathering.seconds["open"] = time.perf_counter() - begin
     gathering.problems += files.problems
@@ -106,7 +112,7 @@ def _found(
     return gathering.inspection(files.facts)
 
 
-def _of_zoo(zoo: Zoo, near: float, scheduler: str | None, tell: Progress, seconds: float) -> Inspection:
+def _of_zoo(zoo: Zoo, config: Mapping[str, Any], tell: Progress, seconds: float) -> Inspection:
     """The inspection of what is no folder of adapter files."""
     distinct = zoo.named and len(set(zoo.names)) == len(zoo)
     names = zoo.names if distinct else [zoo.called(i) for i in range(len(zoo))]
@@ -114,11 +120,10 @@ def _of_zoo(zoo: Zoo, near: float, scheduler: str | None, tell: Progress, second
     parts = [] if zoo.split is None else [SPLIT_NAMES[part] for part in zoo.split.tolist()]
     gathering = Gathering(
         zoo.name,
-        near,
         dict(zip(names, classes, strict=bool(classes))),
         dict(zip(names, parts, strict=bool(parts))),
         tell,
-        scheduler,
+        config,
     )
     gathering.seconds["open"] = seconds
     content = gathering.take(zoo, names)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_perf.classifiers.metrics import Estimate
+from lora_perf.core.charts import drawing, short
 from lora_perf.core.pages import text
 
 _ROW, _LEFT, _WIDTH, _RIGHT = 24, 250, 900, 90
@@ -184,8 +185,8 @@ def curves(runs: Sequence[Mapping[str, Sequence[float]]]) -> str:
 
 
 def _svg(parts: Sequence[str], height: int, width: int = _WIDTH, most: str = "60rem") -> str:
-    return f'<svg viewBox="0 0 {width} {height}" style="max-width:{most}" role="img">{"".join(parts)}</svg>'
+    return drawing(parts, height, width, most=most)
 
 
 def _short(name: str, most: int = _CHARACTERS) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
+    return short(name, most)

@@ -18,6 +18,8 @@ from lora_perf.core.layout import Layout
 from lora_perf.core.threads import for_each_block
 from lora_perf.core.zoo import FloatRows, RowSource, Zoo
 from lora_perf.distributed import over_rows
+from lora_perf.representations.factors.matrices import ratio
+from lora_perf.representations.factors.spectral import entropy
 from lora_perf.representations.stacks import ModuleStack, module_stacks
 from lora_perf.representations.streaming import CPU_BLOCK_NBYTES
 from lora_perf.representations.updates.fixed import SKETCH_WIDTH
@@ -46,6 +48,7 @@ class Content:
         downs: (modules, 2) float64: over the adapters with A != 0, the squared norm of the sum of A / |A|, and their number.
         sample: (q,) the adapters of `entries`.
         entries: (q, f) float32: the same entries of each one's A / |A|, about ENTRIES of them; modules weigh the same.
+        effective_ranks: (q, modules) float64: of each dW of the sample, 0 where dW is; (q, 0) unless they were asked for.
     """
 
     hashes: NDArray[np.uint64]
@@ -57,6 +60,7 @@ class Content:
     downs: Tensor
     sample: Tensor
     entries: Tensor
+    effective_ranks: Tensor
 
 
 class _Tolerant(RowSource):
@@ -79,27 +83,30 @@ class _Tolerant(RowSource):
                 out[:] = np.nan
 
 
-def content_of(zoo: Zoo, progress: Callable[[int], object] | None = None, scheduler: str | None = None) -> Content:
+def content_of(
+    zoo: Zoo, progress: Callable[[int], object] | None = None, scheduler: str | None = None, *, spectra: bool = False
+) -> Content:
     """The content of the adapters of a zoo.
 
     Args:
         scheduler: of a Dask cluster whose workers see the source of the zoo; what they find is what one process finds.
+        spectra: whether to find the effective ranks of the sample.
 
-    Cost: each weight is read once; about (m + k) (20 r + 2 r^2) flops a module. Memory is one block a thread, some rows,
-    and 1 kB + 8 bytes a module for each adapter.
+    Cost: each weight is read once; about (m + k) (20 r + 2 r^2) flops a module, with `spectra` the singular values of those
+    of at most 1,000 adapters. Memory is one block a thread, some rows, and 1 kB + 8 bytes a module for each adapter.
     """
     sample = torch.linspace(0, len(zoo) - 1, min(len(zoo), SAMPLE), dtype=torch.float64).round().long()
     if scheduler is None:
-        parts = [_part(zoo, sample, progress)]
+        parts = [_part(zoo, sample, progress, spectra)]
     else:
-        found = over_rows(scheduler, _part_of_rows, zoo, _TASK_NBYTES, sample, progress=progress)
+        found = over_rows(scheduler, _part_of_rows, zoo, _TASK_NBYTES, sample, spectra, progress=progress)
         parts = [part for _, part in sorted(found, key=lambda one: one[0].start)]
     hashes = np.concatenate([part.hashes for part in parts])
     unread = {row: error for part in parts for row, error in part.unread.items()}
-    tables = [torch.cat([getattr(part, name) for part in parts]) for name in ("finite", "norms", "sketches", "entries")]
-    finite, norms, sketches, entries = tables
+    named = ("finite", "norms", "sketches", "entries", "effective_ranks")
+    finite, norms, sketches, entries, effective = (torch.cat([getattr(part, name) for part in parts]) for name in named)
     downs = _totals(zoo.layout, parts)
-    return Content(hashes, _digests(zoo, hashes), finite, unread, norms, sketches, downs, sample, entries)
+    return Content(hashes, _digests(zoo, hashes), finite, unread, norms, sketches, downs, sample, entries, effective)
 
 
 @dataclass
@@ -114,17 +121,18 @@ class _Part:
     sums: Tensor  # (p,) int64, of the entries of A / |A|, in units of 1 / _UNIT
     counts: Tensor  # (modules,) int64, of the A != 0
     entries: Tensor
+    effective_ranks: Tensor
 
 
-def _part_of_rows(zoo: Zoo, rows: slice, sample: Tensor) -> _Part:
+def _part_of_rows(zoo: Zoo, rows: slice, sample: Tensor, spectra: bool) -> _Part:
     """A task: the content of some rows of a zoo, whose numbers in it count."""
     among = sample[(sample >= rows.start) & (sample < rows.stop)]
-    part = _part(zoo, among - rows.start, None)
+    part = _part(zoo, among - rows.start, None, spectra)
     part.unread = {rows.start + row: error for row, error in part.unread.items()}
     return part
 
 
-def _part(zoo: Zoo, sample: Tensor, progress: Callable[[int], object] | None) -> _Part:
+def _part(zoo: Zoo, sample: Tensor, progress: Callable[[int], object] | None, spectra: bool) -> _Part:
     n, modules, places = len(zoo), zoo.layout.modules, _places(zoo.layout)
     source = _Tolerant(zoo.source)
     tolerant = Zoo(source, zoo.layout, zoo.labels, zoo.classes, scales=zoo.scales, ranks=zoo.ranks)
@@ -137,6 +145,7 @@ def _part(zoo: Zoo, sample: Tensor, progress: Callable[[int], object] | None) ->
         sums=torch.zeros(zoo.layout.p, dtype=torch.int64),
         counts=torch.zeros(len(modules), dtype=torch.int64),
         entries=torch.zeros(len(sample), sum(map(len, places))),
+        effective_ranks=torch.zeros(len(sample), len(modules) if spectra else 0, dtype=torch.float64),
     )
     stacks = module_stacks(zoo.layout, zoo.layout, torch.device("cpu"))
     lock = threading.Lock()
@@ -151,6 +160,10 @@ def _part(zoo: Zoo, sample: Tensor, progress: Callable[[int], object] | None) ->
             scales = None if scales is None else torch.where(good[:, None], scales, 0)
         _take_updates(stacks, zoo.layout, block, scales, part.norms[rows], part.sketches[rows])
         among = (sample >= rows.start) & (sample < rows.stop)
+        if spectra and bool(among.any()):
+            chosen = sample[among] - rows.start
+            some = None if scales is None else scales[chosen]
+            part.effective_ranks[among] = _effective_ranks(stacks, zoo.layout, block[chosen], some)
         sums, counts, part.entries[among] = _of_downs(zoo.layout, places, block, sample[among] - rows.start)
         with lock:
             part.sums += sums
@@ -217,6 +230,19 @@ def _take_updates(
         parts = dw_sketch.function(updates).view(len(of_stack), len(block), -1)
         # Signs of different modules are independent, so sums of their sketches are sketches of all of them together.
         sketches += parts.sum(dim=0)
+
+
+def _effective_ranks(stacks: list[ModuleStack], layout: Layout, rows: Tensor, scales: Tensor | None) -> Tensor:
+    """(b, modules) exponential of the entropy of the singular values over their sum (Roy and Vetterli 2007); 0 where dW is."""
+    places = {module.name: place for place, module in enumerate(layout.modules)}
+    found = torch.zeros(len(rows), len(layout.modules), dtype=torch.float64)
+    for stack in stacks:
+        values = stack.updates(rows, scales).unit_singular_values
+        shares = ratio(values, values.sum(dim=1, keepdim=True).expand_as(values))
+        effective = torch.where(values[:, 0] > 0, entropy(shares).exp(), 0)
+        of_stack = [places[module.name] for module in stack.modules]
+        found[:, of_stack] = effective.view(len(of_stack), -1).T
+    return found
 
 
 def entries_of_module(layout: Layout) -> int:

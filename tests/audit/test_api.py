@@ -56,7 +56,7 @@ def test_without_labels_movements_are_the_same_and_no_accuracy_is_told(tmp_path:
         }
         assert other.readings == []
     assert not plain.labelled
-    assert "no labels: how far features move is told, and no accuracy" in plain.to_html()
+    assert "no labels: how far features move is told, and no accuracy" in plain._repr_html_()
     assert len(plain.to_frame()) == 2 * len(GAUGES)
     page = (tmp_path / "audit.md").read_text()
     assert "no labels" in page

@@ -29,7 +29,7 @@ def test_the_report_holds_what_the_terminal_shows(zoo: str, tmp_path: Path, caps
     out = tmp_path / "out"
     asked = ["--representations", "stats", "dw_norms", "pca", "dw_kernel", "--classifiers", "ridge", "knn"]
     assert main([zoo, *asked, "--output-dir", str(out)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["audit.json", "audit.md", "audit.svg"]
+    assert sorted(path.name for path in out.iterdir()) == ["audit.html", "audit.json", "audit.md", "audit.svg"]
     shown = capsys.readouterr()
     assert shown.err == ""
     assert "\x1b" not in shown.out
@@ -151,5 +151,5 @@ def test_a_figure_that_fails_loses_nothing_else(zoo: str, tmp_path: Path, capsys
     (line,) = shown.err.splitlines()
     assert line.startswith("WARNING: no figure ")
     assert "out/audit.svg: expected a folder that can be written" in line
-    assert shown.out.rstrip().endswith(": audit.md, audit.json")
+    assert shown.out.rstrip().endswith(": audit.md, audit.html, audit.json")
     assert "audit.svg" not in (tmp_path / "out" / "audit.md").read_text()

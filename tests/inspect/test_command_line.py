@@ -42,11 +42,12 @@ def test_the_files_hold_everything(tmp_path: Path) -> None:
     path = add(tmp_path / "zoo", 90, wide(0))
     out = tmp_path / "out"
     assert main([str(tmp_path / "zoo"), "--output-dir", str(out), "--json", str(tmp_path / "deep" / "a.json")]) == 1
-    assert sorted(one.name for one in out.iterdir()) == ["inspect.json", "inspect.md"]
+    assert sorted(one.name for one in out.iterdir()) == ["inspect.html", "inspect.json", "inspect.md"]
     found = json.loads((out / "inspect.json").read_text())
     assert json.loads((tmp_path / "deep" / "a.json").read_text()) == found
     assert [one["adapter"] for one in found["repeats"]] == [path]
     assert found["problems"][0]["adapters"] == [path]
+    assert (out / "inspect.html").read_text().startswith("<!doctype html>")
     page = (out / "inspect.md").read_text()
     assert page.startswith("# Inspection of zoo\n\n**Problems: identical (1 adapter).**")
     (header,) = (line for line in page.splitlines() if line.startswith("| modules | in an adapter"))
