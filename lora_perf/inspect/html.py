@@ -181,7 +181,8 @@ def _repeats(found: Inspection) -> list[str]:
 
 
 def _sizes(found: Inspection) -> list[str]:
-    drawn = [histogram(found.norms, "|dW| of an adapter, all modules together")] if found.norms else []
+    norms = {name: norm for name, norm in found.norms.items() if norm > 0}  # updates of 0 stand among the faults
+    drawn = [histogram(norms, "|dW| of an adapter, all modules together")] if norms else []
     if found.effective_ranks:
         drawn.append(histogram(found.effective_ranks, "effective rank of dW, mean over modules"))
     ranks = _ranks(found)
