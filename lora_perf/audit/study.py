@@ -276,7 +276,7 @@ def _answers(
     features: Features, labels: Tensor, n_classes: int, split: Split, config: AuditConfig
 ) -> Iterator[tuple[str, Tensor]]:
     """Predictions (s, rows) of the test rows by each classifier."""
-    examples = Examples(features.matrix, split, torch.from_numpy(features.layers))
+    examples = Examples(features.matrix, split, torch.from_numpy(features.layers), features.factors)
     setup = Setup(range(config.seed, config.seed + config.num_runs), keep=False)
     for name in dict.fromkeys(config.classifiers):
         yield name, fitted(CLASSIFIERS[name], examples, labels, n_classes, setup).predictions

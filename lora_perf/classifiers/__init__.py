@@ -11,6 +11,7 @@ from lora_perf.classifiers.probes import knn, logistic, ridge  # noqa: F401 - as
 from lora_perf.classifiers.protocol import CLASSIFIERS, DEFAULT, Classifier, Examples, Fitted, Run, Setup, fitted, seeds_of
 from lora_perf.classifiers.retrieval import RETRIEVAL as RETRIEVAL
 from lora_perf.classifiers.transformer import TokenTransformer as TokenTransformer
+from lora_perf.classifiers.updates import InvariantNet as InvariantNet
 from lora_perf.classifiers.votes import LayerVote as LayerVote
 
 __all__ = ["CLASSIFIERS", "DEFAULT", "Classifier", "Examples", "Fitted", "Run", "Setup", "classifier", "fitted", "seeds_of"]

@@ -15,6 +15,7 @@ from lora_perf.classifiers.perceptron.recipe import TrainingConfig
 from lora_perf.classifiers.perceptron.training import Progress
 from lora_perf.classifiers.standardise import ConstantFeaturesError
 from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.factors import Factors
 from lora_perf.core.registry import Registry
 from lora_perf.core.split import Split
 from lora_perf.core.stored import StoredValues
@@ -29,12 +30,13 @@ class Examples:
     """The features that all classifiers of a cell read, and which rows are for what.
 
     Shapes: values (n, f), on the device where they were computed, or where they stay (`StoredValues`); layers (f,), a number
-        for each layer or module that a column came from, where it is known.
+        for each layer or module that a column came from, where it is known; factors, which columns hold those of updates.
     """
 
     values: Tensor | StoredValues
     split: Split
     layers: Tensor | None = None
+    factors: tuple[Factors, ...] = ()
 
     @cached_property
     def coordinates(self) -> Coordinates:

@@ -5,22 +5,17 @@ Axes: s seeds, b rows of a batch, t tokens, w columns of a token (filled with ze
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Generator, Tensor
 
-from lora_perf.classifiers.perceptron.epochs import batches
-from lora_perf.classifiers.perceptron.recipe import TrainingConfig
-from lora_perf.classifiers.protocol import CLASSIFIERS, USUAL, Examples, Fitted, Run, Setup
+from lora_perf.classifiers.protocol import CLASSIFIERS, USUAL, Examples, Fitted, Setup
+from lora_perf.classifiers.stacked import Inputs, Weights, learnt
 from lora_perf.classifiers.standardise import Standardiser
-from lora_perf.core.ambient import with_threads
 
 _UNITS, _HEADS, _BLOCKS = 64, 4, 2
-_ROWS = 512  # evaluated at a time
-Weights = dict[str, Tensor]
 
 
 def forward(weights: Weights, x: Tensor, keep: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -66,6 +61,19 @@ def drawn(generator: Generator, tokens: int, width: int, classes: int) -> Weight
     return made
 
 
+def layers_of(examples: Examples, standardiser: Standardiser) -> Tensor:
+    """(f_kept,) the layers that the kept columns came from; where they are not known, one."""
+    if examples.layers is None:
+        return torch.zeros(len(standardiser.kept), dtype=torch.int64)
+    return examples.layers[standardiser.kept.cpu()]
+
+
+def standardised(values: Tensor, standardiser: Standardiser) -> Tensor:
+    """(n, f_kept) float32 on the CPU, of values (n, f)."""
+    kept, mean, scale = standardiser.kept.cpu(), standardiser.mean.float().cpu(), standardiser.scale.float().cpu()
+    return (values.cpu().float().index_select(1, kept) - mean) / scale
+
+
 def tokens_of(values: Tensor, layers: Tensor) -> Tensor:
     """(n, t, w) of standardised columns (n, f): those of each layer or module are a token, filled with zeros."""
     of_tokens = [values[:, layers == layer] for layer in layers.unique()]
@@ -73,12 +81,22 @@ def tokens_of(values: Tensor, layers: Tensor) -> Tensor:
     return torch.stack([F.pad(one, (0, width - one.shape[1])) for one in of_tokens], dim=1)
 
 
-@dataclass
-class _Best:
-    """The epoch of a seed that was best on the validation rows."""
+@dataclass(frozen=True)
+class _Transformer:
+    """What `learnt` trains: see `forward`."""
 
-    accuracy: float = -1.0
-    epoch: int = 0
+    tokens: int
+    width: int
+    classes: int
+
+    def drawn(self, generator: Generator) -> Weights:
+        return drawn(generator, self.tokens, self.width, self.classes)
+
+    def masks(self, rows: int) -> tuple[tuple[int, ...], ...]:
+        return (rows, self.tokens, _UNITS), (rows, _UNITS)
+
+    def forward(self, weights: Weights, inputs: Inputs, keep: Inputs | None) -> Tensor:
+        return forward(weights, inputs[0], None if keep is None else (keep[0], keep[1]))
 
 
 class TokenTransformer:
@@ -106,104 +124,15 @@ class TokenTransformer:
 
     def fit(self, examples: Examples, labels: Tensor, n_classes: int, setup: Setup = USUAL) -> Fitted:
         """One run a seed; see `Classifier.fit`. Without the layers of the columns all of them are one token."""
-        begin, split, device = time.perf_counter(), examples.split, torch.device(setup.device)
-        standardiser = Standardiser.fit(examples.values, split.train)
-        kept = standardiser.kept.cpu()
-        layers = torch.zeros(len(kept), dtype=torch.int64) if examples.layers is None else examples.layers[kept]
-        mean, scale = (one.float().cpu() for one in (standardiser.mean, standardiser.scale))
+        standardiser = Standardiser.fit(examples.values, examples.split.train)
+        layers, device = layers_of(examples, standardiser), torch.device(setup.device)
 
-        def tokens(values: Tensor) -> Tensor:
-            return tokens_of((values.cpu().float().index_select(1, kept) - mean) / scale, layers).to(device)
+        def inputs_of(values: Tensor) -> Inputs:
+            return (tokens_of(standardised(values, standardiser), layers).to(device),)
 
-        x = tokens(torch.as_tensor(examples.values.index_select(0, torch.arange(len(examples.values)))))
-        trained = _Stack(x, labels.to(device), split.train.to(device), split.validation.to(device), n_classes, setup)
-        # Products of a batch are small: on a busy machine of two cores one thread took a twentieth of the time of two.
-        with with_threads(1 if device.type == "cpu" else None):
-            trained.train()
-            predictions = trained.predicted(x[split.test.to(device)])
-        seconds = (time.perf_counter() - begin) / len(setup.seeds)
-        runs = [
-            Run(seed, best.accuracy, best.epoch, len(curves["lr"]), seconds, curves)
-            for seed, best, curves in zip(setup.seeds, trained.best, trained.curves, strict=True)
-        ]
-        answers = (lambda values: trained.predicted(tokens(values))) if setup.keep else None
-        return Fitted(predictions, tuple(runs), examples.values.shape[1], standardiser.dropped, answers)
-
-
-class _Stack:
-    """The transformers of some seeds while they train, and the weights of their best epochs after that."""
-
-    def __init__(self, x: Tensor, labels: Tensor, train: Tensor, validation: Tensor, classes: int, setup: Setup) -> None:
-        self._x, self._labels, self._train, self._validation, self._setup = x, labels, train, validation, setup
-        self._orders = [Generator().manual_seed(seed) for seed in setup.seeds]
-        of_seeds = [drawn(one, x.shape[1], x.shape[2], classes) for one in self._orders]
-        self.weights = {name: torch.stack([one[name] for one in of_seeds]).to(x.device) for name in of_seeds[0]}
-        self._kept = {name: one.clone() for name, one in self.weights.items()}
-        self.best = [_Best() for _ in setup.seeds]
-        self.curves: list[dict[str, list[float]]] = [
-            {"train_loss": [], "validation_accuracy": [], "lr": []} for _ in setup.seeds
-        ]
-
-    def train(self) -> None:
-        recipe, seeds = self._setup.recipe, self._setup.seeds
-        for one in self.weights.values():
-            one.requires_grad_()
-        optimiser = torch.optim.Adam([*self.weights.values()], recipe.lr, weight_decay=recipe.weight_decay)
-        ended = [False] * len(seeds)
-        for epoch in range(1, recipe.epochs + 1):
-            losses = self._epoch(optimiser, recipe)
-            with torch.no_grad():
-                right = self._argmax(self.weights, self._x[self._validation]) == self._labels[self._validation]
-            for k, accuracy in enumerate(right.double().mean(dim=1).tolist()):
-                if ended[k]:
-                    continue
-                for name, value in (("train_loss", losses[k]), ("validation_accuracy", accuracy), ("lr", recipe.lr)):
-                    self.curves[k][name].append(value)
-                if self._setup.progress is not None:
-                    self._setup.progress(seeds[k], epoch, accuracy)
-                if accuracy > self.best[k].accuracy:
-                    self.best[k] = _Best(accuracy, epoch)
-                    for name, one in self._kept.items():
-                        one[k] = self.weights[name][k].detach()
-                ended[k] = epoch - self.best[k].epoch >= recipe.patience
-            if all(ended):
-                break
-
-    def _epoch(self, optimiser: torch.optim.Optimizer, recipe: TrainingConfig) -> list[float]:
-        """One epoch of all seeds, each in its own order with its own masks; the mean losses of the rows."""
-        n, device = len(self._train), self._x.device
-        rows = torch.stack([torch.randperm(n, generator=one) for one in self._orders]).to(device)
-        total = torch.zeros(len(rows), device=device)
-        for start, stop in batches(n, recipe.batch_size):
-            chosen = self._train[rows[:, start:stop]]
-            logits = forward(self.weights, self._x[chosen], self._masks(chosen.shape[1], recipe.dropout))
-            losses = F.cross_entropy(logits.transpose(1, 2), self._labels[chosen], reduction="none").mean(dim=1)
-            optimiser.zero_grad()
-            losses.sum().backward()
-            optimiser.step()
-            total += losses.detach() * (stop - start)
-        found: list[float] = (total / n).tolist()
-        return found
-
-    def _masks(self, b: int, rate: float) -> tuple[Tensor, Tensor] | None:
-        if rate == 0:
-            return None
-        shapes = (b, self._x.shape[1], _UNITS), (b, _UNITS)
-        first, second = (
-            torch.stack([(torch.rand(shape, generator=one) >= rate) / (1 - rate) for one in self._orders]).to(self._x.device)
-            for shape in shapes
-        )
-        return first, second
-
-    def _argmax(self, weights: Weights, x: Tensor) -> Tensor:
-        """(s, m) the classes of tokens (m, t, w)."""
-        parts = [forward(weights, one.expand(len(self.best), -1, -1, -1)).argmax(dim=2) for one in x.split(_ROWS)]
-        return torch.cat(parts, dim=1)
-
-    def predicted(self, x: Tensor) -> Tensor:
-        """(s, m) by the best epochs."""
-        with torch.no_grad():
-            return self._argmax(self._kept, x).cpu()
+        places = layers.unique(return_counts=True)[1]
+        network = _Transformer(len(places), int(places.max()), n_classes)
+        return learnt(network, inputs_of, examples, labels, setup, standardiser)
 
 
 CLASSIFIERS.add(TokenTransformer.name, TokenTransformer())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.factors import Factors, factors_in
 from lora_perf.core.layout import Layer, Layout
 from lora_perf.core.metadata import Column, named
 from lora_perf.core.rows import Chosen, row_numbers, single_row
@@ -75,6 +76,11 @@ class Features:
     @cached_property
     def layers(self) -> NDArray[np.int64]:
         return np.repeat([min(part.layers) for part in self.parts], self._widths).astype(np.int64)
+
+    @cached_property
+    def factors(self) -> tuple[Factors, ...]:
+        """Where the columns hold factors of updates, as those of `dw_canonical` and `flat_vec` do."""
+        return factors_in(self.layout, self.parts)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

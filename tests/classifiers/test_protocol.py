@@ -24,9 +24,9 @@ def _examples(values: torch.Tensor, split: Split) -> Examples:
 
 
 def test_the_registry_holds_those_of_the_package_the_default_first() -> None:
-    assert [*CLASSIFIERS] == ["mlp", "ridge", "logistic", "knn", "retrieval", "w2t", "dsire"]
+    assert [*CLASSIFIERS] == ["mlp", "ridge", "logistic", "knn", "retrieval", "w2t", "glnet", "dsire"]
     assert all((one.name, one.version) == (name, "") for name, one in CLASSIFIERS.items())
-    assert [name for name, one in CLASSIFIERS.items() if one.seeded] == ["mlp", "w2t"]
+    assert [name for name, one in CLASSIFIERS.items() if one.seeded] == ["mlp", "w2t", "glnet"]
     with pytest.raises(LoraPerfError, match=r"a classifier \(mlp, ridge, logistic, knn.*found 'forest'"):
         CLASSIFIERS.named("forest")
 
