@@ -99,7 +99,7 @@ class _Stack:
         recipe, seeds = self._setup.recipe, self._setup.seeds
         for one in self.weights.values():
             one.requires_grad_()
-        optimiser = torch.optim.Adam([*self.weights.values()], recipe.lr, weight_decay=recipe.weight_decay)
+        optimiser = torch.optim.Adam([*self.weights.values()], recipe.lr, weight_decay=recipe.weight_decay, fused=True)
         validated = [one[self._validation] for one in self._inputs]
         ended = [False] * len(seeds)
         for epoch in range(1, recipe.epochs + 1):

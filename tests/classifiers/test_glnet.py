@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from lora_perf.classifiers import CLASSIFIERS, Examples, Setup, updates
 from lora_perf.classifiers.perceptron.recipe import TrainingConfig
 from lora_perf.core.factors import Factors
+from lora_perf.core.rows import ArrayRows
 from lora_perf.core.split import Split
+from lora_perf.core.stored import StoredValues
 from tests.classifiers.problems import split_of
 
 GLNET = CLASSIFIERS["glnet"]
@@ -112,7 +114,7 @@ def test_units_are_those_of_the_updates_of_train_rows_in_any_basis() -> None:
     values, _, split = task(1)
     values[:, 18:32] = 0
     generator = torch.Generator().manual_seed(2)
-    both = [updates.Scaled(one, FACTORS, split.train)(one) for one in (values.double(), moved(values.double(), generator))]
+    both = [updates.Scaled(one[split.train], FACTORS)(one) for one in (values.double(), moved(values.double(), generator))]
     formed = [[sides[2 * i].mT @ sides[2 * i + 1] for i in range(2)] for sides in both]
     assert [tuple(one.shape) for one in formed[0]] == [(90, 2, 5, 4), (90, 1, 3, 4)]
     for one, other in zip(*formed, strict=True):
@@ -190,6 +192,15 @@ def test_the_labels_of_test_rows_are_never_looked_at() -> None:
     others[split.test] = 0
     found, again = (GLNET.fit(examples(values, split), one, 3, Setup((1,), RECIPE)) for one in (labels, others))
     assert torch.equal(found.predictions, again.predictions)
+
+
+def test_values_that_stay_where_they_are_give_what_the_tensor_gives() -> None:
+    values, labels, split = task(0.5)
+    stored = StoredValues(ArrayRows(values.numpy()))
+    setup = Setup((1,), RECIPE)
+    found, usual = (GLNET.fit(Examples(one, split, None, FACTORS), labels, 3, setup) for one in (stored, values))
+    assert torch.equal(found.predictions, usual.predictions)
+    assert found.runs[0].curves["train_loss"] == usual.runs[0].curves["train_loss"]
 
 
 def test_features_without_factors_are_columns_and_the_cell_says_so() -> None:
