@@ -21,7 +21,10 @@ _COMPUTING = ("numpy", "scipy", "scikit-learn")  # beside torch, whose own versi
 _PRESENTATION = (
     *("inspect/", "audit/", "zoos/", "command/", "profiling/", "diagnose/", "io/__main__.py", "__main__.py"),
     *(f"core/{name}.py" for name in ("text", "users", "tables", "showing", "resources", "profiling", "pages", "charts")),
-    *(f"report/{name}.py" for name in ("canvas", "comparisons", "drawings", "figures", "files", "frames", "page")),
+    *(
+        f"report/{name}.py"
+        for name in ("__main__", "canvas", "compare", "comparisons", "drawings", "figures", "files", "frames", "page")
+    ),
     *(f"report/{name}.py" for name in ("predictions", "reading", "results", "summary", "wording")),
     *(f"experiment/{name}.py" for name in ("console", "__main__", "folder", "forecast", "logs", "observer", "python")),
 )

@@ -59,6 +59,7 @@ SHOWN = [
         "report/summary.py",
         *("report/page.py", "report/comparisons.py", "report/drawings.py", "core/pages.py", "diagnose/page.py"),
         "report/figures.py",
+        "report/compare.py",
         *("inspect/pages.py", "inspect/html.py", "audit/pages.py", "audit/html.py", "core/charts.py"),
         "command/status.py",
         "command/terminal.py",
