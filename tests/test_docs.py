@@ -28,6 +28,7 @@ from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.inspect.__main__ import InspectConfig
 from lora_perf.diagnose.__main__ import DiagnoseConfig, WatchConfig
 from lora_perf.io.__main__ import PackConfig
+from lora_perf.report.__main__ import CompareConfig
 from lora_perf.zoos.digits import Config
 from lora_perf.zoos.synthetic import SyntheticConfig
 
@@ -36,7 +37,7 @@ for name, *words in {commands!r}:
         kind = Config if name == "zoos.digits" else SyntheticConfig
         tyro.cli(kind, args=words, config=() if kind is Config else (tyro.conf.PositionalRequiredArgs,))
     elif words != ["--help"]:
-        kinds = dict(experiment=ExperimentConfig, inspect=InspectConfig, audit=AuditConfig)
+        kinds = dict(experiment=ExperimentConfig, inspect=InspectConfig, audit=AuditConfig, report=CompareConfig)
         watches = "--script" in words
         kind = (kinds | dict(diagnose=WatchConfig if watches else DiagnoseConfig, io=PackConfig))[name]
         words = words[: words.index("--")] if watches else words
@@ -108,7 +109,7 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
 
 
 def test_the_table_of_the_readme_is_that_of_the_report_it_names() -> None:
-    table = str(lora_perf.Results.load(ROOT / "reports" / "2026-11-26-digits-mixed").table())
+    table = str(lora_perf.Results.load(ROOT / "reports" / "2026-11-27-default").table())
     assert table.strip() in (ROOT / "README.md").read_text()
 
 

@@ -74,7 +74,7 @@ def test_a_matrix_without_layers_is_refused() -> None:
 
 
 def test_an_experiment_asks_the_layers_of_updates() -> None:
-    asked = {"representations": ["dw_singular_values"], "layer_groups": ["all"], "classifiers": ["dsire"]}
+    asked = {"representations": ["dw_singular_values"], "layer_groups": ["all"], "classifiers": ["dsire"], "controls": []}
     results = lora_perf.experiment.run("digits", **asked)
     (cell,) = results.cells
     assert cell.setting == {"layers": 12}
