@@ -38,6 +38,18 @@ class Network(Protocol):
         """Logits (s, b, c) of inputs (s, b, ...), with masks (s, b, ...) or without dropout."""
 
 
+class OfSeeds:
+    """A classifier of `learnt`: what is the same for all of them."""
+
+    seeded = True
+    by_epochs = True
+    targets: tuple[str, ...] = ("classes",)
+    version = ""
+
+    def refuse(self, n_train: int, features: int) -> None:
+        """It takes any number of rows and features."""
+
+
 @dataclass
 class _Best:
     """The epoch of a seed that was best on the validation rows."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Generator, Tensor
 
 from lora_perf.classifiers.protocol import CLASSIFIERS, USUAL, Examples, Fitted, Setup
-from lora_perf.classifiers.stacked import Inputs, Weights, learnt
+from lora_perf.classifiers.stacked import Inputs, OfSeeds, Weights, learnt
 from lora_perf.classifiers.standardise import Standardiser
 
 _UNITS, _HEADS, _BLOCKS = 64, 4, 2
@@ -99,7 +99,7 @@ class _Transformer:
         return forward(weights, inputs[0], None if keep is None else (keep[0], keep[1]))
 
 
-class TokenTransformer:
+class TokenTransformer(OfSeeds):
     """Transformers over the modules of an adapter, one token each, those of all seeds trained as one program.
 
     The columns of a module, standardised, are embedded by a linear map of that module; two pre-norm blocks of four heads and 64
@@ -114,13 +114,6 @@ class TokenTransformer:
 
     name = "w2t"
     about = "a transformer whose tokens are modules, for dw_canonical"
-    seeded = True
-    by_epochs = True
-    targets: tuple[str, ...] = ("classes",)
-    version = ""
-
-    def refuse(self, n_train: int, features: int) -> None:
-        """It takes any number of rows and features."""
 
     def fit(self, examples: Examples, labels: Tensor, n_classes: int, setup: Setup = USUAL) -> Fitted:
         """One run a seed; see `Classifier.fit`. Without the layers of the columns all of them are one token."""

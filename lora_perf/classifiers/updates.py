@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Generator, Tensor
 
 from lora_perf.classifiers.protocol import CLASSIFIERS, USUAL, Examples, Fitted, Setup
-from lora_perf.classifiers.stacked import Inputs, Weights, learnt
+from lora_perf.classifiers.stacked import Inputs, OfSeeds, Weights, learnt
 from lora_perf.classifiers.standardise import Standardiser
 from lora_perf.classifiers.transformer import layers_of, standardised, tokens_of
 from lora_perf.core.factors import Factors
@@ -105,7 +105,7 @@ def _unit(up: Tensor, down: Tensor) -> float:
     return mean**0.5 if mean > 0 else 1.0
 
 
-class InvariantNet:
+class InvariantNet(OfSeeds):
     """Networks on the factors of updates dW = U V^T, which no change of basis, (U G, V G^-T), moves; all seeds are one program.
 
     It reads `dw_canonical`, or as `flat_vec` the entries of B and A (without the scale s). Of each module a linear map of U and
@@ -128,13 +128,6 @@ class InvariantNet:
 
     name = "glnet"
     about = "a network on factors in any basis, for dw_canonical and flat_vec"
-    seeded = True
-    by_epochs = True
-    targets: tuple[str, ...] = ("classes",)
-    version = ""
-
-    def refuse(self, n_train: int, features: int) -> None:
-        """It takes any number of rows and features."""
 
     def fit(self, examples: Examples, labels: Tensor, n_classes: int, setup: Setup = USUAL) -> Fitted:
         """One run a seed; see `Classifier.fit`."""

@@ -157,41 +157,12 @@ def test_training_is_that_of_a_plain_loop_on_updates_in_any_basis() -> None:
     assert again.runs[0].curves["train_loss"] == pytest.approx(losses, rel=1e-3)
 
 
-def test_a_run_is_that_of_its_seed_alone() -> None:
-    values, labels, split = task(0.5)
-    several = GLNET.fit(examples(values, split), labels, 3, Setup((3, 4, 5), RECIPE))
-    alone = GLNET.fit(examples(values, split), labels, 3, Setup((4,), RECIPE))
-    torch.testing.assert_close(several.runs[1].curves["train_loss"], alone.runs[0].curves["train_loss"], rtol=1e-3, atol=1e-4)
-    assert several.runs[0].curves["train_loss"] != several.runs[1].curves["train_loss"]
-    assert [run.seed for run in several.runs] == [3, 4, 5]
-
-
 def test_classes_that_are_far_apart_are_found_in_any_basis() -> None:
     values, labels, split = task(6)
     found = GLNET.fit(examples(values, split), labels, 3, Setup((1,), RECIPE))
     others = moved(values, torch.Generator().manual_seed(4))
     assert torch.equal(found.predictions[0], labels[split.test])
     assert torch.equal(found.predict(others[split.test]), found.predictions)
-
-
-def test_the_best_epoch_is_kept_and_patience_ends_a_run() -> None:
-    values, labels, split = task(0.3)
-    recipe = TrainingConfig(epochs=40, patience=3, batch_size=16)
-    found = GLNET.fit(examples(values, split), labels, 3, Setup((1, 2), recipe))
-    for k, run in enumerate(found.runs):
-        reached = run.curves["validation_accuracy"]
-        assert run.validation_accuracy == max(reached) == reached[run.best_epoch - 1]
-        assert run.epochs == len(reached) == min(40, run.best_epoch + 3)
-        told = found.predict(values[split.validation])[k]
-        assert float((told == labels[split.validation]).double().mean()) == run.validation_accuracy
-
-
-def test_the_labels_of_test_rows_are_never_looked_at() -> None:
-    values, labels, split = task(0.5)
-    others = labels.clone()
-    others[split.test] = 0
-    found, again = (GLNET.fit(examples(values, split), one, 3, Setup((1,), RECIPE)) for one in (labels, others))
-    assert torch.equal(found.predictions, again.predictions)
 
 
 def test_values_that_stay_where_they_are_give_what_the_tensor_gives() -> None:

@@ -53,16 +53,6 @@ def test_tokens_are_the_columns_of_each_layer_filled_with_zeros() -> None:
     assert found[0].tolist() == [[1, 4, 0], [0, 2, 3]]
 
 
-def test_a_run_is_that_of_its_seed_alone() -> None:
-    values, labels, split = problem(12, signal=0.5)
-    examples = Examples(values, split, torch.arange(12) // 4)
-    several = W2T.fit(examples, labels, 3, Setup((3, 4, 5), RECIPE))
-    alone = W2T.fit(examples, labels, 3, Setup((4,), RECIPE))
-    torch.testing.assert_close(several.runs[1].curves["train_loss"], alone.runs[0].curves["train_loss"], rtol=1e-3, atol=1e-4)
-    assert several.runs[0].curves["train_loss"] != several.runs[1].curves["train_loss"]
-    assert [run.seed for run in several.runs] == [3, 4, 5]
-
-
 def test_training_is_that_of_a_plain_loop() -> None:
     """One seed, no dropout: autograd through the module above, Adam of torch, the same orders."""
     values, labels, split = problem(9, signal=0.5)
@@ -85,27 +75,6 @@ def test_training_is_that_of_a_plain_loop() -> None:
             total += float(loss.detach()) * len(rows)
         losses.append(total / 40)
     assert found.runs[0].curves["train_loss"] == pytest.approx(losses, rel=1e-3)
-
-
-def test_the_best_epoch_is_kept_and_patience_ends_a_run() -> None:
-    values, labels, split = problem(12, signal=0.3)
-    recipe = TrainingConfig(epochs=40, patience=3, batch_size=16)
-    found = W2T.fit(Examples(values, split, torch.arange(12) // 4), labels, 3, Setup((1, 2), recipe))
-    for k, run in enumerate(found.runs):
-        reached = run.curves["validation_accuracy"]
-        assert run.validation_accuracy == max(reached) == reached[run.best_epoch - 1]
-        assert run.epochs == len(reached) == min(40, run.best_epoch + 3)
-        told = found.predict(values[split.validation])[k]
-        assert float((told == labels[split.validation]).double().mean()) == run.validation_accuracy
-
-
-def test_the_labels_of_test_rows_are_never_looked_at() -> None:
-    values, labels, split = problem(12, signal=0.5)
-    others = labels.clone()
-    others[split.test] = 0
-    examples = Examples(values, split, torch.arange(12) // 4)
-    found, again = (W2T.fit(examples, one, 3, Setup((1,), RECIPE)) for one in (labels, others))
-    assert torch.equal(found.predictions, again.predictions)
 
 
 def test_classes_that_are_far_apart_are_found() -> None:
