@@ -14,12 +14,11 @@ from lora_perf.audit.pages import NOTE, moved, warnings
 from lora_perf.classifiers.metrics import PairedDifference
 from lora_perf.core.charts import Shade, shades, side_by_side
 from lora_perf.core.errors import listed
-from lora_perf.core.pages import document, table, text
-from lora_perf.core.tables import Table
+from lora_perf.core.pages import document, sortable, table, text
 from lora_perf.core.text import counted
 from lora_perf.report.comparisons import LEVEL, holm
 from lora_perf.report.drawings import forest
-from lora_perf.report.wording import format_p
+from lora_perf.report.wording import format_p, with_interval, with_sign
 
 if TYPE_CHECKING:
     from lora_perf.audit.study import Audit, Audited, Reading
@@ -63,7 +62,7 @@ def html_page(found: Audit) -> str:
         "<h2>How far features move</h2>",
         f"<p><small>Over {counted(found.moved, 'adapter')}: relative; in standard deviations of the train adapters (sd), root "
         "mean square over the features; and by feature, over the adapters.</small></p>",
-        _sortable(moved(found)),
+        sortable(moved(found)),
         *_every(losses),
         "<h2>The gauges</h2>",
         table(("gauge", "what it does"), [(one.name, one.about) for one in GAUGES.values()], kind="long"),
@@ -123,7 +122,7 @@ def _worst_loss(losses: list[Lost]) -> str:
         return f"No classifier loses anything; {count}."
     d = worst.drop
     return (
-        f"{worst.representation} read by {worst.classifier} loses most, {d.mean:.3f} [{d.low:.3f}, {d.high:.3f}] of "
+        f"{worst.representation} read by {worst.classifier} loses most, {with_interval(d)} of "
         f"{worst.reading.original.mean:.3f} in {worst.gauge}; {count}."
     )
 
@@ -139,7 +138,7 @@ def _best_still(losses: list[Lost], still: list[Audited]) -> str:
     original = best.reading.original
     sentence = (
         f"Among those that do not move {best.representation} read by {best.classifier} is right most often, "
-        f"{original.mean:.3f} [{original.low:.3f}, {original.high:.3f}]"
+        f"{with_interval(original)}"
     )
     if first.reading.original.mean > original.mean:
         return f"{sentence}; {first.representation}, which moves, is at {first.reading.original.mean:.3f}."
@@ -220,7 +219,7 @@ def _said(one: Lost) -> str:
     d, before, after = one.drop, one.reading.original, one.reading.after[one.gauge]
     return (
         f"{one.representation}, {one.classifier}, {one.gauge}: {before.mean:.3f} as trained, {after.mean:.3f} in the gauge; "
-        f"drop {d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}], p {format_p(d.p)}, after Holm {format_p(one.holm)}"
+        f"drop {with_sign(d)}, p {format_p(d.p)}, after Holm {format_p(one.holm)}"
     )
 
 
@@ -271,10 +270,6 @@ def _every(losses: list[Lost]) -> list[str]:
         f"<p><small>{text(NOTE.split('; drops', maxsplit=1)[0])}; drops are paired by test adapter.</small></p>",
         table(columns, rows, range(3, 9), "sorted"),
     ]
-
-
-def _sortable(one: Table) -> str:
-    return table(one.columns, one.rows, [place for place, name in enumerate(one.columns) if name in one.right], "sorted")
 
 
 def _facts(found: Audit) -> Iterable[tuple[str, str]]:

@@ -16,7 +16,7 @@ from lora_perf.core.text import LONGEST, counted
 from lora_perf.core.text import markdown as markdown_text
 from lora_perf.io.atomic import write_together
 from lora_perf.report.canvas import remove_figures, write_figure
-from lora_perf.report.wording import TINY_WARNING, format_p, left_out
+from lora_perf.report.wording import TINY_WARNING, format_p, left_out, with_interval, with_sign
 
 if TYPE_CHECKING:
     from lora_perf.audit.study import Audit, Audited
@@ -45,8 +45,8 @@ def tables(found: Audit) -> list[Table]:
     for one in found.representations:
         for reading in one.readings:
             original = reading.original
-            drops = [f"{drop.mean:+.3f} [{drop.low:+.3f}, {drop.high:+.3f}]" for drop in reading.drop.values()]
-            about = f"{original.mean:.3f} [{original.low:.3f}, {original.high:.3f}]"
+            drops = [with_sign(drop) for drop in reading.drop.values()]
+            about = with_interval(original)
             rows.append([one.name, reading.classifier, about, *drops])
     return [moves] if not rows else [moves, Table(title, ["representation", "classifier", *numbers], rows, numbers)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -144,14 +144,20 @@ def paired_difference(
     return _difference(*_crossed(of_clusters(a - b, clusters)), level)
 
 
-def _difference(mean: float, se: float, df: float, level: float) -> PairedDifference:
+def by_t(mean: float, se: float, df: float, level: float = 0.95) -> PairedDifference:
+    """A difference with Student's interval and the p value of its t test."""
     from scipy.stats import t
 
     if se == 0:
         return PairedDifference(mean, mean, mean, se, df, 1.0 if mean == 0 else 0.0)
     half = se * _t_quantile(level, df)
-    p = float(2 * t.sf(abs(mean) / se, df))
-    return PairedDifference(mean, max(-1.0, mean - half), min(1.0, mean + half), se, df, p)
+    return PairedDifference(mean, mean - half, mean + half, se, df, float(2 * t.sf(abs(mean) / se, df)))
+
+
+def _difference(mean: float, se: float, df: float, level: float) -> PairedDifference:
+    """That of two shares, which is within 1."""
+    one = by_t(mean, se, df, level)
+    return one if se == 0 else replace(one, low=max(-1.0, one.low), high=min(1.0, one.high))
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 
+from lora_perf.core.tables import Table
 from lora_perf.core.text import html as escaped
 
 _LONG = 4000  # characters of a text that is shown
@@ -129,3 +130,13 @@ def table(
     of_kind = f' class="{kind}"' if kind else ""
     top = f"<thead><tr>{head}</tr></thead>" if head else ""
     return f'<div class="wide"><table{of_kind}>{top}<tbody>{body}</tbody></table></div>'
+
+
+def sortable(one: Table) -> str:
+    """A table whose columns a click on their heads sorts; its title is left to the page.
+
+    >>> "<table class=\"sorted\">" in sortable(Table("", ("a",), [("1",)]))
+    True
+    """
+    right = [place for place, name in enumerate(one.columns) if name in one.right]
+    return table(one.columns, one.rows, right, "sorted")

@@ -23,7 +23,6 @@ from lora_perf.experiment.forecast import forecast
 from lora_perf.experiment.plan import share_of
 from lora_perf.experiment.room import refuse_too_little, room_of
 from lora_perf.profiling import traced
-from lora_perf.report.studies import studies
 from lora_perf.report.summary import results_table
 from lora_perf.report.wording import TINY_WARNING, duration, interval_note, stages
 
@@ -61,7 +60,7 @@ def _run(config: ExperimentConfig, observer: ConsoleObserver, console: Console, 
         kept = run_in_folder(prepared, observer, " ".join(sys.argv))
     results = kept.results
     terminal.show(console, results_table(results))
-    for study in studies(results):
+    for study in results.studies():
         for table in study.tables[:_TABLES]:
             terminal.show(console, table)
         for note in study.notes[:1]:

@@ -22,25 +22,12 @@ from lora_perf.experiment.logs import LOG, log, log_file
 from lora_perf.experiment.observer import Observer
 from lora_perf.io.atomic import cannot_write, claim, sweep
 from lora_perf.io.headers import HeaderError, read_whole
+from lora_perf.report.compare import NO_MATTER
 from lora_perf.report.files import REPORT
 from lora_perf.report.results import Results
 from lora_perf.report.wording import stages
 
 QUICK, EARLIER = "quick", "earlier"
-# Settings that say where things are and how far a run goes, not what its numbers are.
-_NO_MATTER = {
-    "dataset",
-    "output_dir",
-    "cache_dir",
-    "cache_features",
-    "resume",
-    "preprocess_only",
-    "dry_run",
-    "threads",
-    "scheduler",
-    "shard",
-    "trace",
-}
 
 
 @dataclass(frozen=True)
@@ -144,6 +131,6 @@ class _Report:
 
 
 def _key(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
-    settings = {name: value for name, value in config.items() if name not in _NO_MATTER}
+    settings = {name: value for name, value in config.items() if name not in NO_MATTER}
     identity = json.dumps([settings, dataset["fingerprint"]], sort_keys=True)
     return xxhash.xxh3_64_hexdigest(identity.encode())[:8]

@@ -57,13 +57,14 @@ def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results
     if prepared.copies:
         observer.say(str(prepared.copies))
     cells |= training.train([one for one in plan.cells if one.cell not in cells])
-    if plan.modules:
-        further = _further(prepared, _results(prepared, [cells[one.cell] for one in plan.cells]))
-        known = training.known(further)
-        observer.further(further, len(known))
-        cells |= known | training.train([one for one in further if one.cell not in known])
-        plan = replace(plan, cells=(*plan.cells, *further))
-    return _results(prepared, [cells[one.cell] for one in plan.cells])
+    results = _results(prepared, [cells[one.cell] for one in plan.cells])
+    if not plan.modules:
+        return results
+    further = _further(prepared, results)
+    known = training.known(further)
+    observer.further(further, len(known))
+    known |= training.train([one for one in further if one.cell not in known])
+    return replace(results, cells=[*results.cells, *(known[one.cell] for one in further)])
 
 
 def _further(prepared: Prepared, results: Results) -> list[PlannedCell]:

@@ -8,22 +8,25 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from lora_perf.classifiers.metrics import Answers, Estimate, PairedDifference, accuracy_of, difference_of
+from lora_perf.classifiers.metrics import Answers, Estimate, PairedDifference, accuracy_of, by_t, difference_of
 from lora_perf.core.errors import LoraPerfError, listed
-from lora_perf.core.pages import document, table, text
+from lora_perf.core.pages import document, sortable, text
 from lora_perf.core.tables import Table
 from lora_perf.core.text import LONGEST, counted, markdown
 from lora_perf.io import store
 from lora_perf.report.cells import CellResult, RunResult
-from lora_perf.report.comparisons import holm
+from lora_perf.report.comparisons import LEVEL, holm
 from lora_perf.report.drawings import Line, lines_by
 from lora_perf.report.results import Results
-from lora_perf.report.wording import format_p
+from lora_perf.report.wording import format_p, with_interval, with_sign
 
 FILES = ("comparison.md", "comparison.html")
-_NO_MATTER = frozenset(
-    {"output_dir", "cache_dir", "cache_features", "resume", "threads", "trace", "scheduler", "shard", "dry_run"}
-)
+NO_MATTER = frozenset(
+    {
+        *("dataset", "output_dir", "cache_dir", "cache_features", "resume", "preprocess_only", "dry_run"),
+        *("threads", "scheduler", "shard", "trace"),
+    }
+)  # settings that say where things are and how far a run goes, not what its numbers are
 _OF_RUNS = frozenset({"seed", "num_runs"})
 Key = tuple[str, str, str]  # representation, group, classifier
 
@@ -75,7 +78,7 @@ class Comparison:
                 d = one.difference if one else None
                 line += [
                     _told(score),
-                    f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]" if d else "",
+                    with_sign(d) if d else "",
                     format_p(one.holm) if one else "",
                 ]
             lines.append(line)
@@ -85,7 +88,7 @@ class Comparison:
     def notes(self) -> list[str]:
         """How to read the differences."""
         paired = sum(one.paired for one in self.beside.values())
-        apart = sum(one.holm < 0.05 for one in self.beside.values())
+        apart = sum(one.holm < LEVEL for one in self.beside.values())
         stand = "stands" if apart == 1 else "stand"
         told = [f"Of {counted(len(self.beside), 'difference')} {apart} {stand} after Holm's correction."]
         if paired:
@@ -199,8 +202,7 @@ def html_page(found: Comparison) -> str:
     if lines:
         parts += [f"<h2>By {text(across)}</h2>", lines_by(lines, across)]
     for one in found.tables():
-        right = [place for place, name in enumerate(one.columns) if name in one.right]
-        parts += [f"<h2>{text(one.title)}</h2>", table(one.columns, one.rows, right, "sorted")]
+        parts += [f"<h2>{text(one.title)}</h2>", sortable(one)]
     return document(" beside ".join(found.names), parts)
 
 
@@ -218,15 +220,10 @@ def _same_test(one: Results, other: Results) -> bool:
 
 def _welch(first: Sequence[Answers], second: Sequence[Answers]) -> PairedDifference:
     """The difference of two independent scores, with Welch and Satterthwaite's degrees of freedom."""
-    from scipy.stats import t
-
     one, two = accuracy_of(first), accuracy_of(second)
     mean, se = one.mean - two.mean, sqrt(one.se**2 + two.se**2)
-    if se == 0:
-        return PairedDifference(mean, mean, mean, 0.0, 1.0, 1.0 if mean == 0 else 0.0)
-    df = se**4 / sum(each.se**4 / each.df for each in (one, two) if each.se > 0)
-    half = se * float(t.ppf(0.975, df))
-    return PairedDifference(mean, mean - half, mean + half, se, df, float(2 * t.sf(abs(mean) / se, df)))
+    df = se**4 / sum(each.se**4 / each.df for each in (one, two) if each.se > 0) if se else 1.0
+    return by_t(mean, se, df)
 
 
 def _differing(found: Sequence[Results]) -> dict[str, list[str]]:
@@ -234,7 +231,7 @@ def _differing(found: Sequence[Results]) -> dict[str, list[str]]:
 
     def facts(one: Results) -> dict[str, Any]:
         data = {f"data set: {name}": one.dataset.get(name) for name in ("name", "fingerprint", "adapters", "train", "test")}
-        settings = {name: value for name, value in one.config.items() if name not in _NO_MATTER and name != "dataset"}
+        settings = {name: value for name, value in one.config.items() if name not in NO_MATTER}
         return settings | data | {f"version of {name}": value for name, value in one.versions.items()}
 
     each = [facts(one) for one in found]
@@ -247,7 +244,7 @@ def _differing(found: Sequence[Results]) -> dict[str, list[str]]:
 
 
 def _told(one: Estimate | None) -> str:
-    return f"{one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]" if one else ""
+    return with_interval(one) if one else ""
 
 
 def _runs(results: Results, cell: CellResult) -> Sequence[RunResult]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lora_perf.classifiers.metrics import Estimate
 from lora_perf.core.charts import drawing, short
 from lora_perf.core.pages import text
+from lora_perf.report.wording import with_interval
 
 _ROW, _LEFT, _WIDTH, _RIGHT = 24, 250, 900, 90
 _COLOURS = {"ours": "var(--ours)", "other": "var(--other)", "worst": "var(--worst)"}
@@ -36,7 +37,7 @@ def forest(rows: Sequence[tuple[str, Estimate, str]], line: float) -> str:
     parts = [f'<line {ends} stroke="var(--quiet)" stroke-dasharray="2 4"/>']
     for place, (name, one, kind) in enumerate(rows):
         y, colour = _ROW * place + 14, _COLOURS[kind]
-        told = f"{name}: {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        told = f"{name}: {with_interval(one)}"
         parts.append(
             f"<g><title>{text(told)}</title>"
             f'<text x="{_LEFT - 10}" y="{y + 4}" text-anchor="end">{text(_short(name))}</text>'
@@ -83,7 +84,7 @@ def lines_by(lines: Sequence[Line], across: str) -> str:
         parts.append(f'<polygon points="{upper} {lower}" fill="{colour}" fill-opacity=".1"/>')
         parts.append(f'<polyline points="{means}" fill="none" stroke="{colour}" stroke-width="2"/>')
         for at, one in line.points:
-            told = f"{line.name}, {at:,.0f}: {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]"
+            told = f"{line.name}, {at:,.0f}: {with_interval(one)}"
             parts.append(
                 f'<g><title>{text(told)}</title><circle cx="{x(at):.1f}" cy="{y(one.mean):.1f}" r="4" fill="{colour}"/></g>'
             )

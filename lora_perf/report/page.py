@@ -11,23 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lora_perf.classifiers.metrics import Estimate
-from lora_perf.core.errors import listed
-from lora_perf.core.pages import document, table, text
+from lora_perf.core.pages import document, sortable, table, text
 from lora_perf.core.text import counted
 from lora_perf.io import store
-from lora_perf.report.comparisons import MARGIN, Compared, detectable, drops, pairs, ranks
+from lora_perf.report.comparisons import MARGIN, Compared, drops, pairs, ranks
 from lora_perf.report.drawings import curves, forest, heat_map, lines_by, scatter
+from lora_perf.report.findings import about, best_cell, findings, warnings
 from lora_perf.report.frames import mean_f1
-from lora_perf.report.studies import studies
-from lora_perf.report.summary import learned
 from lora_perf.report.wording import (
-    TINY_WARNING,
     baseline_note,
-    class_notes,
-    division_notes,
     format_p,
     interval_note,
-    left_out,
     measured,
     settings,
     stages,
@@ -38,7 +32,6 @@ if TYPE_CHECKING:
     from lora_perf.report.results import Results
 
 _MISREAD = 15
-NORM = "norm"  # the control of one norm a module
 _SAID = ("dataset", "representations", "layer_groups", "classifiers", "controls", "num_runs", "seed", "split", "epochs")
 _PAIRS = 60
 
@@ -54,12 +47,12 @@ def html_page(results: Results) -> str:
     name = results.dataset["name"]
     compared = {classifier: pairs(results, classifier) for classifier in results.classifiers}
     dropped = drops(results)
-    best = _best(results)
+    best = best_cell(results)
     parts = [
         f"<h1>{text(name)}</h1>",
-        f'<p class="quiet">{text(_about(results))}</p>',
+        f'<p class="quiet">{text(about(results))}</p>',
         f'<p class="lead">{text(" ".join(findings(results, compared[best.classifier], list(dropped.values()))))}</p>',
-        *(f"<p><strong>{text(one)}.</strong></p>" for one in _warnings(results)),
+        *(f"<p><strong>{text(one)}.</strong></p>" for one in warnings(results)),
         f"<h2>{text(results.measure[0].upper() + results.measure[1:])}</h2>",
         *(
             f"<h3>{text(one)}</h3>" * (len(results.classifiers) > 1) + forest(_accuracies(results, one), results.chance)
@@ -81,80 +74,6 @@ def html_page(results: Results) -> str:
         table(("", ""), [*_facts(results)]),
     ]
     return document(f"Ablation of {name}", parts)
-
-
-def findings(results: Results, found: Sequence[Compared], dropped: Sequence[Compared]) -> list[str]:
-    """What was found, in a few sentences made of the numbers.
-
-    Args:
-        found: the pairs of representations that the best cell's classifier reads.
-        dropped: all drops.
-    """
-    best = _best(results)
-    estimate = results.accuracy(best.representation, best.group, best.classifier)
-    assert estimate is not None
-    name = f"{best.representation} read by {best.classifier}"
-    told = [
-        f"{name} reads most on {best.group}: {results.measure} {estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]. "
-        f"{baseline_note(results)}"
-    ]
-    if found:
-        apart = sum(one.differs for one in found)
-        beaten = [one.second for one in found if one.first == best.representation and not one.differs]
-        rest = f"; {listed(beaten, 3)} cannot be told from it" if beaten else ""
-        told.append(f"Of the {counted(len(found), 'pair')} of representations {apart} differ after Holm's correction{rest}.")
-        least = detectable([one.difference for one in found], len(found))
-        if least is not None:
-            told.append(f"Two would have had to differ by {least:.3f} to be told apart in four of five such experiments.")
-    told += norm_note(found)
-    if dropped:
-        lost = [one for one in dropped if one.differs and one.difference.mean > 0]
-        told.append(
-            f"Of the {counted(len(dropped), 'drop')} from {results.groups[0]} {len(lost)} "
-            f"{'stands' if len(lost) == 1 else 'stand'} after the correction."
-        )
-    return told
-
-
-def norm_note(found: Sequence[Compared]) -> list[str]:
-    """Which representations read no more than the norms of modules, where these stand beside them."""
-    beside = [one for one in found if NORM in (one.first, one.second)]
-    if not beside:
-        return []
-    more = [one.first for one in beside if one.second == NORM and one.differs]
-    rest = [one.second if one.first == NORM else one.first for one in beside]
-    less = [name for name in rest if name not in more]
-    if not less:
-        return ["All of them read more than the norms of modules alone do."]
-    return [f"{listed(less, 4)} {'reads' if len(less) == 1 else 'read'} no more than the norms of modules alone (`{NORM}`) do."]
-
-
-def _best(results: Results) -> CellResult:
-    """The cell of the highest mean accuracy on the first group."""
-    cells = [one for one in results.first if not one.shuffled and one.group == results.groups[0]] or results.first
-    return max(cells, key=lambda one: float(results.gains(one).mean()))
-
-
-def _about(results: Results) -> str:
-    data = results.dataset
-    return (
-        f"{counted(data['adapters'], 'adapter')} of {counted(data['parameters'], 'parameter')}, "
-        f"{learned(results)}; {data['train']:,} train, {data['validation']:,} validation, "
-        f"{data['test']:,} test adapters (split {data['split']})."
-    )
-
-
-def _warnings(results: Results) -> list[str]:
-    data = results.dataset
-    found = [TINY_WARNING] * bool(data["resubstitution"])
-    found += [left_out(len(data["skipped"]))] * bool(data["skipped"])
-    again = data.get("repeated") or {"test": 0}
-    if again["test"]:
-        found.append(f"{again['test']:,} of the test adapters have the weights of a train or validation adapter")
-    if results.seeded and all(len(cell.runs) == 1 for cell in results.first if cell.seeded):
-        found.append("A single run of each cell: nothing here says how much other seeds would change")
-    found += [note.rstrip(".") for note in division_notes(results)]
-    return found + class_notes(data.get("untrained", ()), data.get("untested", ()))
 
 
 def _accuracies(results: Results, classifier: str) -> list[tuple[str, Estimate, str]]:
@@ -257,14 +176,13 @@ def _cells(results: Results) -> str:
 def _studies(results: Results) -> list[str]:
     """Layers, numbers of adapters, another zoo: what was found, a drawing, tables."""
     found = []
-    for study in studies(results):
+    for study in results.studies():
         found += [f"<h2>{text(study.title)}</h2>", *(f"<p>{text(note)}</p>" for note in study.notes)]
         if study.lines:
             found.append(lines_by(study.lines, study.across))
         for one in study.tables:
-            right = [place for place, name in enumerate(one.columns) if name in one.right]
-            shown = table(one.columns, one.rows, right, "sorted")
-            found.append(f"<details{' open' * (len(study.tables) < 3)}><summary>{text(one.title)}</summary>{shown}</details>")
+            opened = " open" * (len(study.tables) < 3)
+            found.append(f"<details{opened}><summary>{text(one.title)}</summary>{sortable(one)}</details>")
     return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from lora_perf.classifiers.metrics import Answers, Estimate, PairedDifference, accuracy_of, difference_of
 from lora_perf.core.tables import Table
 from lora_perf.core.text import counted
+from lora_perf.report.wording import with_interval, with_sign
 
 if TYPE_CHECKING:
     from lora_perf.report.results import Results
@@ -163,14 +164,14 @@ def kept_table(one: Layers) -> Table:
     rows = [
         (
             str(kept.count),
-            _interval(kept.best),
-            _interval(kept.drawn),
-            _interval(kept.without),
-            f"{kept.loss.mean:+.3f} [{kept.loss.low:+.3f}, {kept.loss.high:+.3f}]",
+            with_interval(kept.best),
+            with_interval(kept.drawn),
+            with_interval(kept.without),
+            with_sign(kept.loss),
         )
         for kept in one.kept
     ]
-    rows.append((f"all {len(one.modules)}", _interval(one.whole), "", "", ""))
+    rows.append((f"all {len(one.modules)}", with_interval(one.whole), "", "", ""))
     columns = ("modules", "the best", "drawn at random", "all but the best", "loss with the best")
     return Table(f"{one.representation}, read by {one.classifier}: so many modules", columns, rows, columns)
 
@@ -192,7 +193,3 @@ def layers_note(results: Results, one: Layers) -> str:
 
 def _told(one: Estimate) -> tuple[str, str]:
     return f"{one.mean:.3f}", f"{one.low:.3f} to {one.high:.3f}"
-
-
-def _interval(one: Estimate) -> str:
-    return f"{one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]"

@@ -28,6 +28,7 @@ from lora_perf.report.predictions import Predictions
 from lora_perf.report.studies import Study, studies
 from lora_perf.report.summary import results_table
 from lora_perf.report.tested import HalfDrops, Kind, Tested
+from lora_perf.report.wording import with_interval
 
 if TYPE_CHECKING:
     import pandas
@@ -126,6 +127,10 @@ class Results:
 
     def studies(self) -> list[Study]:
         """What stands beside the table of groups where it was asked for: single modules, fewer adapters, another zoo."""
+        return self._studies
+
+    @cached_property
+    def _studies(self) -> list[Study]:
         return studies(self)
 
     def to_html(self) -> str:
@@ -185,7 +190,7 @@ class Results:
             one = self.accuracy(cell.representation, cell.group, cell.classifier)
             if one and not cell.shuffled:
                 runs = counted(len(cell.runs), "run")
-                told.append((-one.mean, f"{cell.cell}: {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}], {runs}"))
+                told.append((-one.mean, f"{cell.cell}: {with_interval(one)}, {runs}"))
         told.sort(key=itemgetter(0))
         lines = [printable(line, LONGEST) for _, line in told[:most]]
         return lines + [f"and {len(told) - most} more: see table()"] * (len(told) > most)

@@ -11,6 +11,7 @@ import numpy as np
 from lora_perf.classifiers.metrics import Estimate, PairedDifference, accuracy_of, paired_difference
 from lora_perf.core.tables import Table
 from lora_perf.report.parts import drawn_answers
+from lora_perf.report.wording import with_interval, with_sign
 
 if TYPE_CHECKING:
     from lora_perf.report.results import Results
@@ -67,8 +68,8 @@ def size_table(curves: Sequence[SizeCurve], classifier: str) -> Table:
     sizes = [f"{size:,}" for size, _ in shown[0].points]
     last = f"{sizes[-1]} less {shown[0].half:,}" if shown[0].half else ""
     rows = [
-        [one.representation, *(f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]" for _, score in one.points)]
-        + ([f"{one.doubled.mean:+.3f} [{one.doubled.low:+.3f}, {one.doubled.high:+.3f}]"] if one.doubled else [])
+        [one.representation, *(with_interval(score) for _, score in one.points)]
+        + ([with_sign(one.doubled)] if one.doubled else [])
         for one in shown
     ]
     columns = ["representation", *sizes, *[last] * bool(last)]
@@ -88,5 +89,5 @@ def size_note(results: Results, curves: Sequence[SizeCurve]) -> str:
     told = "still helps" if d.low > 0 else "cannot be seen to help"
     return (
         f"{best.representation}, read by {best.classifier}: from {best.half:,} to {best.points[-1][0]:,} train adapters "
-        f"{results.measure} changes by {d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}], so more of them {told}. {note}"
+        f"{results.measure} changes by {with_sign(d)}, so more of them {told}. {note}"
     )

@@ -12,7 +12,6 @@ from lora_perf.core.text import LONGEST, counted, markdown
 from lora_perf.io import store
 from lora_perf.report.comparisons import drops, pairs
 from lora_perf.report.frames import mean_f1
-from lora_perf.report.studies import studies
 from lora_perf.report.wording import (
     TINY_WARNING,
     baseline_note,
@@ -25,6 +24,8 @@ from lora_perf.report.wording import (
     measured,
     settings,
     stages,
+    with_interval,
+    with_sign,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def summary(results: Results, figures: Sequence[str] = ()) -> str:
         about = f"{name} from {markdown(results.groups[0], LONGEST)}" if name == "drop" else name
         lines += [f"![{about}]({name}.svg)", ""]
     lines += [_table(results), "", *_notes(results)]
-    for study in studies(results):
+    for study in results.studies():
         lines += [f"## {markdown(study.title, LONGEST)}", "", *(line for note in study.notes for line in (markdown(note), ""))]
         lines += [line for one in study.tables for line in (f"{markdown(one.title, LONGEST)}:", "", one.markdown(), "")]
     facts = {"fingerprint of the zoo": data["fingerprint"], **results.machine, **results.versions}
@@ -189,7 +190,7 @@ def results_table(results: Results) -> Table:
             told = []
             for group in results.groups:
                 estimate = results.accuracy(name, group, classifier)
-                told.append(f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]" if estimate else "")
+                told.append(with_interval(estimate) if estimate else "")
             row += [told[0], behind.get(name, ""), *told[1:]]
             cell = results.cell(name, first, classifier)
             if beside:
@@ -199,7 +200,7 @@ def results_table(results: Results) -> Table:
             for group in others:
                 drop = dropped.get((name, group, classifier))
                 d = drop.difference if drop else None
-                row += [f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]", format_p(drop.holm)] if d and drop else ["", ""]
+                row += [with_sign(d), format_p(drop.holm)] if d and drop else ["", ""]
             if results.halves:
                 halves = results.drop_to_halves(name, classifier)
                 row.append(str(halves) if halves else "")

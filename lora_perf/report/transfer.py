@@ -10,6 +10,7 @@ from lora_perf.classifiers.metrics import Estimate, PairedDifference, difference
 from lora_perf.core.errors import listed
 from lora_perf.core.tables import Table
 from lora_perf.core.text import counted, printable
+from lora_perf.report.wording import with_interval, with_sign
 
 if TYPE_CHECKING:
     from lora_perf.report.results import Results
@@ -65,8 +66,8 @@ def transfer_table(results: Results, found: Sequence[Transferred]) -> Table:
     rows = [
         [
             *(one.representation, one.group, one.classifier),
-            *(_interval(each) if each else "" for each in (one.within, one.beyond, one.native)),
-            f"{one.loss.mean:+.3f} [{one.loss.low:+.3f}, {one.loss.high:+.3f}]" if one.loss else "",
+            *(with_interval(each) if each else "" for each in (one.within, one.beyond, one.native)),
+            with_sign(one.loss) if one.loss else "",
         ]
         for one in found
     ]
@@ -81,15 +82,14 @@ def transfer_note(results: Results, found: Sequence[Transferred]) -> str:
     chance = results.chance_of(TRANSFER)
     told = (
         f"{best.representation} on {best.group}, read by {best.classifier}, travels best: {results.measure} "
-        f"{best.beyond.mean:.3f} [{best.beyond.low:.3f}, {best.beyond.high:.3f}] on {counted(len(test.truth), 'adapter')} of "
+        f"{with_interval(best.beyond)} on {counted(len(test.truth), 'adapter')} of "
         f"{printable(data['name'])}"
     )
     if chance is not None:
         told += f", where knowing nothing scores {chance:.3f}"
     if best.loss is not None:
         d = best.loss
-        told += f"; what is learned there from {results.tested[NATIVE].trained:,} adapters scores {d.mean:+.3f} "
-        told += f"[{d.low:+.3f}, {d.high:+.3f}] beside it"
+        told += f"; what is learned there from {results.tested[NATIVE].trained:,} adapters scores {with_sign(d)} beside it"
     told += "."
     if data["left_out"]:
         told += (
@@ -97,7 +97,3 @@ def transfer_note(results: Results, found: Sequence[Transferred]) -> str:
             f"({listed(data['unknown'], 3)}) are left out."
         )
     return told
-
-
-def _interval(one: Estimate) -> str:
-    return f"{one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]"

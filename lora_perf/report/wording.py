@@ -11,6 +11,7 @@ from lora_perf.core.errors import listed
 from lora_perf.core.text import counted, printable
 
 if TYPE_CHECKING:
+    from lora_perf.classifiers.metrics import Estimate
     from lora_perf.report.cells import CellResult
     from lora_perf.report.results import Results
 
@@ -121,6 +122,16 @@ def settings(setting: Setting) -> str:
     return ", ".join(
         f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}" for name, value in setting.items()
     )
+
+
+def with_interval(one: Estimate) -> str:
+    """A mean and its interval as tables and sentences show them."""
+    return f"{one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]"
+
+
+def with_sign(one: Estimate) -> str:
+    """A difference and its interval."""
+    return f"{one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
 
 
 def format_p(p: float) -> str:

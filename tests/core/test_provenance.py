@@ -57,7 +57,14 @@ CELLS = [
 SHOWN = [
     *(
         "report/summary.py",
-        *("report/page.py", "report/comparisons.py", "report/drawings.py", "core/pages.py", "diagnose/page.py"),
+        *(
+            "report/page.py",
+            "report/findings.py",
+            "report/comparisons.py",
+            "report/drawings.py",
+            "core/pages.py",
+            "diagnose/page.py",
+        ),
         "report/figures.py",
         "report/compare.py",
         *("inspect/pages.py", "inspect/html.py", "audit/pages.py", "audit/html.py", "core/charts.py"),

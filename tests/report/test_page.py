@@ -12,7 +12,8 @@ from scipy.stats import rankdata
 import lora_perf
 from lora_perf.experiment.__main__ import main
 from lora_perf.report.comparisons import drops, pairs, ranks
-from lora_perf.report.page import command, findings, html_page
+from lora_perf.report.findings import findings
+from lora_perf.report.page import command, html_page
 
 
 @pytest.fixture(scope="module")
