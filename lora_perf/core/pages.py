@@ -135,7 +135,7 @@ def table(
 def sortable(one: Table) -> str:
     """A table whose columns a click on their heads sorts; its title is left to the page.
 
-    >>> "<table class=\"sorted\">" in sortable(Table("", ("a",), [("1",)]))
+    >>> '<table class="sorted">' in sortable(Table("", ("a",), [("1",)]))
     True
     """
     right = [place for place, name in enumerate(one.columns) if name in one.right]
