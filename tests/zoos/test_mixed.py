@@ -14,6 +14,7 @@ import lora_perf
 from lora_perf import Zoo
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.zoos import mixed
+from lora_perf.zoos.creators import plan
 from lora_perf.zoos.denoiser import DIGITS
 from lora_perf.zoos.halves import open_halves, write_halves
 from lora_perf.zoos.training import layout, read_digits
@@ -91,7 +92,7 @@ def test_the_same_settings_write_the_same_file_whatever_trains_beside_an_adapter
 
 
 def test_images_of_creators_stay_in_the_pool_of_their_part() -> None:
-    adapters = mixed.plan(replace(TINY, creators=(20, 5, 20), copies=0), read_digits(TINY.seed))
+    adapters = plan((20, 5, 20), TINY.each, 0, read_digits(TINY.seed), TINY.seed)
     used = [{image for one in adapters if one.part == part for image in one.images} for part in range(3)]
     assert not used[0] & used[1] | used[0] & used[2] | used[1] & used[2]
     assert {one.digit for one in adapters} == set(range(len(DIGITS)))
