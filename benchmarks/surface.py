@@ -17,6 +17,7 @@ _PLACES = {
     "FixedVectors": ("representations.updates.fixed", "representations.fixed"),
     "Scores": ("classifiers.metrics", "metrics"),
     "Setup": ("classifiers.protocol",),
+    "StoredValues": ("core.stored",),
     "Standardiser": ("classifiers.standardise", "standardise"),
     "TrainingConfig": ("classifiers.perceptron.training", "training"),
     "accuracy": ("classifiers.metrics", "metrics"),

@@ -1,4 +1,4 @@
-"""Training: one run, and ten seeds of one cell, each on a core of its own or all as one stack."""
+"""Training: one run, ten seeds of one cell, each on a core of its own or as one stack, and one run on features in a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks import baselines, surface
+import lora_perf
+from benchmarks import baselines, corpora, surface
 from benchmarks.table import Baseline, Case, workload
 
 _ADAPTERS, _FEATURES, _CLASSES = 1_000, 1_000, 10
@@ -19,6 +20,9 @@ _EPOCHS, _BATCH = 5, 64
 # one where only the machinery is tried; the signal is such that five epochs reach 0.9 and more, which chance (0.1) does not.
 _HIDDEN = {"small": 128, "medium": 512}
 _SIGNAL = {"small": 0.25, "medium": 0.15}
+# What stays in its file: more than the package would copy into memory and keep there (64 MiB), 99,648 features of each adapter.
+_STORED = {"small": 192, "medium": 1_000}
+_FEW, _NARROW, _GROUPS = 2, 16, 4  # epochs, units of a hidden layer, classes
 
 
 def _data(signal: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -153,3 +157,41 @@ def train_ten_runs(scale: str) -> Case:
 def train_stacked_runs(scale: str) -> Case:
     """Ten seeds, five epochs each, as one stack. GPUs train so; here its calls are counted, which must not grow with seeds."""
     return _case(scale, 10, stacked=True)
+
+
+@workload("training", "small", "medium", baselines=("DataLoader",))
+def train_stored(scale: str) -> Case:
+    """One seed, two epochs, on the rows of a packed file that are read as they are used."""
+    zoo = lora_perf.load(corpora.path("packed", _STORED[scale]))
+    labels = torch.arange(len(zoo)) % _GROUPS
+    split = surface.make_split(labels, [str(c) for c in range(_GROUPS)], method="stratified")
+    config = surface.TrainingConfig(hidden=_NARROW, epochs=_FEW, patience=_FEW + 1, amp=False)
+    values = surface.StoredValues(zoo.source)
+    known = surface.train(zoo.rows, labels, split, _GROUPS, [42], config)
+
+    def check(found: Any) -> None:
+        """The same bits as of the same values in memory."""
+        assert torch.equal(found.logits, known.logits)
+        assert torch.equal(found.predictions, known.predictions)
+        assert len(found.dropped) == 0
+        for name in ("seeds", "validation_accuracy", "best_epoch", "epochs_run", "curves"):
+            assert getattr(found, name) == getattr(known, name), name
+
+    def check_loop(found: Any) -> None:
+        """Classes mean nothing here: of four, as many are guessed as chance allows."""
+        assert found.shape == (1,)
+        np.testing.assert_allclose(found * len(split.test), np.round(found * len(split.test)), atol=1e-6)
+        assert 0 <= found[0] < 0.7, found
+
+    parts = (split.train, split.validation, split.test)
+    loop = Baseline(
+        lambda: baselines.train_by_loop(zoo.rows, labels, parts, [42], epochs=_FEW, hidden=_NARROW),
+        check_loop,
+    )
+    return Case(
+        call=lambda: surface.train(values, labels, split, _GROUPS, [42], config),
+        check=check,
+        nbytes=_FEW * 4 * zoo.layout.p * len(split.train),
+        baselines={"DataLoader": loop},
+        adapters=len(zoo),
+    )
