@@ -1,7 +1,8 @@
 """`python -m benchmarks.epoch`: what an epoch of the perceptron spends beside its products, operator by operator.
 
 One run, one thread, features and recipe of the default experiment. Seconds are those of torch.profiler, whose own cost is left
-out by scaling them to the processor time of the same epochs without it. It needs of the package no more than `train`, so that
+out by scaling them to the processor time of the same epochs without it; what a run takes to start and end is shared among its
+epochs. It needs of the package no more than `train`, so that
 `PYTHONPATH` may name the package of an older commit.
 """
 
@@ -59,7 +60,7 @@ def measured(config: EpochConfig) -> tuple[float, dict[str, float]]:
         return time.process_time() - begin
 
     seconds(2)  # imports and warms up
-    whole = min(seconds(1 + config.epochs) - seconds(1) for _ in range(3))
+    whole = min(seconds(config.epochs) for _ in range(3))
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         seconds(config.epochs)
     spent: Counter[str] = Counter()
