@@ -21,6 +21,7 @@ from lora_perf.classifiers.standardise import Standardiser
 from lora_perf.core.ambient import with_threads
 
 _ROWS = 512  # evaluated at a time
+_CURVES = ("train_loss", "validation_loss", "validation_accuracy", "lr")
 Weights = dict[str, Tensor]
 Inputs = tuple[Tensor, ...]  # what a network reads of rows, (n, ...) each
 
@@ -103,9 +104,7 @@ class _Stack:
         self.weights = {name: torch.stack([one[name] for one in of_seeds]).to(labels.device) for name in of_seeds[0]}
         self._kept = {name: one.clone() for name, one in self.weights.items()}
         self.best = [_Best() for _ in setup.seeds]
-        self.curves: list[dict[str, list[float]]] = [
-            {"train_loss": [], "validation_accuracy": [], "lr": []} for _ in setup.seeds
-        ]
+        self.curves: list[dict[str, list[float]]] = [{name: [] for name in _CURVES} for _ in setup.seeds]
 
     def train(self) -> None:
         recipe, seeds = self._setup.recipe, self._setup.seeds
@@ -116,12 +115,15 @@ class _Stack:
         ended = [False] * len(seeds)
         for epoch in range(1, recipe.epochs + 1):
             losses = self._epoch(optimiser, recipe)
+            known = self._labels[self._validation]
             with torch.no_grad():
-                right = self._argmax(self.weights, validated) == self._labels[self._validation]
-            for k, accuracy in enumerate(right.double().mean(dim=1).tolist()):
+                logits = self._logits(self.weights, validated)
+                logs = torch.log_softmax(logits, dim=2).gather(2, known[:, None].expand(len(logits), -1, 1))
+                right = (logits.argmax(dim=2) == known).double().mean(dim=1)
+            for k, (accuracy, lost) in enumerate(zip(right.tolist(), (-logs).mean(dim=(1, 2)).tolist(), strict=True)):
                 if ended[k]:
                     continue
-                for name, value in (("train_loss", losses[k]), ("validation_accuracy", accuracy), ("lr", recipe.lr)):
+                for name, value in zip(_CURVES, (losses[k], lost, accuracy, recipe.lr), strict=True):
                     self.curves[k][name].append(value)
                 if self._setup.progress is not None:
                     self._setup.progress(seeds[k], epoch, accuracy)
@@ -160,16 +162,16 @@ class _Stack:
             for shape in self._network.masks(b)
         )
 
-    def _argmax(self, weights: Weights, inputs: Sequence[Tensor]) -> Tensor:
-        """(s, m) the classes of rows, of which the network reads (m, ...) each."""
+    def _logits(self, weights: Weights, inputs: Sequence[Tensor]) -> Tensor:
+        """(s, m, c) of rows, of which the network reads (m, ...) each."""
         parts = zip(*(one.split(_ROWS) for one in inputs), strict=True)
         return torch.cat([self._of_part(weights, part) for part in parts], dim=1)
 
     def _of_part(self, weights: Weights, part: Sequence[Tensor]) -> Tensor:
         every = tuple(one.expand(len(self.best), *one.shape) for one in part)
-        return self._network.forward(weights, every, None).argmax(dim=2)
+        return self._network.forward(weights, every, None)
 
     def predicted(self, inputs: Sequence[Tensor]) -> Tensor:
         """(s, m) by the best epochs."""
         with torch.no_grad():
-            return self._argmax(self._kept, inputs).cpu()
+            return self._logits(self._kept, inputs).argmax(dim=2).cpu()

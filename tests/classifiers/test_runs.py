@@ -88,10 +88,13 @@ def test_training_steps_are_those_of_a_module_with_adam(bias):
             assert trained[k].train_loss[epoch] == pytest.approx(sum(losses) / 130, rel=1e-8)
             model.eval()
             with torch.no_grad():
-                accuracy = (model(values[split.validation]).argmax(1) == labels[split.validation]).double().mean().item()
+                logits = model(values[split.validation])
+                lost = nn.functional.cross_entropy(logits, labels[split.validation]).item()
+                accuracy = (logits.argmax(1) == labels[split.validation]).double().mean().item()
                 if accuracy > best:
                     best, expected = accuracy, model(values[split.test])
             assert bias or trained[k].validation_accuracy[epoch] == pytest.approx(accuracy)
+            assert bias or trained[k].validation_loss[epoch] == pytest.approx(lost, rel=1e-8)
         if not bias:
             torch.testing.assert_close(trained[k].logits, expected, rtol=1e-8, atol=1e-8)
 

@@ -65,6 +65,7 @@ def test_training_is_that_of_a_plain_loop() -> None:
     generator = torch.Generator().manual_seed(7)
     weights = {name: one.double()[None].requires_grad_() for name, one in transformer.drawn(generator, 3, 3, 3).items()}
     optimiser, losses = torch.optim.Adam([*weights.values()], 1e-3, weight_decay=1e-4), []
+    held = []
     for _ in range(3):
         order, total = split.train[torch.randperm(40, generator=generator)], 0.0
         for rows in order.split(16):
@@ -74,7 +75,11 @@ def test_training_is_that_of_a_plain_loop() -> None:
             optimiser.step()
             total += float(loss.detach()) * len(rows)
         losses.append(total / 40)
+        with torch.no_grad():
+            logits = transformer.forward(weights, x[split.validation][None])[0]
+            held.append(float(nn.functional.cross_entropy(logits, labels[split.validation])))
     assert found.runs[0].curves["train_loss"] == pytest.approx(losses, rel=1e-3)
+    assert found.runs[0].curves["validation_loss"] == pytest.approx(held, rel=1e-3)
 
 
 def test_classes_that_are_far_apart_are_found() -> None:

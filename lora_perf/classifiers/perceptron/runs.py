@@ -28,9 +28,13 @@ __all__ = ["Curves", "TrainedRuns", "TrainingConfig", "train"]
 
 @dataclass(frozen=True)
 class Curves:
-    """What one run did in each epoch; `train_loss` is the mean over its batches while it trained."""
+    """What one run did in each epoch; `train_loss` is the mean over its batches while it trained, with dropout.
+
+    `validation_loss` is the mean at its end, without.
+    """
 
     train_loss: tuple[float, ...]
+    validation_loss: tuple[float, ...]
     validation_accuracy: tuple[float, ...]
     lr: tuple[float, ...]
 
@@ -135,7 +139,7 @@ def train(
         tuple(max(run.validation_accuracy) for run in runs),
         tuple(run.best_epoch for run in runs),
         tuple(len(run.lr) for run in runs),
-        tuple(Curves(tuple(run.train_loss), tuple(run.validation_accuracy), tuple(run.lr)) for run in runs),
+        tuple(Curves(*map(tuple, (run.train_loss, run.validation_loss, run.validation_accuracy, run.lr))) for run in runs),
         tuple(run.seconds for run in runs),
         standardiser.dropped,
         _answers(runs, task, standardiser, lambda logits: _told(logits, goal, shift, unit)) if keep else None,

@@ -61,6 +61,7 @@ class Run:
     best: list[Tensor] = field(default_factory=list)
     best_epoch: int = 0
     train_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
     lr: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -105,11 +106,12 @@ def train_stack(
             if epochs is None:
                 epochs = Epochs(net, [(run.order, run.dropout) for run in active], optimiser, task, config, dtype)
             losses = epochs(epoch, captured=captured and epoch > 1)  # the first one loads kernels and makes Adam's moments
-            scores = _scores(net, task, task.validation, dtype)
-            loss, score = torch.stack([losses.double(), scores]).tolist()  # the synchronisation
+            validated = _scores(net, task, task.validation, dtype)
+            loss, held, score = torch.stack([losses.double(), *validated]).tolist()  # the synchronisation
             ended = [k for k in range(len(active)) if _close_epoch(net, active, k, epoch, config, score[k])]
             for k, run in enumerate(active):
                 run.train_loss.append(loss[k] / len(task.train))
+                run.validation_loss.append(held[k] / len(task.validation))
                 run.seconds += (time.perf_counter() - begin) / len(active)
                 if progress is not None:
                     progress(run.seed, epoch, run.validation_accuracy[-1])
@@ -164,22 +166,32 @@ def evaluated(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> 
         yield part, net.logits(x)
 
 
-def _scores(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """What each run comes to on some rows, (s,): the share that it classifies rightly, or what share of the loss of knowing
-    only the means of these rows it saves (of numbers that is R2).
+def _scores(net: Perceptron, task: Task, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The sum of the losses of each run on some rows, and what it comes to there, both (s,): the share that it classifies
+    rightly, or what share of the loss of knowing only the means of these rows it saves (of numbers that is R2).
     """
+    lost, right = [], []
+    for part, logits in evaluated(net, task, rows, dtype):
+        known = task.labels[part]
+        if task.goal == "classes":
+            right.append((logits.argmax(dim=2) == known).sum(dim=1))
+            logs = torch.log_softmax(logits, dim=2, dtype=task.dtype)
+            lost.append(logs.gather(2, known.expand(len(logs), -1).unsqueeze(2)).sum(dim=(1, 2), dtype=torch.float64))
+        else:
+            lost.append(losses_of(task.goal, logits.to(task.dtype), known).double().sum(dim=(1, 2)))
+    losses = _summed(lost)
     if task.goal == "classes":
-        right = [(logits.argmax(dim=2) == task.labels[part]).sum(dim=1) for part, logits in evaluated(net, task, rows, dtype)]
-        return torch.stack(right).sum(dim=0).double() / len(rows)
-    lost = [
-        losses_of(task.goal, logits.to(task.dtype), task.labels[part]).double().sum(dim=(1, 2))
-        for part, logits in evaluated(net, task, rows, dtype)
-    ]
+        return -losses, _summed(right).double() / len(rows)
     known = task.labels[rows]
     mean = known.double().mean(dim=0, keepdim=True)
     guess = mean if task.goal == "numbers" else mean.clamp(1e-6, 1 - 1e-6).logit()
     least = losses_of(task.goal, guess.expand(1, *known.shape).clone(), known.double()).sum()
-    return 1 - torch.stack(lost).sum(dim=0) / least.clamp(min=torch.finfo(torch.float64).tiny)
+    return losses, 1 - losses / least.clamp(min=torch.finfo(torch.float64).tiny)
+
+
+def _summed(blocks: list[Tensor]) -> Tensor:
+    """(s,) the sums of blocks; there is mostly one."""
+    return blocks[0] if len(blocks) == 1 else torch.stack(blocks).sum(dim=0)
 
 
 def _close_epoch(net: Perceptron, runs: list[Run], k: int, epoch: int, config: TrainingConfig, accuracy: float) -> bool:
