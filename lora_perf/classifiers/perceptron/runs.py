@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from threading import Event, Lock
 
 import torch
@@ -187,7 +187,7 @@ class MultilayerPerceptron:
                 trained.best_epoch[k],
                 trained.epochs_run[k],
                 trained.seconds[k],
-                {name: [float(value) for value in curve] for name, curve in asdict(trained.curves[k]).items()},
+                {name: [float(value) for value in curve] for name, curve in vars(trained.curves[k]).items()},
             )
             for k, seed in enumerate(trained.seeds)
         ]
