@@ -93,6 +93,17 @@ class Inputs:
             self._last = key, self._make(one)
         return self._last[1]
 
+    def at_hand(self, one: PlannedCell) -> Features | None:
+        """The features of a cell; None where they are fitted and neither in memory nor in the cache."""
+        name, division = one.cell.representation, one.cell.division
+        if REPRESENTATIONS[name].needs != "train rows":
+            self.compute([name])
+            return self.of(one)
+        if self._last is not None and self._last[0] == (name, one.cell.group, division):
+            return self._last[1]
+        cache = self._caches[division]
+        return None if cache is None else cache.load(self._zoo, name, one.layers, self._device)
+
     def milliseconds(self, one: PlannedCell) -> float | None:
         """What the features of a cell cost an adapter, of weights in memory; None where they came from the cache.
 

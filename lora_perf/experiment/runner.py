@@ -24,6 +24,7 @@ from lora_perf.experiment.room import refuse_too_little
 from lora_perf.experiment.training import Training
 from lora_perf.io.atomic import check_writable as check_writable
 from lora_perf.report.cells import Cell, CellResult
+from lora_perf.report.findings import best_cell
 from lora_perf.report.parts import MODULE, ranking
 from lora_perf.report.results import Results
 from lora_perf.report.tested import Tested
@@ -58,6 +59,9 @@ def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results
         observer.say(str(prepared.copies))
     cells |= training.train([one for one in plan.cells if one.cell not in cells])
     results = _results(prepared, [cells[one.cell] for one in plan.cells])
+    strongest = best_cell(results).cell
+    mapped = training.mapped(next(one for one in plan.cells if one.cell == strongest), cells[strongest])
+    results = replace(results, cells=[replace(one, map=None) if one.cell != strongest else mapped for one in results.cells])
     if not plan.modules:
         return results
     further = _further(prepared, results)
@@ -81,6 +85,7 @@ def _further(prepared: Prepared, results: Results) -> list[PlannedCell]:
 
 def _results(prepared: Prepared, cells: Sequence[CellResult]) -> Results:
     config, zoo, plan, split = prepared.config, prepared.zoo, prepared.plan, prepared.split
+    names = zoo.names  # a list that is made anew at each look
     return Results(
         config=json.loads(json.dumps(asdict(config), default=str)),  # so that results are the same once they are read back
         dataset=_dataset(prepared),
@@ -93,7 +98,7 @@ def _results(prepared: Prepared, cells: Sequence[CellResult]) -> Results:
         groups=plan.groups,
         halves={name: list({layer.module: 0 for layer in layers}) for name, layers in plan.halves.items()},
         rows=split.test.tolist(),
-        adapters=[zoo.names[i] for i in split.test.tolist()],
+        adapters=[names[i] for i in split.test.tolist()],
         tested={name: _tested(prepared, one) for name, one in prepared.divisions.items()},
     )
 

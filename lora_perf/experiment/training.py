@@ -16,6 +16,7 @@ from lora_perf.experiment.checkpoints import Checkpoints
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.controls import shuffled_labels
 from lora_perf.experiment.inputs import Inputs
+from lora_perf.experiment.maps import with_map
 from lora_perf.experiment.observer import Observer
 from lora_perf.experiment.plan import PlannedCell
 from lora_perf.experiment.prepared import Prepared
@@ -70,6 +71,16 @@ class Training:
                 self._checkpoints.save(results[one.cell], one.layers)
             self._observer.finished(results[one.cell])
         return results
+
+    def mapped(self, one: PlannedCell, result: CellResult) -> CellResult:
+        """The result of a cell with the map of its adapters, kept for the next time."""
+        if result.map is not None:
+            return result
+        with self._prepared.clock.stage("map"):
+            found = with_map(self._prepared, self._inputs, one, result)
+        if self._checkpoints and found.map is not None:
+            self._checkpoints.save(found, one.layers)
+        return found
 
     def _train_elsewhere(
         self, config: ExperimentConfig, scheduler: str, checkpoints: Checkpoints, cells: Sequence[PlannedCell]

@@ -15,6 +15,7 @@ from lora_perf.classifiers.permuted import Permuted
 from lora_perf.classifiers.protocol import Setting
 from lora_perf.classifiers.scores import further, gains
 from lora_perf.core.target import Task
+from lora_perf.report.maps import ZooMap, map_from_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +91,7 @@ class CellResult:
         milliseconds: an adapter costs to represent, the representation and the group alone; None where it was not measured.
         note: what is special about the cell.
         permuted: what the classifier scores of permuted labels; None where it was not tried.
+        map: where adapters stand by the features; of the strongest cell alone.
     """
 
     representation: str
@@ -104,6 +106,7 @@ class CellResult:
     runs: list[RunResult]
     division: str = ""
     permuted: Permuted | None = None
+    map: ZooMap | None = None
 
     @property
     def cell(self) -> Cell:
@@ -184,9 +187,14 @@ def cell_from_json(record: Any, cell: Cell, seeds: Sequence[int | None], test: A
             runs, the test adapters or another field.
     """
     runs = [RunResult(**{one.name: run[one.name] for one in fields(RunResult)}) for run in record["runs"]]
-    tried = record["permuted"]
-    told = {one.name: record[one.name] for one in fields(CellResult) if one.name not in ("runs", "permuted")}
-    result = CellResult(**told, runs=runs, permuted=None if tried is None else Permuted(**tried))
+    tried, drawn = record["permuted"], record["map"]
+    told = {one.name: record[one.name] for one in fields(CellResult) if one.name not in ("runs", "permuted", "map")}
+    result = CellResult(
+        **told,
+        runs=runs,
+        permuted=None if tried is None else Permuted(**tried),
+        map=None if drawn is None else map_from_json(drawn),
+    )
     require(result.cell == cell and type(result.shuffled) is bool, "another cell")
     require([run.seed for run in runs] == list(seeds), "runs of other seeds")
     require(_is_count(result.features) and all(isinstance(name, str) for name in result.constant), "no features")

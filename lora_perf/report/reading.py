@@ -19,7 +19,15 @@ from lora_perf.report.tested import Kind, Tested
 from lora_perf.report.wording import RANDOM
 
 # What records of before do not say, since it could not be otherwise then.
-_CELL = {"classifier": DEFAULT, "shuffled": False, "division": "", "milliseconds": None, "note": "", "permuted": None}
+_CELL = {
+    "classifier": DEFAULT,
+    "shuffled": False,
+    "division": "",
+    "milliseconds": None,
+    "note": "",
+    "permuted": None,
+    "map": None,
+}
 _RUN: dict[str, Any] = {"setting": {}, "measures": {}}
 _LISTS = ("skipped", "untrained", "untested")
 _DATASET: dict[str, Any] = {"skipped": []}
