@@ -179,6 +179,32 @@ def drawing(parts: Sequence[str], height: float, width: float, label: str = "", 
     return f'<div class="wide"><svg viewBox="0 0 {width:g} {height:g}" style="{style}" role="img"{named}>{inner}</svg></div>'
 
 
+def colour(number: int) -> str:
+    """A colour for the so-manieth of several things, read on white and on black."""
+    return f"hsl({(210 + number * 137) % 360} 65% 48%)"
+
+
+def key(names: Sequence[tuple[str, str]], x: float, y: float, width: float) -> tuple[str, float]:
+    """What colours stand for, in rows below `y` as many as are needed, and where the last row stands.
+
+    Args:
+        names: with their colours.
+
+    >>> key([("all", "red")], 0, 12, 400)
+    ('<circle cx="5.0" cy="12.0" r="5" fill="red"/><text x="16.0" y="16.0">all</text>', 12)
+    """
+    parts, left = [], x
+    for name, fill in names:
+        shown = short(name, _LETTERS)
+        wide = 34 + 7.2 * len(shown)
+        if left > x and left + wide > x + width:
+            left, y = x, y + 20
+        parts.append(f'<circle cx="{left + 5:.1f}" cy="{y:.1f}" r="5" fill="{fill}"/>')
+        parts.append(f'<text x="{left + 16:.1f}" y="{y + 4:.1f}">{text(shown)}</text>')
+        left += wide
+    return "".join(parts), y
+
+
 def side_by_side(drawings: Sequence[str]) -> str:
     """Drawings beside each other where there is room, else one below the other."""
     return f'<div class="beside">{"".join(drawings)}</div>' if drawings else ""

@@ -1,21 +1,20 @@
-"""Small drawings as SVG inside of a page: intervals, confusions, learning curves; a name appears where the pointer rests."""
+"""Small drawings as SVG inside of a page: intervals, lines, confusions; a name appears where the pointer rests."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lora_perf.classifiers.metrics import Estimate
-from lora_perf.core.charts import drawing, short
+from lora_perf.core.charts import COLOURS, colour, drawing, short
 from lora_perf.core.pages import text
 from lora_perf.report.wording import with_interval
 
-_ROW, _LEFT, _WIDTH, _RIGHT = 24, 250, 900, 90
-_COLOURS = {"ours": "var(--ours)", "other": "var(--other)", "worst": "var(--worst)"}
-_CHARACTERS = 34  # of a name beside a row
+_ROW, _LEFT, _WIDTH, _RIGHT = 24, 172, 470, 58
+_CHARACTERS = 23  # of a name beside a row
 
 
 def forest(rows: Sequence[tuple[str, Estimate, str]], line: float) -> str:
@@ -36,13 +35,13 @@ def forest(rows: Sequence[tuple[str, Estimate, str]], line: float) -> str:
     ends = f'x1="{x(line):.1f}" x2="{x(line):.1f}" y1="0" y2="{height - 26}"'
     parts = [f'<line {ends} stroke="var(--quiet)" stroke-dasharray="2 4"/>']
     for place, (name, one, kind) in enumerate(rows):
-        y, colour = _ROW * place + 14, _COLOURS[kind]
+        y, fill = _ROW * place + 14, COLOURS[kind]
         told = f"{name}: {with_interval(one)}"
         parts.append(
             f"<g><title>{text(told)}</title>"
             f'<text x="{_LEFT - 10}" y="{y + 4}" text-anchor="end">{text(_short(name))}</text>'
-            f'<line x1="{x(one.low):.1f}" x2="{x(one.high):.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>'
-            f'<circle cx="{x(one.mean):.1f}" cy="{y}" r="4.5" fill="{colour}"/>'
+            f'<line x1="{x(one.low):.1f}" x2="{x(one.high):.1f}" y1="{y}" y2="{y}" stroke="{fill}" stroke-width="2"/>'
+            f'<circle cx="{x(one.mean):.1f}" cy="{y}" r="4.5" fill="{fill}"/>'
             f'<text x="{_WIDTH - _RIGHT + 12}" y="{y + 4}">{one.mean:.3f}</text></g>'
         )
     parts += [
@@ -77,18 +76,18 @@ def lines_by(lines: Sequence[Line], across: str) -> str:
     parts = [f'<line x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}" stroke="var(--line)"/>']
     heights = _apart([y(line.points[-1][1].mean) for line in lines], 15)
     for number, (line, height) in enumerate(zip(lines, heights, strict=True)):
-        colour = f"hsl({(210 + number * 137) % 360} 65% 48%)"
+        fill = colour(number)
         upper = " ".join(f"{x(at):.1f},{y(one.high):.1f}" for at, one in line.points)
         lower = " ".join(f"{x(at):.1f},{y(one.low):.1f}" for at, one in reversed(line.points))
         means = " ".join(f"{x(at):.1f},{y(one.mean):.1f}" for at, one in line.points)
-        parts.append(f'<polygon points="{upper} {lower}" fill="{colour}" fill-opacity=".1"/>')
-        parts.append(f'<polyline points="{means}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<polygon points="{upper} {lower}" fill="{fill}" fill-opacity=".1"/>')
+        parts.append(f'<polyline points="{means}" fill="none" stroke="{fill}" stroke-width="2"/>')
         for at, one in line.points:
             told = f"{line.name}, {at:,.0f}: {with_interval(one)}"
             parts.append(
-                f'<g><title>{text(told)}</title><circle cx="{x(at):.1f}" cy="{y(one.mean):.1f}" r="4" fill="{colour}"/></g>'
+                f'<g><title>{text(told)}</title><circle cx="{x(at):.1f}" cy="{y(one.mean):.1f}" r="4" fill="{fill}"/></g>'
             )
-        parts.append(f'<text x="{right + 10}" y="{height + 4:.1f}" style="fill:{colour}">{text(_short(line.name, 26))}</text>')
+        parts.append(f'<text x="{right + 10}" y="{height + 4:.1f}" style="fill:{fill}">{text(_short(line.name, 26))}</text>')
     parts += [
         f'<text x="{x(value):.1f}" y="{bottom + 18}" text-anchor="middle" opacity=".7">{value:,.0f}</text>'
         for value in sorted(set(values))
@@ -98,7 +97,7 @@ def lines_by(lines: Sequence[Line], across: str) -> str:
         for value in np.linspace(low, high, 5).tolist()
     ]
     parts.append(f'<text x="{(left + right) / 2:.0f}" y="{bottom + 38}" text-anchor="middle">{text(across)}</text>')
-    return _svg(parts, bottom + 46)
+    return _svg(parts, bottom + 46, right + 190, most="60rem")
 
 
 def _apart(heights: Sequence[float], least: float) -> list[float]:
@@ -119,18 +118,22 @@ def heat_map(counts: NDArray[np.int64], classes: Sequence[str]) -> str:
         kept = np.sort(np.argsort(-wrong, kind="stable")[:most])
     counts = counts[np.ix_(kept, kept)]
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    size, left = 34, 170
+    size, left = 30, 130
     parts = []
     for row, of_row in enumerate(counts.tolist()):
         true = classes[int(kept[row])]
-        parts.append(f'<text x="{left - 8}" y="{size * row + 22}" text-anchor="end">{text(_short(true, 22))}</text>')
+        parts.append(f'<text x="{left - 8}" y="{size * row + 20}" text-anchor="end">{text(_short(true, 16))}</text>')
         for place, count in enumerate(of_row):
             told = f"{true} named {classes[int(kept[place])]}: {count:,}"
             place_of = f'x="{left + size * place}" y="{size * row}" width="{size - 2}" height="{size - 2}"'
             colour = f'fill="{"var(--ours)" if place == row else "var(--worst)"}" fill-opacity="{shares[row, place]:.3f}"'
             parts.append(f'<g><title>{text(told)}</title><rect {place_of} {colour} stroke="var(--line)"/></g>')
+    foot = size * len(counts) + 8
+    for place, at in enumerate(kept.tolist()):
+        turned = f"translate({left + size * place + 19},{foot}) rotate(-90)"
+        parts.append(f'<text transform="{turned}" text-anchor="end" opacity=".7">{text(_short(classes[at], 12))}</text>')
     width = left + size * len(counts) + 10
-    return _svg(parts, size * len(counts) + 6, width, most=f"{width / 16:.0f}rem")
+    return _svg(parts, foot + 8 * max(len(_short(classes[at], 12)) for at in kept.tolist()), width)
 
 
 def scatter(truth: NDArray[np.float64], said: NDArray[np.float64], names: Sequence[str]) -> str:
@@ -156,36 +159,7 @@ def scatter(truth: NDArray[np.float64], said: NDArray[np.float64], names: Sequen
     return _svg(parts, size, size, most="28rem")
 
 
-def curves(runs: Sequence[Mapping[str, Sequence[float]]]) -> str:
-    """Train loss and validation accuracy of runs by epoch, a line each; "" where there are none."""
-    parts: list[str] = []
-    half = _WIDTH // 2
-    for place, (name, colour) in enumerate((("train_loss", "var(--other)"), ("validation_accuracy", "var(--ours)"))):
-        lines = [run[name] for run in runs if run.get(name)]
-        if not lines:
-            continue
-        longest, low, high = max(map(len, lines)), min(map(min, lines)), max(map(max, lines))
-        left = place * half + 50
-
-        def at(epoch: int, value: float, left: int = left, longest: int = longest, low: float = low, high: float = high) -> str:
-            return (
-                f"{left + (half - 70) * epoch / max(1, longest - 1):.1f},{190 - 160 * (value - low) / ((high - low) or 1):.1f}"
-            )
-
-        for number, line in enumerate(lines):
-            points = " ".join(at(epoch, value) for epoch, value in enumerate(line))
-            parts.append(
-                f'<g><title>run {number + 1}</title><polyline points="{points}" fill="none" stroke="{colour}" '
-                'stroke-opacity=".6" stroke-width="1.6"/></g>'
-            )
-        title = name.replace("_", " ")
-        parts.append(f'<text x="{left}" y="16">{title}, {longest} epochs at most</text>')
-        ends = ((high, 34), (low, 194))
-        parts += [f'<text x="{left - 6}" y="{y}" text-anchor="end" opacity=".7">{value:.2f}</text>' for value, y in ends]
-    return _svg(parts, 204) if parts else ""
-
-
-def _svg(parts: Sequence[str], height: int, width: int = _WIDTH, most: str = "60rem") -> str:
+def _svg(parts: Sequence[str], height: int, width: int = _WIDTH, most: str = "") -> str:
     return drawing(parts, height, width, most=most)
 
 

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lora_perf.classifiers.metrics import Estimate
+from lora_perf.core.charts import side_by_side
 from lora_perf.core.pages import document, sortable, table, text
 from lora_perf.core.text import counted
 from lora_perf.io import store
 from lora_perf.report.comparisons import MARGIN, Compared, drops, pairs, ranks
-from lora_perf.report.drawings import curves, forest, heat_map, lines_by, scatter
+from lora_perf.report.costs import costs
+from lora_perf.report.drawings import forest, heat_map, lines_by, scatter
 from lora_perf.report.findings import about, best_cell, findings, warnings
 from lora_perf.report.frames import mean_f1
+from lora_perf.report.learning import learning
+from lora_perf.report.lost import headed, lost
+from lora_perf.report.ranking import rank_axis
 from lora_perf.report.wording import (
     baseline_note,
     format_p,
@@ -26,6 +31,7 @@ from lora_perf.report.wording import (
     settings,
     stages,
 )
+from lora_perf.report.zoo_figure import zoo_map
 
 if TYPE_CHECKING:
     from lora_perf.report.cells import CellResult
@@ -54,19 +60,24 @@ def html_page(results: Results) -> str:
         f'<p class="lead">{text(" ".join(findings(results, compared[best.classifier], list(dropped.values()))))}</p>',
         *(f"<p><strong>{text(one)}.</strong></p>" for one in warnings(results)),
         f"<h2>{text(results.measure[0].upper() + results.measure[1:])}</h2>",
-        *(
-            f"<h3>{text(one)}</h3>" * (len(results.classifiers) > 1) + forest(_accuracies(results, one), results.chance)
-            for one in results.classifiers
+        side_by_side(
+            [
+                f"<div>{headed(results, one)}{forest(_accuracies(results, one), results.chance)}</div>"
+                for one in results.classifiers
+            ]
         ),
         f"<p><small>{text(interval_note(results))} The dotted line: {text(baseline_note(results))}</small></p>",
         *_at_random(results),
-        *_drops(results, dropped),
+        *lost(results, dropped),
         "<h2>Which representations differ</h2>",
         *(_differences(results, classifier, found) for classifier, found in compared.items()),
         *_studies(results),
+        *_costs(results),
         "<h2>Every cell</h2>",
         _cells(results),
+        *zoo_map(results, best),
         *_of_best(results, best),
+        *learning(results, best),
         "<h2>Adapters that most cells misread</h2>",
         _misread(results),
         "<h2>How it was made</h2>",
@@ -86,25 +97,15 @@ def _accuracies(results: Results, classifier: str) -> list[tuple[str, Estimate, 
     return sorted(rows, key=lambda row: -row[1].mean)
 
 
-def _drops(results: Results, found: dict[tuple[str, str, str], Compared]) -> list[str]:
-    if not found:
+def _costs(results: Results) -> list[str]:
+    drawn = costs(results)
+    if not drawn:
         return []
-    several = len(results.classifiers) > 1
-    rows, points = [], []
-    for (name, group, classifier), one in found.items():
-        title = ", ".join([name, group, *[classifier] * several])
-        d = one.difference
-        rows.append(
-            (title, f"{d.mean:+.3f}", f"{d.low:+.3f} to {d.high:+.3f}", format_p(d.p), format_p(one.holm), f"{one.same:.0%}")
-        )
-        points.append((title, Estimate(d.mean, d.low, d.high, d.se, d.df), "worst" if one.differs else "other"))
-    columns = ("cell", "drop", "95 % interval", "p", "p after Holm", f"within {MARGIN:.0%}")
+    groups = f"; blue: {text(results.groups[0])}, grey: other layer groups" * (len(results.groups) > 1)
     return [
-        f"<h2>Drops from {text(results.groups[0])}</h2>",
-        forest(sorted(points, key=lambda row: -row[1].mean), 0.0),
-        table(columns, rows, range(1, 6), "sorted"),
-        "<p><small>Red: below .05 after Holm's correction over all drops. The last column is the probability that the drop "
-        "is smaller than that either way.</small></p>",
+        f"<h2>{text(results.measure[0].upper() + results.measure[1:])} against what it costs</h2>",
+        drawn,
+        f"<p><small>The line: the most that is read for so much or less{groups}. Axes across are logarithmic.</small></p>",
     ]
 
 
@@ -113,15 +114,19 @@ def _differences(results: Results, classifier: str, found: Sequence[Compared]) -
         return "<p>A single one.</p>"
     apart = [one for one in found if one.differs]
     ranked = ranks(results, classifier)
-    parts = [f"<h3>{text(classifier)}</h3>" * (len(results.classifiers) > 1)]
+    parts = [headed(results, classifier)]
     parts.append(f"<p>{len(apart)} of {counted(len(found), 'pair')} differ after Holm's correction (p below .05).</p>")
     if ranked is not None:
         means, critical = ranked
         best = min(means.values())
         order = sorted(means.items(), key=lambda pair: pair[1])
-        placed = [(name, f"{rank:.2f}", "apart from the first" * (rank - best > critical)) for name, rank in order]
+        placed = [(name, f"{rank:.2f}", "apart from the first" * (rank - best >= critical)) for name, rank in order]
+        parts.append(rank_axis(means, critical))
+        parts.append(
+            f"<p><small>Mean ranks over test adapters; those that differ by {critical:.2f} or more differ by Nemenyi's test "
+            "(Demsar 2006), a bar joins those that do not.</small></p>"
+        )
         parts.append(table(("representation", "mean rank over test adapters", ""), placed, [1], "sorted"))
-        parts.append(f"<p><small>Ranks that differ by {critical:.2f} or more differ by Nemenyi's test.</small></p>")
     rows = [
         (
             one.first,
@@ -200,7 +205,7 @@ def _at_random(results: Results) -> list[str]:
 
 
 def _of_best(results: Results, best: CellResult) -> list[str]:
-    """The confusion matrix, or numbers beside the true ones, and the learning curves of one cell."""
+    """The confusion matrix, or numbers beside the true ones, of one cell."""
     parts = []
     if results.task == "classes":
         confusion = np.sum([run.confusion for run in best.runs], axis=0)
@@ -217,9 +222,6 @@ def _of_best(results: Results, best: CellResult) -> list[str]:
                  if name.startswith("auc of ")}  # fmt: skip
         rows = [(name, f"{value:.3f}") for name, value in sorted(areas.items(), key=lambda one: -one[1])]
         parts = [f"<h2>Labels, {text(str(best.cell))}</h2>", table(("label", "area under the ROC curve"), rows, [1], "sorted")]
-    drawn = curves([run.curves for run in best.runs])
-    if drawn:
-        parts += [f"<h2>How {text(best.representation)} learns</h2>", drawn]
     return parts
 
 

@@ -314,9 +314,9 @@ class Results:
         runs = [run.predictions for run in cell.runs]
         return jackknifed(self.task, runs, test.truth, tuple(self.dataset["classes"]), test.clusters)
 
-    def drop(self, representation: str, group: str, classifier: str) -> PairedDifference | None:
-        """Accuracy on the first group less that on another one, paired by seed and test adapter."""
-        whole, part = (self.answers(representation, one, classifier) for one in (self.groups[0], group))
+    def drop(self, representation: str, group: str, classifier: str, *, reference: str = "") -> PairedDifference | None:
+        """Accuracy on the first group, or on another as reference, less that on a group, paired by seed and test adapter."""
+        whole, part = (self.answers(representation, one, classifier) for one in (reference or self.groups[0], group))
         if len(self.repeats) > 1 and not len(whole) == len(part) == len(self.repeats):  # halves have one split alone
             whole, part = whole[:1], part[:1]
         return difference_of(whole, part) if whole and part else None

@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 import lora_perf
-from lora_perf.core.stored import StoredValues
 from lora_perf.core.rows import ArrayRows
+from lora_perf.core.stored import StoredValues
 from lora_perf.experiment import maps
 from lora_perf.report.findings import best_cell
 from lora_perf.report.maps import map_from_json
