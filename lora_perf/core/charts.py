@@ -22,6 +22,8 @@ _NAMED = 5  # adapters that a bar of a histogram names
 _READABLE = 0.75  # of its own size, the least that a drawing is shown in
 _WIDE = 30.0  # times the smallest value, from which a histogram counts by ratios
 _BINS = (8, 32)
+# Of classes, groups and lines: apart in hue and in lightness, none too pale for white or too deep for black.
+_SEVERAL = ("#3b82d6", "#e08214", "#2f9e44", "#c92a4b", "#8a63d2", "#8d6e4f", "#e377b4", "#7b8794", "#b5a11b", "#17a2b8")
 _SHADES = (0.12, 0.75)  # of opacity: seen at all, and letters on it still read
 
 
@@ -180,8 +182,23 @@ def drawing(parts: Sequence[str], height: float, width: float, label: str = "", 
 
 
 def colour(number: int) -> str:
-    """A colour for the so-manieth of several things, read on white and on black."""
-    return f"hsl({(210 + number * 137) % 360} 65% 48%)"
+    """A colour for the so-manieth of several things, read on white and on black; ten are easily told apart."""
+    return _SEVERAL[number] if number < len(_SEVERAL) else f"hsl({number * 137 % 360} 55% {40 + 10 * (number % 3)}%)"
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers within two ends, at most so many: steps are 1, 2 or 5 times a power of ten.
+
+    >>> ticks(0.083, 0.97)
+    [0.2, 0.4, 0.6, 0.8]
+    >>> ticks(3, 3)
+    [3]
+    """
+    if not high > low:
+        return [low]
+    power = 10.0 ** np.floor(np.log10((high - low) / most))
+    step = next(one * power for one in (1, 2, 5, 10) if (high - low) / (one * power) < most)
+    return [float(f"{k * step:.10g}") for k in range(int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9)) + 1)]
 
 
 def key(names: Sequence[tuple[str, str]], x: float, y: float, width: float) -> tuple[str, float]:

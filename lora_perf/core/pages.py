@@ -17,7 +17,8 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 72rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; margin: 0 0 .2rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+h1 { font-size: 1.6rem; margin: 0 0 .2rem; } h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; }
+h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p.quiet, small { color: var(--quiet); }
 .lead { font-size: 1.1rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
@@ -36,7 +37,8 @@ pre { background: var(--soft); border: 1px solid var(--line); border-radius: 6px
 code { font-family: ui-monospace, monospace; }
 svg { width: 100%; height: auto; display: block; font: 13px system-ui, sans-serif; } svg text { fill: var(--ink); }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 0 2rem; }
-.small { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: .6rem 1.4rem; }
+.small { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: .6rem 1.4rem;
+  align-items: end; }
 button.save { font: .75rem system-ui, sans-serif; color: var(--quiet); background: none; border: 0; padding: .1rem 0;
   cursor: pointer; text-decoration: underline; }
 th[aria-sort=ascending]::after { content: " \\25b4"; } th[aria-sort=descending]::after { content: " \\25be"; }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_perf.classifiers.metrics import Answers, Estimate, PairedDifference, accuracy_of, by_t, difference_of
+from lora_perf.core.charts import side_by_side
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.pages import document, sortable, text
 from lora_perf.core.tables import Table
@@ -16,7 +17,7 @@ from lora_perf.core.text import LONGEST, counted, markdown
 from lora_perf.io import store
 from lora_perf.report.cells import CellResult, RunResult
 from lora_perf.report.comparisons import LEVEL, holm
-from lora_perf.report.drawings import Line, lines_by
+from lora_perf.report.drawings import Line, forest, lines_by, scatter
 from lora_perf.report.results import Results
 from lora_perf.report.wording import format_p, with_interval, with_sign
 
@@ -201,9 +202,38 @@ def html_page(found: Comparison) -> str:
     lines, across = found.lines()
     if lines:
         parts += [f"<h2>By {text(across)}</h2>", lines_by(lines, across)]
+    parts += _drawn(found)
     for one in found.tables():
         parts += [f"<h2>{text(one.title)}</h2>", sortable(one)]
     return document(" beside ".join(found.names), parts)
+
+
+def _drawn(found: Comparison) -> list[str]:
+    """For each experiment but the first its scores beside those of the first, and how they differ."""
+    first, *others = found.names
+    one_classifier = len({classifier for _, _, classifier in found.scores}) == 1
+    parts = []
+    for place, name in enumerate(others, start=1):
+        points, told, differences = [], [], []
+        for key, scores in found.scores.items():
+            at = ", ".join(key[:2] if one_classifier else key)
+            one, other = scores[0], scores[place]
+            beside = found.beside.get((key, place))
+            if one is None or other is None or beside is None:
+                continue
+            d = beside.difference
+            words = f"{at}: {with_interval(one)} in {first}, {with_interval(other)} in {name}"
+            points.append((one.mean, other.mean))
+            told.append(f"{words}, {with_sign(d)}, p {format_p(beside.holm)} after Holm")
+            kind = "other" if beside.holm >= LEVEL else "ours" if d.mean > 0 else "worst"
+            differences.append((at, Estimate(d.mean, d.low, d.high, d.se, d.df), kind))
+        if points:
+            across, up = zip(*points, strict=True)
+            pair = [forest(sorted(differences, key=lambda row: -row[1].mean), 0.0)]
+            pair.append(scatter(across, up, told, f"{found.results[0].measure} in {first}; upwards in {name}"))
+            parts += [f"<h2>{text(name)} less {text(first)}</h2>", side_by_side(pair)]
+    note = "Blue: more, red: less, below .05 after Holm's correction. On the dashed line both score the same."
+    return [*parts, f"<p><small>{note}</small></p>"] if parts else []
 
 
 def _keys(found: Sequence[Results]) -> Iterator[Key]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lora_perf.classifiers.metrics import Estimate
-from lora_perf.core.charts import COLOURS, drawing, side_by_side
+from lora_perf.core.charts import COLOURS, drawing, side_by_side, ticks
 from lora_perf.core.pages import text
 from lora_perf.report.wording import with_interval
 
@@ -83,12 +83,14 @@ def _scatter(cells: Sequence[Priced], across: str, results: Results) -> str:
         f'<line x1="{left}" x2="{right}" y1="{y(results.chance):.1f}" y2="{y(results.chance):.1f}" stroke="var(--quiet)" '
         'stroke-dasharray="2 4"/>',
         *(
-            f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end" opacity=".7">{value:.2f}</text>'
-            for value in np.linspace(low, high, 4).tolist()
+            f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end" opacity=".7">{value:.5g}</text>'
+            for value in ticks(low, high, 5)
         ),
     ]
-    ticks = _ticks(cells[0].cost, cells[-1].cost)
-    parts += [f'<text x="{x(v):.1f}" y="{bottom + 17}" text-anchor="middle" opacity=".7">{v:,.5g}</text>' for v in ticks]
+    parts += [
+        f'<text x="{x(value):.1f}" y="{bottom + 17}" text-anchor="middle" opacity=".7">{value:,.5g}</text>'
+        for value in _ratios(cells[0].cost, cells[-1].cost)
+    ]
     parts.append(f'<text x="{(left + right) / 2:.0f}" y="{bottom + 36}" text-anchor="middle">{text(across)}</text>')
     best = frontier(cells)
     steps = "".join(f"H{x(one.cost):.1f}V{y(one.score.mean):.1f}" for one in best[1:])
@@ -107,7 +109,11 @@ def _scatter(cells: Sequence[Priced], across: str, results: Results) -> str:
     return drawing(parts, bottom + 42, width, label)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Powers of ten between two costs, at most some six, or the two themselves where there are fewer than two."""
-    powers = [10.0**k for k in range(int(np.ceil(np.log10(low))), int(np.floor(np.log10(high))) + 1)]
-    return powers[:: max(1, len(powers) // 5)] if len(powers) > 1 else [low, high]
+def _ratios(low: float, high: float) -> list[float]:
+    """Powers of ten between two costs, at most some six; where there are fewer than three, 2 and 5 times these too."""
+    first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
+    powers = [10.0**k for k in range(first, last + 1) if low <= 10.0**k <= high]
+    if len(powers) > 2:
+        return powers[:: max(1, len(powers) // 5)]
+    finer = [float(f"{one * 10.0**k:.3g}") for k in range(first, last + 1) for one in (1, 2, 5)]
+    return [one for one in finer if low <= one <= high] or ticks(low, high, 3)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_perf.classifiers.metrics import Estimate
-from lora_perf.core.charts import COLOURS, colour, drawing, short
+from lora_perf.core.charts import COLOURS, colour, drawing, short, ticks
 from lora_perf.core.pages import text
 from lora_perf.report.wording import with_interval
 
-_ROW, _LEFT, _WIDTH, _RIGHT = 24, 172, 470, 58
-_CHARACTERS = 23  # of a name beside a row
+_ROW, _LEFT, _WIDTH, _RIGHT = 24, 200, 470, 56
+_CHARACTERS = 27  # of a name beside a row
 
 
 def forest(rows: Sequence[tuple[str, Estimate, str]], line: float) -> str:
@@ -45,8 +45,8 @@ def forest(rows: Sequence[tuple[str, Estimate, str]], line: float) -> str:
             f'<text x="{_WIDTH - _RIGHT + 12}" y="{y + 4}">{one.mean:.3f}</text></g>'
         )
     parts += [
-        f'<text x="{x(value):.1f}" y="{height - 6}" text-anchor="middle" opacity=".7">{value:.2f}</text>'
-        for value in np.linspace(low + 0.03 * span, high - 0.03 * span, 5)
+        f'<text x="{x(value):.1f}" y="{height - 6}" text-anchor="middle" opacity=".7">{value:.5g}</text>'
+        for value in ticks(low, high, 5)
     ]
     return _svg(parts, height)
 
@@ -93,8 +93,8 @@ def lines_by(lines: Sequence[Line], across: str) -> str:
         for value in sorted(set(values))
     ]
     parts += [
-        f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end" opacity=".7">{value:.2f}</text>'
-        for value in np.linspace(low, high, 5).tolist()
+        f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end" opacity=".7">{value:.5g}</text>'
+        for value in ticks(low, high)
     ]
     parts.append(f'<text x="{(left + right) / 2:.0f}" y="{bottom + 38}" text-anchor="middle">{text(across)}</text>')
     return _svg(parts, bottom + 46, right + 190, most="60rem")
@@ -136,27 +136,26 @@ def heat_map(counts: NDArray[np.int64], classes: Sequence[str]) -> str:
     return _svg(parts, foot + 8 * max(len(_short(classes[at], 12)) for at in kept.tolist()), width)
 
 
-def scatter(truth: NDArray[np.float64], said: NDArray[np.float64], names: Sequence[str]) -> str:
-    """Numbers that were said beside the true ones, a point an adapter, and the line where both agree."""
-    low, high = float(min(truth.min(), said.min())), float(max(truth.max(), said.max()))
-    span, size = (high - low) or 1.0, 420
+def scatter(across: Sequence[float], up: Sequence[float], told: Sequence[str], label: str) -> str:
+    """Pairs of numbers, a point each, told where the pointer rests, and the line where both agree."""
+    low, high = float(min(*across, *up)), float(max(*across, *up))
+    span, size = (high - low) or 1.0, 470
 
     def at(value: float) -> float:
-        return 50 + (size - 70) * (value - low) / span
+        return 52 + (size - 70) * (value - low) / span
 
     ends = f'x1="{at(low):.1f}" y1="{size - at(low):.1f}" x2="{at(high):.1f}" y2="{size - at(high):.1f}"'
     parts = [f'<line {ends} stroke="var(--quiet)" stroke-dasharray="2 4"/>']
-    for true, one, name in zip(truth.tolist(), said.tolist(), names, strict=True):
+    for x, y, words in zip(across, up, told, strict=True):
         parts.append(
-            f"<g><title>{text(name)}: {one:.4g}, in truth {true:.4g}</title>"
-            f'<circle cx="{at(true):.1f}" cy="{size - at(one):.1f}" r="3.5" fill="var(--ours)" fill-opacity=".6"/></g>'
+            f'<g><title>{text(words)}</title><circle cx="{at(x):.1f}" cy="{size - at(y):.1f}" r="4" fill="var(--ours)" '
+            'fill-opacity=".6"/></g>'
         )
-    parts += [
-        f'<text x="{at(value):.1f}" y="{size - 26}" text-anchor="middle" opacity=".7">{value:.4g}</text>'
-        for value in (low, high)
-    ]
-    parts.append(f'<text x="{size / 2:.0f}" y="{size - 6}" text-anchor="middle">truth; upwards what was said</text>')
-    return _svg(parts, size, size, most="28rem")
+    for value in ticks(low, high, 5):
+        parts.append(f'<text x="{at(value):.1f}" y="{size - 26}" text-anchor="middle" opacity=".7">{value:.5g}</text>')
+        parts.append(f'<text x="44" y="{size - at(value) + 4:.1f}" text-anchor="end" opacity=".7">{value:.5g}</text>')
+    parts.append(f'<text x="{size / 2:.0f}" y="{size - 6}" text-anchor="middle">{text(_short(label, 64))}</text>')
+    return drawing(parts, size, size, label)
 
 
 def _svg(parts: Sequence[str], height: int, width: int = _WIDTH, most: str = "") -> str:

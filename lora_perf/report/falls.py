@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 12  # waterfalls of a page; each shows one representation
 _CLASSES = 30  # rows of the drawing of classes
-_HIGH, _WIDE, _LEFT = 130, 84, 36
+_HIGH, _HEAD, _WIDE, _LEFT = 130, 40, 84, 36
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,19 @@ def waterfalls(results: Results, classifier: str) -> str:
     chosen = [one for one in falls(results) if one.classifier == classifier][:_SHOWN]
     if not chosen:
         return ""
-    top = max(max(one.score.high, results.chance) for one in chosen)
+    top = max(max(one.score.mean, results.chance) for one in chosen)
     low = min(0.0, *(step.score.mean for one in chosen for step in one.steps))
     return f'<div class="small">{"".join(_waterfall(one, results, low, top) for one in chosen)}</div>'
 
 
 def _waterfall(one: Fall, results: Results, low: float, top: float) -> str:
+    """One of them, as high as its score, all at one scale."""
     width = _LEFT + _WIDE * (1 + len(one.steps)) + 8
-    head = 42
+    unit, own = _HIGH / ((top - low) or 1.0), max(one.score.mean, results.chance)
+    foot = _HEAD + unit * (own - low)
 
     def y(value: float) -> float:
-        return head + _HIGH * (top - value) / ((top - low) or 1.0)
+        return _HEAD + unit * (own - value)
 
     level, right = y(one.score.mean), width - 8
     chance = f'x1="{_LEFT}" x2="{right}" y1="{y(results.chance):.1f}" y2="{y(results.chance):.1f}"'
@@ -97,32 +99,36 @@ def _waterfall(one: Fall, results: Results, low: float, top: float) -> str:
             for value in (low, one.score.mean)
         ),
     ]
-    parts.append(_column(0, one.strongest, y, 0.0, one.score.mean, "var(--ours)", 1.0, with_interval(one.score)))
+    ours = "var(--ours)"
+    parts.append(_block(0, (y(0.0), level), ours, 1.0, f"{one.strongest}: {with_interval(one.score)}"))
     parts.append(f'<text x="{_LEFT + _WIDE / 2:.0f}" y="{level - 6:.1f}" text-anchor="middle">{one.score.mean:.3f}</text>')
     for place, step in enumerate(one.steps, start=1):
         d = step.fall
-        told = f"{with_interval(step.score)}; {with_sign(d)} less than {one.strongest}, p {format_p(step.holm)} after Holm"
-        parts.append(_column(place, step.group, y, 0.0, step.score.mean, "var(--ours)", 0.35, told))
+        told = f"{step.group}: {with_interval(step.score)}; {with_sign(d)} less than {one.strongest}, "
+        told += f"p {format_p(step.holm)} after Holm"
         fill = "var(--worst)" if step.holm < LEVEL else "var(--other)"
-        parts.append(_column(place, "", y, step.score.mean, one.score.mean, fill, 0.9, f"{step.group}: {told}"))
+        parts.append(_block(place, (y(0.0), y(step.score.mean)), ours, 0.35, told))
+        parts.append(_block(place, (y(step.score.mean), level), fill, 0.9, told))
         middle = _LEFT + _WIDE * (place + 0.5)
         ends = y(one.score.mean - d.low), y(one.score.mean - d.high)
         parts.append(f'<line x1="{middle}" x2="{middle}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}" stroke="var(--ink)"/>')
         parts.append(f'<text x="{middle}" y="{level - 6:.1f}" text-anchor="middle">{-d.mean:+.3f}</text>')
     label = f"{one.representation} falls, {one.classifier}"
-    return drawing(parts, head + _HIGH + 24, width, label)
+    names = [one.strongest, *(step.group for step in one.steps)]
+    parts += [
+        f'<text x="{_LEFT + _WIDE * (place + 0.5):.0f}" y="{foot + 18:.1f}" text-anchor="middle">{text(short(name, 12))}</text>'
+        for place, name in enumerate(names)
+    ]
+    return drawing(parts, foot + 24, width, label)
 
 
-def _column(place: int, group: str, y: object, low: float, high: float, fill: str, opacity: float, told: str) -> str:
-    """A part of a column, with the name of its group below where one is given."""
-    assert callable(y)
-    ends = sorted((y(low), y(high)))
-    x = _LEFT + _WIDE * place + 12
-    named = f'<text x="{x + (_WIDE - 24) / 2:.0f}" y="{42 + _HIGH + 18}" text-anchor="middle">{text(short(group, 12))}</text>'
+def _block(place: int, ends: tuple[float, float], fill: str, opacity: float, told: str) -> str:
+    """A part of a column between two heights."""
+    top, bottom = sorted(ends)
     return (
-        f"<g><title>{text(f'{group}: {told}' if group else told)}</title>"
-        f'<rect x="{x}" y="{ends[0]:.1f}" width="{_WIDE - 24}" height="{max(0.5, ends[1] - ends[0]):.1f}" '
-        f'fill="{fill}" fill-opacity="{opacity}"/>{named if group else ""}</g>'
+        f"<g><title>{text(told)}</title>"
+        f'<rect x="{_LEFT + _WIDE * place + 12}" y="{top:.1f}" width="{_WIDE - 24}" height="{max(0.5, bottom - top):.1f}" '
+        f'fill="{fill}" fill-opacity="{opacity}"/></g>'
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lora_perf.classifiers.metrics import Estimate
 from lora_perf.core.charts import side_by_side
 from lora_perf.core.pages import table, text
+from lora_perf.core.text import counted
 from lora_perf.report.comparisons import MARGIN, Compared
 from lora_perf.report.drawings import forest
 from lora_perf.report.falls import class_falls, retention, waterfalls
@@ -17,6 +18,14 @@ from lora_perf.report.wording import format_p
 if TYPE_CHECKING:
     from lora_perf.report.cells import CellResult
     from lora_perf.report.results import Results
+
+
+_OPEN = 14  # rows of a table that is shown at once
+
+
+def _unfolded(inner: str, rows: int) -> str:
+    """A table, behind a line that opens it where it is long."""
+    return inner if rows <= _OPEN else f"<details><summary>{counted(rows, 'drop')} with p values</summary>{inner}</details>"
 
 
 def headed(results: Results, classifier: str) -> str:
@@ -50,7 +59,7 @@ def lost(results: Results, found: Mapping[tuple[str, str, str], Compared]) -> li
     return [
         f"<h2>Drops from {text(results.groups[0])}{to}</h2>",
         side_by_side(forests),
-        table(columns, rows, range(1, 6), "sorted"),
+        _unfolded(table(columns, rows, range(1, 6), "sorted"), len(rows)),
         "<p><small>Red: below .05 after Holm's correction over all drops. The last column is the probability that the drop "
         "is smaller than that either way.</small></p>",
         f"<h3>From the strongest layer group to each other one, {text(best.classifier)}</h3>{drawn}" * bool(drawn),

@@ -70,7 +70,7 @@ def html_page(results: Results) -> str:
         *_at_random(results),
         *lost(results, dropped),
         "<h2>Which representations differ</h2>",
-        *(_differences(results, classifier, found) for classifier, found in compared.items()),
+        side_by_side([f"<div>{_differences(results, classifier, found)}</div>" for classifier, found in compared.items()]),
         *_studies(results),
         *_costs(results),
         "<h2>Every cell</h2>",
@@ -216,7 +216,12 @@ def _of_best(results: Results, best: CellResult) -> list[str]:
         ]
     elif results.task == "numbers":
         means = np.mean([run.predictions for run in best.runs], axis=0)
-        parts = [f"<h2>What {text(str(best.cell))} says</h2>", scatter(results.truth, means, results.predictions.adapters)]
+        told = [
+            f"{name}: {said:.4g}, in truth {true:.4g}"
+            for name, said, true in zip(results.predictions.adapters, means.tolist(), results.truth.tolist(), strict=True)
+        ]
+        drawn = scatter(results.truth.tolist(), means.tolist(), told, "truth; upwards what was said")
+        parts = [f"<h2>What {text(str(best.cell))} says</h2>", drawn]
     elif results.task == "several":
         areas = {name[7:]: np.mean([run.measures[name] for run in best.runs]) for name in best.runs[0].measures
                  if name.startswith("auc of ")}  # fmt: skip

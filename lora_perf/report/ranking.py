@@ -8,8 +8,8 @@ from math import ceil, floor
 from lora_perf.core.charts import drawing, short
 from lora_perf.core.pages import text
 
-_LEFT, _RIGHT, _WIDTH = 170, 470, 640
-_ROW, _LETTERS = 20, 22
+_LEFT, _RIGHT, _WIDTH = 140, 330, 470
+_ROW, _LETTERS = 20, 17
 
 
 def joined(means: Mapping[str, float], critical: float) -> list[tuple[str, ...]]:
@@ -44,7 +44,7 @@ def rank_axis(means: Mapping[str, float], critical: float) -> str:
         f'<path d="M{_LEFT} 22v8M{_LEFT} 26H{end:.1f}M{end:.1f} 22v8" stroke="var(--ink)" fill="none"/>',
         f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{axis}" y2="{axis}" stroke="var(--ink)"/>',
     ]
-    step = max(1, (high - low) // 8)
+    step = max(1, (high - low) // 6)
     for rank in range(low, high + 1, step):
         parts.append(f'<path d="M{x(rank):.1f} {axis}v-6" stroke="var(--ink)"/>')
         parts.append(f'<text x="{x(rank):.1f}" y="{axis - 10}" text-anchor="middle" opacity=".7">{rank}</text>')

@@ -45,9 +45,7 @@ def zoo_map(results: Results, best: CellResult) -> list[str]:
         f"{text(cell.group)}, standardised. The axes carry {first:.1%} and {second:.1%} of the variance"
     )
     shown = sum(row in wrong for row in found.rows)
-    marks = f"; crossed in red: {counted(shown, 'test adapter')} that most runs of {text(cell.classifier)} misread" * bool(
-        shown
-    )
+    marks = f"; crossed: {counted(shown, 'test adapter')} that most runs of {text(cell.classifier)} misread" * bool(shown)
     return [
         "<h2>The adapters on a map</h2>",
         f"<p>{told}: what lies near each other here may lie far apart along the others.</p>",
@@ -94,9 +92,9 @@ def _drawn(results: Results, found: ZooMap, wrong: dict[int, float], cell: CellR
         style = 'r="5" stroke="var(--ink)"' if test else 'r="3.5" fill-opacity=".55"'
         circle = f'<circle cx="{left_of}" cy="{above}" {style} fill="{fill(value)}"/>'
         if row in wrong:
-            circle += f'<path d="M{left_of} {above}m-4-4l8 8m0-8l-8 8" stroke="var(--worst)" stroke-width="1.6"/>'
+            circle += f'<path d="M{left_of} {above}m-7-7l14 14m0-14l-14 14" stroke="var(--ink)" stroke-width="2"/>'
         parts.append(f"<g><title>{text(told)}</title>{circle}</g>")
-    return drawing(parts, head + height + 16, _SIZE, f"map of {cell.representation} on {cell.group}", most="44rem")
+    return drawing(parts, head + height + 16, _SIZE, f"map of {cell.representation} on {cell.group}", most="40rem")
 
 
 def _of_number(share: float) -> str:
