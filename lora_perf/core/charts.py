@@ -197,8 +197,8 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     if not high > low:
         return [low]
     power = 10.0 ** np.floor(np.log10((high - low) / most))
-    step = next(one * power for one in (1, 2, 5, 10) if (high - low) / (one * power) < most)
-    return [float(f"{k * step:.10g}") for k in range(int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9)) + 1)]
+    step = next(one * power for one in (1, 2, 5, 10, 20) if (high - low) / (one * power) <= most - 1)
+    return [float(f"{k * step:.12g}") for k in range(int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9)) + 1)]
 
 
 def key(names: Sequence[tuple[str, str]], x: float, y: float, width: float) -> tuple[str, float]:

@@ -200,7 +200,7 @@ def class_falls(results: Results, best: CellResult) -> str:
     if not scores:
         return ""
     first = best.group
-    lost = np.nanmax([scores[first] - one for group, one in scores.items() if group != first], axis=0)
+    lost = np.fmax.reduce([scores[first] - one for group, one in scores.items() if group != first])
     there = np.flatnonzero(~np.isnan(lost))
     order = there[np.argsort(-lost[there], kind="stable")]
     classes, row, left, width = results.dataset["classes"], 24, 168, 470
