@@ -84,7 +84,7 @@ def _scatter(cells: Sequence[Priced], across: str, results: Results) -> str:
         'stroke-dasharray="2 4"/>',
         *(
             f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end" opacity=".7">{value:.5g}</text>'
-            for value in ticks(low, high, 5)
+            for value in ticks(low, high)
         ),
     ]
     parts += [

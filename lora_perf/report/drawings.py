@@ -46,7 +46,7 @@ def forest(rows: Sequence[tuple[str, Estimate, str]], line: float) -> str:
         )
     parts += [
         f'<text x="{x(value):.1f}" y="{height - 6}" text-anchor="middle" opacity=".7">{value:.5g}</text>'
-        for value in ticks(low, high, 5)
+        for value in ticks(low, high)
     ]
     return _svg(parts, height)
 
@@ -118,6 +118,7 @@ def heat_map(counts: NDArray[np.int64], classes: Sequence[str]) -> str:
         kept = np.sort(np.argsort(-wrong, kind="stable")[:most])
     counts = counts[np.ix_(kept, kept)]
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    depths = np.where(counts > 0, 0.15 + 0.85 * shares, 0.0)  # what happened at all is seen
     size, left = 30, 130
     parts = []
     for row, of_row in enumerate(counts.tolist()):
@@ -126,7 +127,7 @@ def heat_map(counts: NDArray[np.int64], classes: Sequence[str]) -> str:
         for place, count in enumerate(of_row):
             told = f"{true} named {classes[int(kept[place])]}: {count:,}"
             place_of = f'x="{left + size * place}" y="{size * row}" width="{size - 2}" height="{size - 2}"'
-            colour = f'fill="{"var(--ours)" if place == row else "var(--worst)"}" fill-opacity="{shares[row, place]:.3f}"'
+            colour = f'fill="{"var(--ours)" if place == row else "var(--worst)"}" fill-opacity="{depths[row, place]:.3f}"'
             parts.append(f'<g><title>{text(told)}</title><rect {place_of} {colour} stroke="var(--line)"/></g>')
     foot = size * len(counts) + 8
     for place, at in enumerate(kept.tolist()):
@@ -151,7 +152,7 @@ def scatter(across: Sequence[float], up: Sequence[float], told: Sequence[str], l
             f'<g><title>{text(words)}</title><circle cx="{at(x):.1f}" cy="{size - at(y):.1f}" r="4" fill="var(--ours)" '
             'fill-opacity=".6"/></g>'
         )
-    for value in ticks(low, high, 5):
+    for value in ticks(low, high):
         parts.append(f'<text x="{at(value):.1f}" y="{size - 26}" text-anchor="middle" opacity=".7">{value:.5g}</text>')
         parts.append(f'<text x="44" y="{size - at(value) + 4:.1f}" text-anchor="end" opacity=".7">{value:.5g}</text>')
     parts.append(f'<text x="{size / 2:.0f}" y="{size - 6}" text-anchor="middle">{text(_short(label, 64))}</text>')

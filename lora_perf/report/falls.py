@@ -210,7 +210,7 @@ def class_falls(results: Results, best: CellResult) -> str:
     head += 24
 
     def x(value: float) -> float:
-        return left + (width - left - 60) * value
+        return left + (width - left - 70) * value
 
     parts = [legend]
     shown = order[:_CLASSES].tolist()

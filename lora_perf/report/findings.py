@@ -65,7 +65,7 @@ def norm_note(found: Sequence[Compared]) -> list[str]:
     less = [name for name in rest if name not in more]
     if not less:
         return ["All of them read more than the norms of modules alone do."]
-    return [f"{listed(less, 4)} {'reads' if len(less) == 1 else 'read'} no more than the norms of modules alone (`{NORM}`) do."]
+    return [f"{listed(less, 4)} {'reads' if len(less) == 1 else 'read'} no more than the norms of modules alone ({NORM}) do."]
 
 
 def best_cell(results: Results) -> CellResult:
