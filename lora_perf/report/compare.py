@@ -209,29 +209,34 @@ def html_page(found: Comparison) -> str:
 
 
 def _drawn(found: Comparison) -> list[str]:
-    """For each experiment but the first its scores beside those of the first, and how they differ."""
+    """For each experiment but the first how its scores differ from those of the first, and both beside each other."""
     first, *others = found.names
-    one_classifier = len({classifier for _, _, classifier in found.scores}) == 1
     parts = []
     for place, name in enumerate(others, start=1):
-        points, told, differences = [], [], []
+        points, told = [], []
+        differences: dict[str, list[tuple[str, Estimate, str]]] = {}
         for key, scores in found.scores.items():
-            at = ", ".join(key[:2] if one_classifier else key)
-            one, other = scores[0], scores[place]
-            beside = found.beside.get((key, place))
+            one, other, beside = scores[0], scores[place], found.beside.get((key, place))
             if one is None or other is None or beside is None:
                 continue
             d = beside.difference
-            words = f"{at}: {with_interval(one)} in {first}, {with_interval(other)} in {name}"
             points.append((one.mean, other.mean))
-            told.append(f"{words}, {with_sign(d)}, p {format_p(beside.holm)} after Holm")
+            told.append(
+                f"{', '.join(key)}: {with_interval(one)} in {first}, {with_interval(other)} in {name}, {with_sign(d)}, "
+                f"p {format_p(beside.holm)} after Holm"
+            )
             kind = "other" if beside.holm >= LEVEL else "ours" if d.mean > 0 else "worst"
-            differences.append((at, Estimate(d.mean, d.low, d.high, d.se, d.df), kind))
-        if points:
-            across, up = zip(*points, strict=True)
-            pair = [forest(sorted(differences, key=lambda row: -row[1].mean), 0.0)]
-            pair.append(scatter(across, up, told, f"{found.results[0].measure} in {first}; upwards in {name}"))
-            parts += [f"<h2>{text(name)} less {text(first)}</h2>", side_by_side(pair)]
+            row = (", ".join(key[:2]), Estimate(d.mean, d.low, d.high, d.se, d.df), kind)
+            differences.setdefault(key[2], []).append(row)
+        if not points:
+            continue
+        forests = [
+            f"<div><h3>{text(classifier)}</h3>{forest(sorted(rows, key=lambda row: -row[1].mean), 0.0)}</div>"
+            for classifier, rows in differences.items()
+        ]
+        across, up = zip(*points, strict=True)
+        both = scatter(across, up, told, f"{found.results[0].measure} in {first}; upwards in {name}")
+        parts += [f"<h2>{text(name)} less {text(first)}</h2>", side_by_side([*forests, both])]
     note = "Blue: more, red: less, below .05 after Holm's correction. On the dashed line both score the same."
     return [*parts, f"<p><small>{note}</small></p>"] if parts else []
 

@@ -13,8 +13,8 @@ from lora_perf.core.charts import COLOURS, colour, drawing, short, ticks
 from lora_perf.core.pages import text
 from lora_perf.report.wording import with_interval
 
-_ROW, _LEFT, _WIDTH, _RIGHT = 24, 200, 470, 56
-_CHARACTERS = 27  # of a name beside a row
+_ROW, _LEFT, _WIDTH, _RIGHT = 24, 208, 470, 56
+_CHARACTERS = 30  # of a name beside a row
 
 
 def forest(rows: Sequence[tuple[str, Estimate, str]], line: float) -> str:

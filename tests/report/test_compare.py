@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lora_perf import LoraPerfError, Results
 from lora_perf.report.__main__ import main
 from lora_perf.report.compare import compared, html_page, merged
 from lora_perf.report.comparisons import holm
+from tests.report.test_page_figures import whole
 
 SETTINGS = {"layer_groups": ["all"], "num_runs": 2, "epochs": 3, "hidden_dim": 16, "controls": [], "permutations": 0}
 
@@ -111,3 +113,15 @@ def test_the_command_writes_a_page_and_a_table(
         capsys.readouterr()
         assert main(arguments) == 2
         assert telling in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_page_draws_differences_and_scores_beside_each_other(first: Results, elsewhere: Results) -> None:
+    bad = "<script>x"
+    page = html_page(compared({"a": first, bad: elsewhere}))
+    whole(page.partition("<script>")[0])
+    score, other = (one.accuracy("stats", "all", "ridge").mean for one in (first, elsewhere))  # type: ignore[union-attr]
+    assert f"{other - score:.3f}</text></g>" in page
+    assert page.count("<svg") == 2
+    (told,) = re.findall(r"<title>(stats, all, ridge: [^<]*)</title>", page)
+    assert told.startswith(f"stats, all, ridge: {score:.3f} [")
+    assert "&lt;script&gt;x" in told
