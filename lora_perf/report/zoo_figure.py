@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lora_perf.report.results import Results
 
 _SIZE, _LEGEND = 470, 20  # classes that the legend names
+_MANY = 300  # test adapters, of which more are drawn smaller
 _TEST = SPLIT_NAMES.index("test")
 
 
@@ -81,6 +82,8 @@ def _drawn(results: Results, found: ZooMap, wrong: dict[int, float], cell: CellR
     def y(value: float) -> float:
         return head + 8 + height * (top - value) / ((top - bottom) or 1.0)
 
+    many = sum(part == _TEST for part in found.parts) > _MANY
+    dot, rim, arm, stroke = (3.5, 0.7, 4, 1.2) if many else (5, 1, 7, 2)
     parts = [legend]
     order = sorted(range(len(found.rows)), key=lambda at: (found.parts[at] == _TEST, found.rows[at] in wrong))
     for at in order:
@@ -89,10 +92,11 @@ def _drawn(results: Results, found: ZooMap, wrong: dict[int, float], cell: CellR
         told = f"{found.adapters[at]}: {truth}, {SPLIT_NAMES[found.parts[at]]}"
         told += f", misread by {wrong[row]:.0%} of the runs" if row in wrong else ""
         left_of, above = f"{x(found.x[at]):.0f}", f"{y(found.y[at]):.0f}"
-        style = 'r="5" stroke="var(--ink)"' if test else 'r="3.5" fill-opacity=".55"'
+        style = f'r="{dot}" stroke="var(--ink)" stroke-width="{rim}"' if test else f'r="{0.7 * dot:.1f}" fill-opacity=".55"'
         circle = f'<circle cx="{left_of}" cy="{above}" {style} fill="{fill(value)}"/>'
         if row in wrong:
-            circle += f'<path d="M{left_of} {above}m-7-7l14 14m0-14l-14 14" stroke="var(--ink)" stroke-width="2"/>'
+            cross = f"m-{arm}-{arm}l{2 * arm} {2 * arm}m0-{2 * arm}l-{2 * arm} {2 * arm}"
+            circle += f'<path d="M{left_of} {above}{cross}" stroke="var(--ink)" stroke-width="{stroke}"/>'
         parts.append(f"<g><title>{text(told)}</title>{circle}</g>")
     return drawing(parts, head + height + 16, _SIZE, f"map of {cell.representation} on {cell.group}", most="40rem")
 
