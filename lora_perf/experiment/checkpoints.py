@@ -99,7 +99,7 @@ class Checkpoints:
 
     def save(self, result: CellResult, layers: tuple[Layer, ...]) -> None:
         """Keeps a finished cell, whole or not at all."""
-        write_record(self.path(result.cell, layers), self.key(result.cell, layers), asdict(result))
+        write_record(self.path(result.cell, layers), self.key(result.cell, layers), result.plain())
 
 
 def _digest(*tensors: Tensor) -> str:

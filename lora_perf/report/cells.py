@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -123,6 +123,10 @@ class CellResult:
         settings = [run.setting for run in self.runs]
         return max(settings, key=settings.count)
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it. The map has thousands of numbers, which `asdict` would copy one by one."""
+        return asdict(replace(self, map=None)) | {"map": None if self.map is None else vars(self.map)}
+
     def gains(self, test: Asked) -> NDArray[Any]:
         """(s, n_test): which test adapters each run classified rightly, or what each adds to the score."""
         return gains(test.task, [run.predictions for run in self.runs], test.truth)
@@ -180,7 +184,7 @@ def _of_others(predictions: NDArray[Any], test: Asked) -> Iterator[tuple[dict[st
 
 
 def cell_from_json(record: Any, cell: Cell, seeds: Sequence[int | None], test: Asked) -> CellResult:
-    """The result of a cell that `asdict` turned into `record`.
+    """The result of the cell whose `plain` is `record`.
 
     Raises:
         KeyError, TypeError, ValueError, AttributeError: a field is missing, of another kind, or contradicts the seeds of the

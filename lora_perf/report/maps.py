@@ -33,7 +33,7 @@ class ZooMap:
 
 
 def map_from_json(record: Any) -> ZooMap:
-    """The map that `asdict` turned into `record`.
+    """The map whose fields are `record`.
 
     Raises:
         KeyError, TypeError, ValueError: a field is missing, of another kind, or of other adapters.

@@ -351,7 +351,7 @@ class Results:
                 f"drop_from_{self.groups[0]}": asdict(drop) if drop else None,
                 "drop_to_halves": asdict(halves) if halves else None,
             }
-            cells.append({**asdict(one), **summary})
+            cells.append({**one.plain(), **summary})
         return {
             "config": self.config,
             "dataset": self.dataset,
