@@ -1,7 +1,7 @@
 """Probes: ridge, logistic regression and nearest neighbours on standardised features.
 
 What a simple reader finds beside the perceptron. Each is deterministic: its setting is the best of a small grid on the
-validation rows, its fit is on the train rows alone.
+validation rows, its fit is on the train rows alone; or both over folds of these and those (`Examples.folds`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -23,6 +23,7 @@ from lora_perf.core.target import Target, Task
 
 Setting = dict[str, float | int | str]
 NO_INFORMATION = "no information: constant"
+_SHARED_NBYTES = 1 << 30  # of the coordinates of all folds
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,17 +32,50 @@ class Examples:
 
     Shapes: values (n, f), on the device where they were computed, or where they stay (`StoredValues`); layers (f,), a number
         for each layer or module that a column came from, where it is known; factors, which columns hold those of updates.
+    Attributes:
+        folds: the rows of each fold of the train and validation rows, by which probes choose their setting, to be fitted to all
+            of these then; none: they choose on the validation rows and are fitted to the train rows.
     """
 
     values: Tensor | StoredValues
     split: Split
     layers: Tensor | None = None
     factors: tuple[Factors, ...] = ()
+    folds: tuple[Tensor, ...] = ()
+
+    @cached_property
+    def fitted_split(self) -> Split:
+        """The split whose train rows probes are fitted to; with folds those of validation are among them."""
+        if not self.folds:
+            return self.split
+        return Split(torch.cat(self.folds).sort().values, self.folds[0][:0], self.split.test, self.split.kind)
 
     @cached_property
     def coordinates(self) -> Coordinates:
         """The standardised features in float64, made at the first call and shared by all who ask: see `coordinates`."""
-        return coordinates(self.values, self.split)
+        return coordinates(self.values, self.fitted_split)
+
+    def folded(self) -> Iterator[tuple[Split, Coordinates]]:
+        """For each fold the other rows as train rows, itself as validation rows, and the features as these alone standardise
+        them; shared by all who ask where they are small. A fold whose other rows are all alike tells nothing and is left out.
+        """
+        for place, held in enumerate(self.folds):
+            if place not in self._folded:
+                rest = torch.cat([one for other, one in enumerate(self.folds) if other != place]).sort().values
+                split = Split(rest, held, held[:0], self.split.kind)
+                try:
+                    made = split, coordinates(self.values, split)
+                except ConstantFeaturesError:
+                    continue
+                if len(self.folds) * made[1].train.nbytes > _SHARED_NBYTES:
+                    yield made
+                    continue
+                self._folded[place] = made
+            yield self._folded[place]
+
+    @cached_property
+    def _folded(self) -> dict[int, tuple[Split, Coordinates]]:
+        return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +110,7 @@ class Run:
         seed: None of a classifier without seeds.
         best_epoch, epochs: counted from one; 0 of a classifier without epochs.
         curves: a value an epoch.
-        setting: what was chosen on the validation rows.
+        setting: what was chosen on the validation rows, or by folds, whose rows are then those of `validation_accuracy`.
     """
 
     seed: int | None

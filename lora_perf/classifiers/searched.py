@@ -1,4 +1,6 @@
-"""Classifiers that are estimators of scikit-learn's form: of a grid of them, the one that is best on the validation rows."""
+"""Classifiers that are estimators of scikit-learn's form: of a grid of them, the one that is best on the validation rows, or
+over folds.
+"""
 
 from __future__ import annotations
 
@@ -55,17 +57,13 @@ class Searched:
         Raises:
             LoraPerfError: train rows of a single class, predictions that are no classes.
         """
-        x, split = examples.coordinates, examples.split
-        y, y_validation = (labels[rows.to(labels.device)].cpu().numpy() for rows in (split.train, split.validation))
-        if setup.task == "classes" and len(np.unique(y)) < 2:
-            raise LoraPerfError(
-                expected="train adapters of two classes or more",
-                found="a single class",
-                fix="use a larger zoo or another split",
-            )
+        x, known = examples.coordinates, labels.cpu().numpy()
+        if setup.task == "classes" and len(np.unique(known[examples.fitted_split.train.numpy()])) < 2:
+            raise _single_class()
         runs, predictions, estimators = [], [], []
         for seed in seeds_of(self, setup.seeds):
-            run, found, estimator = self._best(seed, x, y, y_validation, n_classes, setup.task)
+            choose = self._by_folds if examples.folds else self._best
+            run, found, estimator = choose(seed, examples, known, n_classes, setup.task)
             runs.append(run)
             predictions.append(found)
             estimators.append(estimator)
@@ -73,10 +71,12 @@ class Searched:
         return Fitted(torch.from_numpy(np.stack(predictions)), tuple(runs), examples.values.shape[1], x.dropped, answers)
 
     def _best(
-        self, seed: int | None, x: Coordinates, y: Labels, y_validation: Labels, n_classes: int, task: Task
+        self, seed: int | None, examples: Examples, labels: Labels, n_classes: int, task: Task
     ) -> tuple[Run, Labels, Any]:
-        """The run of one seed, its predictions of the test rows and its estimator."""
+        """The run of one seed, its predictions of the test rows and its estimator, chosen on the validation rows."""
         begin = time.perf_counter()
+        x, split = examples.coordinates, examples.split
+        y, y_validation = (labels[rows.numpy()] for rows in (split.train, split.validation))
         best: tuple[float, Setting, Labels, Any] | None = None
         with few_threads(x.train.size):
             for setting, estimator in self.search(seed)(x.train, y):
@@ -87,6 +87,33 @@ class Searched:
         assert best is not None  # no search is empty
         accuracy, setting, predictions, estimator = best
         return Run(seed, accuracy, seconds=time.perf_counter() - begin, setting=setting), predictions, estimator
+
+    def _by_folds(
+        self, seed: int | None, examples: Examples, labels: Labels, n_classes: int, task: Task
+    ) -> tuple[Run, Labels, Any]:
+        """The same with the setting that says most of the rows of all folds, each said by what the other folds teach."""
+        begin = time.perf_counter()
+        said: dict[tuple[Any, ...], list[Labels]] = {}
+        truth = []
+        for split, fold in examples.folded():
+            y = labels[split.train.numpy()]
+            if task == "classes" and len(np.unique(y)) < 2:
+                continue
+            truth.append(labels[split.validation.numpy()])
+            with few_threads(fold.train.size):
+                for setting, estimator in self.search(seed)(fold.train, y):
+                    said.setdefault(_key(setting), []).append(self._predicted(estimator, fold.validation, n_classes, task))
+        known = [key for key, parts in said.items() if len(parts) == len(truth)]  # of few rows there are fewer neighbours
+        if not known:
+            raise _single_class()
+        scores = [float(gains(task, np.concatenate(said[key])[None], np.concatenate(truth)).mean()) for key in known]
+        best = int(np.argmax(scores))
+        x, y = examples.coordinates, labels[examples.fitted_split.train.numpy()]
+        with few_threads(x.train.size):
+            found = ((setting, one) for setting, one in self.search(seed)(x.train, y) if _key(setting) == known[best])
+            setting, estimator = next(found)  # what comes after it in the grid is not fitted
+            predictions = self._predicted(estimator, x.test, n_classes, task)
+        return Run(seed, scores[best], seconds=time.perf_counter() - begin, setting=setting), predictions, estimator
 
     def _answers(self, x: Coordinates, estimators: list[Any], n_classes: int, task: Task) -> Callable[[Tensor], Tensor]:
         def answers(values: Tensor) -> Tensor:
@@ -122,3 +149,15 @@ class Searched:
                 fix="return from predict what y was made of",
             )
         return found.astype(np.int64)
+
+
+def _key(setting: Setting) -> tuple[Any, ...]:
+    return tuple(setting.items())
+
+
+def _single_class() -> LoraPerfError:
+    return LoraPerfError(
+        expected="train adapters of two classes or more",
+        found="a single class",
+        fix="use a larger zoo or another split",
+    )

@@ -55,6 +55,7 @@ class Checkpoints:
         self._target, self._divisions = target, divisions
         splits = {name: one.split for name, one in divisions.items()}
         self._rows = {name: _digest(split.train, split.validation, split.test) for name, split in splits.items()}
+        self._folds = {name: _digest(*one.folds) if one.folds else "" for name, one in divisions.items()}
         self._of_split = {name: one.seeds(config) for name, one in divisions.items()}
         learned = [target.task, target.names, _digest(target.values)]
         self._identity = [zoo.fingerprint, learned, device_kind(device), code_version(), config.seed]
@@ -66,7 +67,8 @@ class Checkpoints:
     def key(self, cell: Cell, layers: tuple[Layer, ...]) -> str:
         """A hash of settings, data, split, code, that of users included, and cell: of a recipe only where it is followed."""
         classifier = CLASSIFIERS[cell.classifier]
-        asked: list[Any] = [self._recipe if classifier.by_epochs else None, seeds_of(classifier, self._of_split[cell.division])]
+        how = self._recipe if classifier.by_epochs else self._folds[cell.division]
+        asked: list[Any] = [how, seeds_of(classifier, self._of_split[cell.division])]
         if cell.name not in self._versions:  # of users' files, which are read for it
             self._versions[cell.name] = [classifier.version, REPRESENTATIONS[cell.representation].version]
         if cell.classifier in READERS:

@@ -22,6 +22,7 @@ from lora_perf.distributed import refuse_scheduler
 AUTO = "auto"
 OF_UPDATES = ("dw_sketch", "dw_projector")  # that the default run sets beside the ten
 Control = Literal["auto", "shuffled", "rank", "norm", "halves"]
+Choose = Literal["validation", "folds"]
 _QUICK_RUNS, _QUICK_EPOCHS = 2, 20
 
 
@@ -62,6 +63,9 @@ class ExperimentConfig:
     then accuracy with the best of them, with all but these, and with as many drawn at random."""
     classifiers: tuple[str, ...] = field(default=(DEFAULT,), metadata={"known": CLASSIFIERS})
     """Classifiers by their names."""
+    choose: Choose = "validation"
+    """How ridge, logistic, knn and your own classifiers choose their setting. validation: on the validation rows, to be fitted
+    to the train rows. folds: by five folds of both, to be fitted to both; six fits in place of one."""
     train_sizes: tuple[int, ...] = ()
     """Learn from so many train adapters too, a curve of accuracy against their number on the first group; five draws each."""
     test_dataset: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from lora_perf.core.split import Split, make_split, refuse_unlearnable
 from lora_perf.core.target import Target, column_of, known_rows, labels_of, refuse_missing, target_of
 from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
-from lora_perf.experiment.layers import FOLDS, folds_of
+from lora_perf.experiment.folds import FOLDS, inner_folds
+from lora_perf.experiment.layers import folds_of
 from lora_perf.experiment.sizes import of_size, size_names
 from lora_perf.experiment.transfer import Transfer
 from lora_perf.report.tested import Kind
@@ -29,12 +30,14 @@ class Division:
     Attributes:
         kind: what it is for.
         runs: how many runs its cells have at most; None: as many as the settings say.
+        folds: rows of each fold by which probes choose their setting; none: they choose on the validation rows.
     """
 
     split: Split
     seed: int
     kind: Kind = "repeat"
     runs: int | None = None
+    folds: tuple[Tensor, ...] = ()
 
     def seeds(self, config: ExperimentConfig) -> tuple[int, ...]:
         """Those of the runs of its cells."""
@@ -123,7 +126,7 @@ def divisions_of(config: ExperimentConfig, question: Question, copies: Tensor | 
         for number, split in enumerate(folds_of(first.split, labels, parts.together, config.seed), start=1):
             _refuse(question, split)
             found[f"fold{number}"] = Division(split, config.seed, "fold", runs)
-    return found
+    return found if config.choose == "validation" else {name: parts.with_folds(one) for name, one in found.items()}
 
 
 class _Parts:
@@ -140,6 +143,11 @@ class _Parts:
         if self.groups is None or self.copies is None:
             return self.copies if self.groups is None else self.groups
         return joined(self.groups, self.copies)
+
+    def with_folds(self, one: Division) -> Division:
+        """A split with the folds of what is learned from; where groups are left out of account, copies are whole alone."""
+        together = self.copies if one.kind == "random" else self.together
+        return replace(one, folds=inner_folds(one.split, self.question.zoo.required_labels, together, one.seed))
 
     def split(self, seed: int, start: int, stop: int, own: Tensor | None, *, random: bool = False) -> Split:
         zoo, rows = self.question.zoo, slice(start, stop)

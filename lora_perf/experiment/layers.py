@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from lora_perf.core.errors import LoraPerfError
-from lora_perf.core.grouping import dealt
 from lora_perf.core.layout import Layer, Layout
 from lora_perf.core.split import Split
+from lora_perf.experiment.folds import learned_folds
 from lora_perf.report.parts import BEST, DRAWN, MODULE, WITHOUT, counts_of
 
-FOLDS = 5  # of the adapters that are learned from, each tested once by what the others teach
 DRAWS = 5  # of as many modules as are kept, whichever they are
 _TENTHS = 10
 
@@ -44,13 +43,11 @@ def folds_of(split: Split, labels: Tensor, together: Tensor | None, seed: int) -
     Raises:
         LoraPerfError: too few rows, or groups of them.
     """
-    learned = torch.cat([split.train, split.validation]).sort().values
-    groups = (torch.arange(len(labels)) if together is None else together)[learned].numpy()
-    parts = [] if split.resubstitution else dealt(labels[learned].numpy(), groups, _TENTHS, seed)
+    parts = learned_folds(split, labels, together, seed, _TENTHS)
     if len(parts) < 3:
         raise LoraPerfError(
             expected="adapters to learn from that can be divided in three, for --layers each",
-            found=f"{len(learned):,} train and validation adapters",
+            found=f"{len(split.train) + len(split.validation):,} train and validation adapters",
             fix="use a larger zoo, other groups, or leave --layers out",
         )
     width = 2 if len(parts) == _TENTHS else 1
@@ -60,8 +57,7 @@ def folds_of(split: Split, labels: Tensor, together: Tensor | None, seed: int) -
         validated = (first + width) % len(parts)
         rest = [part for place, part in enumerate(parts) if place not in (*tested, validated)]
         train, validation, test = (
-            learned[torch.from_numpy(np.sort(np.concatenate(rows)))]
-            for rows in (rest, [parts[validated]], [parts[place] for place in tested])
+            torch.cat(rows).sort().values for rows in (rest, [parts[validated]], [parts[place] for place in tested])
         )
         found.append(Split(train, validation, test, split.kind))
     return found

@@ -81,10 +81,11 @@ def prepare(config: ExperimentConfig, zoo: Zoo | None = None, *, beyond: Zoo | N
         plan = _plan(config, question, divisions)
         refuse_ranks(question.zoo, plan.representations)
         for one in plan.cells:
-            classifier = CLASSIFIERS[one.cell.classifier]
+            classifier, division = CLASSIFIERS[one.cell.classifier], divisions[one.cell.division]
             refuse_task(classifier, question.target)
             if one.features is not None:
-                classifier.refuse(len(divisions[one.cell.division].split.train), one.features)
+                chosen_on = len(division.split.validation) if division.folds else 0  # which is learned from then
+                classifier.refuse(len(division.split.train) + chosen_on, one.features)
     return Prepared(config, device, clock, opened, question, plan, divisions, beyond=beyond)
 
 

@@ -13,7 +13,7 @@ from lora_perf.core.settings import Progress, settings_of
 from lora_perf.core.split import SplitMethod
 from lora_perf.core.target import AskedTask
 from lora_perf.experiment import runner
-from lora_perf.experiment.config import Control, ExperimentConfig
+from lora_perf.experiment.config import Choose, Control, ExperimentConfig
 from lora_perf.experiment.folder import run_in_folder
 from lora_perf.experiment.observer import Teller
 from lora_perf.io import load
@@ -37,6 +37,7 @@ def run(
     layer_groups: Sequence[str] = ("auto",),
     layers: Literal["groups", "each"] = "groups",
     classifiers: Sequence[str] = (DEFAULT,),
+    choose: Choose = "validation",
     train_sizes: Sequence[int] = (),
     test_dataset: Source | None = None,
     controls: Sequence[Control] = ("auto",),

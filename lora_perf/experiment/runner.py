@@ -13,6 +13,7 @@ from lora_perf.core.provenance import machine, versions
 from lora_perf.core.split import absent_classes
 from lora_perf.experiment.dataset import at_hand, packed_zoo
 from lora_perf.experiment.divisions import Division, question_of, stands_in_both
+from lora_perf.experiment.folds import FOLDS
 from lora_perf.experiment.layers import further_groups
 from lora_perf.experiment.observer import Observer
 from lora_perf.experiment.plan import PlannedCell
@@ -57,6 +58,8 @@ def run(prepared: Prepared, observer: Observer, *, keep: bool = True) -> Results
     observer.opened(prepared.question, prepared.split, plan, len(cells))
     if prepared.copies:
         observer.say(str(prepared.copies))
+    if 0 < (folds := len(prepared.divisions[""].folds)) < FOLDS:
+        observer.say(f"--choose folds: {folds} folds instead of {FOLDS}, as groups or classes allow no more")
     cells |= training.train([one for one in plan.cells if one.cell not in cells])
     results = _results(prepared, [cells[one.cell] for one in plan.cells])
     strongest = best_cell(results).cell
@@ -153,6 +156,7 @@ def _dataset(prepared: Prepared) -> dict[str, Any]:
         "copies": None if prepared.copies is None else prepared.copies.plain(),
         "transfer": None if question.transfer is None else question.transfer.plain(),
         "split": split.kind,
+        "folds": len(prepared.divisions[""].folds),
         "train": len(split.train),
         "validation": len(split.validation),
         "test": len(split.test),

@@ -107,7 +107,8 @@ class Training:
             milliseconds = self._inputs.milliseconds(one) if shown else None
         # The cells of one representation and group follow each other, and share what is made of their features.
         if self._examples is None or self._examples.values is not features.matrix or self._examples.split is not split:
-            self._examples = Examples(features.matrix, split, torch.from_numpy(features.layers), features.factors)
+            layers = torch.from_numpy(features.layers)
+            self._examples = Examples(features.matrix, split, layers, features.factors, division.folds)
         setup = replace(self._setup, seeds=division.seeds(prepared.config))
         begin = time.perf_counter()
         with clock.stage("train" if classifier.by_epochs else "probe"):

@@ -97,10 +97,13 @@ def _notes(results: Results) -> list[str]:
     ]
     searched = dict.fromkeys(cell.classifier for cell in results.first if cell.setting)
     if searched:
-        notes.append(
-            f"Probes ({', '.join(searched)}) are fitted to the train adapters, with the setting that was best on the "
-            "validation adapters. alpha and C are for features scaled so that the eigenvalues of their Gram matrix have mean 1."
+        how = (
+            f"are fitted to the train and validation adapters, with the setting that was best over {folds} folds of these."
+            if (folds := results.dataset.get("folds"))  # which records of before do not have
+            else "are fitted to the train adapters, with the setting that was best on the validation adapters."
         )
+        scaled = "alpha and C are for features scaled so that the eigenvalues of their Gram matrix have mean 1."
+        notes.append(f"Probes ({', '.join(searched)}) {how} {scaled}")
     tried = next((cell.permuted for cell in results.first if cell.permuted), None)
     if tried:
         notes.append(
