@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 # Coordinates are scaled so that the mean square of a dimension, summed over the train rows, is 1: in these units the
 # grids reach from hardly any penalty to one that leaves the class means alone, whatever the number of features.
 ALPHAS = (1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4)
-_CS = (1e-1, 1e0, 1e1, 1e2, 1e3)
+CS = (1e-1, 1e0, 1e1, 1e2, 1e3)
 NEIGHBOURS = (20, 10, 5, 3, 1)
 METRICS = ("cosine", "euclidean")
 _MOST_ITERATIONS = 200  # of Newton's method, which took at most 10 on the embedded zoos
@@ -60,7 +60,7 @@ def logistic(x: Floats, y: Labels) -> Iterator[tuple[Setting, Any]]:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(solver="newton-cg", tol=1e-6, max_iter=_MOST_ITERATIONS, warm_start=True)
-    for c in _CS:
+    for c in CS:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.set_params(C=c).fit(x, y)

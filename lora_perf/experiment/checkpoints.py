@@ -15,7 +15,6 @@ from torch import Tensor
 
 from lora_perf.classifiers import CLASSIFIERS, seeds_of
 from lora_perf.classifiers.perceptron.recipe import product_type
-from lora_perf.classifiers.permuted import READERS
 from lora_perf.core.layout import Layer
 from lora_perf.core.provenance import code_version, device_kind
 from lora_perf.core.target import Target
@@ -61,7 +60,7 @@ class Checkpoints:
         self._identity = [zoo.fingerprint, learned, device_kind(device), code_version(), config.seed]
         products = str(product_type(config.training, device))  # which the processor decides
         self._recipe = [asdict(config.training), products]
-        self._permutations = config.permutations
+        self._permutations, self._permuted = config.permutations, config.permuted
         self._versions: dict[str, list[str]] = {}
 
     def key(self, cell: Cell, layers: tuple[Layer, ...]) -> str:
@@ -71,7 +70,7 @@ class Checkpoints:
         asked: list[Any] = [how, seeds_of(classifier, self._of_split[cell.division])]
         if cell.name not in self._versions:  # of users' files, which are read for it
             self._versions[cell.name] = [classifier.version, REPRESENTATIONS[cell.representation].version]
-        if cell.classifier in READERS:
+        if cell.classifier in self._permuted:
             asked.append(self._permutations)
         names = [layer.name for layer in layers]
         identity = [*self._identity, self._rows[cell.division], asked, self._versions[cell.name], asdict(cell), names]

@@ -22,6 +22,7 @@ from lora_perf.distributed import refuse_scheduler
 AUTO = "auto"
 OF_UPDATES = ("dw_sketch", "dw_projector")  # that the default run sets beside the ten
 Control = Literal["auto", "shuffled", "rank", "norm", "halves"]
+Permutable = Literal["ridge", "knn", "logistic"]
 Choose = Literal["validation", "folds"]
 _QUICK_RUNS, _QUICK_EPOCHS = 2, 20
 
@@ -79,7 +80,10 @@ class ExperimentConfig:
     halves: int = 60
     """How many random halves of the layers --controls halves draws, where so many differ."""
     permutations: int = 200
-    """Permutations of all labels, whose scores stand beside those of ridge and knn and give these a p value; 0: none."""
+    """Permutations of all labels, whose scores stand beside those of --permuted probes and give these a p value; 0: none."""
+    permuted: tuple[Permutable, ...] = ("ridge", "knn")
+    """The probes whose labels are permuted. logistic is fitted once for each permutation, which takes as long as these fits do;
+    ridge and knn solve all of them at once."""
     num_runs: int = 10
     """Runs (seeds) of each cell of a classifier that has seeds, as mlp, whose runs train together; others have one run."""
     seed: int = 42

@@ -13,7 +13,7 @@ from lora_perf.core.settings import Progress, settings_of
 from lora_perf.core.split import SplitMethod
 from lora_perf.core.target import AskedTask
 from lora_perf.experiment import runner
-from lora_perf.experiment.config import Choose, Control, ExperimentConfig
+from lora_perf.experiment.config import Choose, Control, ExperimentConfig, Permutable
 from lora_perf.experiment.folder import run_in_folder
 from lora_perf.experiment.observer import Teller
 from lora_perf.io import load
@@ -43,6 +43,7 @@ def run(
     controls: Sequence[Control] = ("auto",),
     halves: int = 60,
     permutations: int = 200,
+    permuted: Sequence[Permutable] = ("ridge", "knn"),
     num_runs: int = 10,
     seed: int = 42,
     split: SplitMethod = "auto",

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from lora_perf.classifiers import CLASSIFIERS, Examples, Setup, fitted
-from lora_perf.classifiers.permuted import READERS, Permuted, permuted
+from lora_perf.classifiers.permuted import Permuted, permuted
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.profiling import stage
 from lora_perf.experiment.checkpoints import Checkpoints
@@ -117,8 +117,8 @@ class Training:
         with clock.stage("score"):
             test = Asked(target.task, target.names, target.values[split.test].numpy())
             result = scored(one.cell, features.names, learnt, test, seconds, milliseconds)
-        count = prepared.config.permutations
-        if not (shown and count and classifier.name in READERS and not one.cell.division and not one.cell.shuffled):
+        count = prepared.config.permutations * (classifier.name in prepared.config.permuted)
+        if not (shown and count and not one.cell.division and not one.cell.shuffled):
             return result
         with clock.stage("permute"):
             return replace(result, permuted=self._permuted(result, count, split.resubstitution))

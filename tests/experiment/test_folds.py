@@ -1,4 +1,4 @@
-"""`--choose folds`: from the command to the tables, what it leaves whole, and what it takes again."""
+"""How probes are tuned and tried, `--choose` and `--permuted`: from the command to the tables, and what is taken again."""
 
 from __future__ import annotations
 
@@ -107,3 +107,12 @@ def test_every_split_has_folds_of_its_own() -> None:
     )
     assert {one.kind for one in results.tested.values()} == {"repeat", "size", "fold", "transfer", "native"}
     assert all(one.setting for one in results.cells)
+
+
+def test_logistic_regression_is_permuted_where_it_is_named(experiment: Experiment) -> None:
+    flags = ("--classifiers", "ridge", "logistic", "--representations", "stats", "--layer-groups", "all", "--permutations", "5")
+    usual = experiment(*flags)
+    named = experiment(*flags, "--permuted", "logistic")
+    assert [bool(one["permuted"]) for one in usual["cells"]] == [True, False]
+    assert [bool(one["permuted"]) for one in named["cells"]] == [False, True]
+    assert named["cells"][1]["permuted"]["count"] == 5
