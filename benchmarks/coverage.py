@@ -2,7 +2,8 @@
 
 Answers come from a probit model: right where mean + cluster + adapter + run + rest > 0, all normal. The truth of an interval
 is the chance of being right for new runs and new adapters, which is known exactly; of a single run that of this very run,
-since it tells nothing of others. Then real experiments on shuffled labels: whatever they find is false. Prints Markdown.
+since it tells nothing of others. The same with several draws of a representation, whose answers vary too, beside another
+one that is drawn or not. Then real experiments on shuffled labels: whatever they find is false. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -19,10 +20,22 @@ import torch
 from numpy.typing import NDArray
 
 import lora_perf
-from benchmarks.surface import Examples, Setup, accuracy, holm, make_split, paired_difference, parsed
+from benchmarks.surface import (
+    Answers,
+    Examples,
+    Setup,
+    accuracy,
+    difference_of,
+    holm,
+    make_split,
+    paired_difference,
+    parsed,
+)
 
 ACCURACIES = (0.1, 0.5, 0.9, 0.97)
 RUNS = (1, 2, 10)
+DRAWS = ((5, 1), (5, 3), (10, 1), (3, 1), (2, 1))  # of a representation, and runs of each
+_DRAW, _SUITED = 0.05, 0.3  # variances: of draws, whose accuracies vary by .06 at .5, and of what suits an adapter in a draw
 _REST = 1.0  # variance of what is new in every answer; that of adapters is the same
 _RUN = 0.01  # variance of runs: accuracies of seeds vary by .03 at .5
 
@@ -115,6 +128,53 @@ def found(design: Design, runs: int, mean: float, tables: int, rng: np.random.Ge
     return hits / tables
 
 
+def drawn(
+    adapter: NDArray[np.float64], draws: int, runs: int, mean: float, rng: np.random.Generator, of_draws: float = _DRAW
+) -> NDArray[np.float64]:
+    """(draws runs, n) of 0 and 1, draw after draw, whose chance of being 1 is `mean` for new draws, runs and adapters (n,)."""
+    n, of_runs = len(adapter), _RUN if runs > 1 else 0.0
+    draw = sqrt(of_draws) * rng.normal(size=(draws, 1, 1)) + sqrt(_SUITED) * rng.normal(size=(draws, 1, n))
+    cells = adapter + draw + sqrt(of_runs) * rng.normal(size=(draws, runs, 1)) + sqrt(_REST) * rng.normal(size=(draws, runs, n))
+    spread = sqrt(1 + of_draws + _SUITED + of_runs + _REST)
+    return np.asarray(cells > spread * NormalDist().inv_cdf(1 - mean), np.float64).reshape(-1, n)
+
+
+def covered_draws(adapters: int, draws: int, runs: int, mean: float, tables: int, rng: np.random.Generator) -> float:
+    """Share of tables of several draws whose interval holds the truth."""
+    hits = 0
+    for _ in range(tables):
+        one = accuracy(drawn(rng.normal(size=adapters), draws, runs, mean, rng), draws=draws)
+        hits += one.low <= mean <= one.high
+    return hits / tables
+
+
+def found_draws(
+    adapters: int, draws: int, runs: int, mean: float, tables: int, rng: np.random.Generator, *, both: bool
+) -> float:
+    """Share of tables in which a drawn cell differs by p < .05 from one of its accuracy, drawn as often or not at all."""
+    hits = 0
+    for _ in range(tables):
+        adapter = rng.normal(size=adapters)
+        one = Answers(drawn(adapter, draws, runs, mean, rng), None, 1, draws)
+        beside = drawn(adapter, draws, runs, mean, rng) if both else drawn(adapter, 1, runs, mean, rng, 0.0)
+        hits += difference_of([one], [Answers(beside, None, 1, draws if both else 1)]).p < 0.05
+    return hits / tables
+
+
+def rows_of_draws(config: Config) -> Iterator[Sequence[str]]:
+    """Adapters, draws, runs, coverage at each accuracy, false findings at .5 and .9 beside one that is drawn, and is not."""
+    for adapters, (draws, runs) in product((200, 1000), DRAWS):
+        rng = np.random.default_rng([config.seed, adapters, draws, runs])
+        hits = [covered_draws(adapters, draws, runs, mean, config.tables, rng) for mean in ACCURACIES]
+        false = [
+            found_draws(adapters, draws, runs, mean, config.tables, rng, both=both)
+            for both in (True, False)
+            for mean in (0.5, 0.9)
+        ]
+        told = (f"{100 * one:.0f}" for one in hits)
+        yield (f"{adapters:,}", str(draws), str(runs), *told, *(f"{100 * one:.1f}" for one in false))
+
+
 def rows(config: Config) -> Iterator[Sequence[str]]:
     """Design, runs, coverage at each accuracy, false findings at each accuracy."""
     for design, runs in product(DESIGNS, RUNS):
@@ -155,6 +215,11 @@ def main() -> int:
     titles = ["adapters", "runs", *(f"covered at {mean}" for mean in ACCURACIES), *(f"false at {mean}" for mean in ACCURACIES)]
     print("| " + " | ".join(titles) + " |\n|" + " --- |" * len(titles))
     for row in rows(config):
+        print("| " + " | ".join(row) + " |", flush=True)
+    beside = [f"false at {mean} beside {what}" for what in ("draws", "none") for mean in (0.5, 0.9)]
+    titles = ["adapters", "draws", "runs of each", *(f"covered at {mean}" for mean in ACCURACIES), *beside]
+    print("\n| " + " | ".join(titles) + " |\n|" + " --- |" * len(titles))
+    for row in rows_of_draws(config):
         print("| " + " | ".join(row) + " |", flush=True)
     drops, pairs = findings(config.experiments, config.seed)
     print(

@@ -9,9 +9,8 @@ from math import sqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lora_perf.classifiers.crossed import Floats, apart, crossed, of_clusters, of_draws
 from lora_perf.core.errors import LoraPerfError
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +64,7 @@ def score(predictions: ArrayLike, truth: ArrayLike, n_classes: int) -> Scores:
     )
 
 
-def accuracy(correct: ArrayLike, clusters: ArrayLike | None = None, level: float = 0.95) -> Estimate:
+def accuracy(correct: ArrayLike, clusters: ArrayLike | None = None, level: float = 0.95, *, draws: int = 1) -> Estimate:
     """The mean accuracy of runs on test adapters, both taken as samples: it holds for new seeds and new adapters.
 
     The interval is Wilson's (1927) for the effective number of adapters n_eff = mean (1 - mean) / se^2, with the quantile of
@@ -87,13 +86,16 @@ def accuracy(correct: ArrayLike, clusters: ArrayLike | None = None, level: float
     Adapters of one creator are right or wrong together: with clusters these are the sample, see `of_clusters`. Of values that
     are not 0 and 1, what each adapter adds to another score, the interval is mean +- t se.
 
-    Shapes: correct (s, n); clusters (n,), equal for adapters that belong together.
+    With several draws of a representation these are the sample in place of runs: each counts by the mean of its runs, whose own
+    variance is a part of that between draws.
+
+    Shapes: correct (s, n), draw after draw; clusters (n,), equal for adapters that belong together.
     Raises:
         LoraPerfError: a single answer, or no matrix, or a single cluster.
     """
     answers = _matrix(correct)
-    cells = of_clusters(answers, clusters)
-    mean, se, df = _crossed(cells)
+    cells = of_clusters(of_draws(answers, draws), clusters)
+    mean, se, df = crossed(cells)
     if not _are_shares(answers):
         return symmetric(mean, se, df, level)
     if se == 0:
@@ -141,7 +143,7 @@ def paired_difference(
             found=f"{a.shape[0]} x {a.shape[1]} and {b.shape[0]} x {b.shape[1]} answers",
             fix="compare cells of one experiment",
         )
-    return _difference(*_crossed(of_clusters(a - b, clusters)), level)
+    return _difference(*crossed(of_clusters(a - b, clusters)), level)
 
 
 def by_t(mean: float, se: float, df: float, level: float = 0.95) -> PairedDifference:
@@ -165,14 +167,16 @@ class Answers:
     """What the runs of a cell got right on the test adapters of one split.
 
     Attributes:
-        right: (s, n) of 0 and 1.
+        right: (s, n) of 0 and 1, draw after draw of the representation.
         clusters: (n,) which adapters belong together; None where each stands for itself.
         learned: how many adapters were learned from, those of validation included.
+        draws: of how many draws the runs are.
     """
 
     right: NDArray[np.bool_] | Floats
     clusters: NDArray[np.int64] | None
     learned: int
+    draws: int = 1
 
     @property
     def mean(self) -> float:
@@ -186,7 +190,7 @@ def accuracy_of(answers: Sequence[Answers], level: float = 0.95) -> Estimate:
     degrees of freedom, since the splits share adapters. The interval holds for new adapters, splits and seeds.
     """
     if len(answers) == 1:
-        return accuracy(answers[0].right, answers[0].clusters, level)
+        return accuracy(answers[0].right, answers[0].clusters, level, draws=answers[0].draws)
     mean, se, df = _over_splits([one.mean for one in answers], answers)
     shares = se > 0 and all(_are_shares(one.right) for one in answers)
     return _share(mean, se, df, level) if shares else symmetric(mean, se, df, level)
@@ -201,7 +205,13 @@ def difference_of(first: Sequence[Answers], second: Sequence[Answers], level: fl
             fix="compare cells of one experiment",
         )
     if len(first) == 1:
-        return paired_difference(first[0].right, second[0].right, first[0].clusters, level)
+        (one,), (two,) = first, second
+        if one.draws == two.draws == 1:
+            return paired_difference(one.right, two.right, one.clusters, level)
+        a, b = (of_draws(_matrix(each.right), each.draws) for each in (one, two))
+        if one.draws == two.draws:  # of the same vectors, where both read them
+            return paired_difference(a, b, one.clusters, level)
+        return _difference(*apart(of_clusters(a, one.clusters), of_clusters(b, one.clusters)), level)
     means = [one.mean - two.mean for one, two in zip(first, second, strict=True)]
     return _difference(*_over_splits(means, first), level)
 
@@ -214,33 +224,6 @@ def _over_splits(values: Sequence[float], answers: Sequence[Answers]) -> tuple[f
     return float(np.mean(values)), sqrt((1 / count + tested) * variance), float(count - 1)
 
 
-def of_clusters(cells: Floats, clusters: ArrayLike | None) -> Floats:
-    """Cells (s, n) of adapters as those (s, c) of clusters, whose mean is the same and whose columns are independent.
-
-    Column c is the mean of the run plus (c - 1) / (n - n_c) times the sum over the cluster of what its adapters are above it:
-    what the mean would lose without the cluster, as the jackknife has it, which for clusters of one size is their mean. Its
-    variance is that of clusters of any size (CR3 of Bell and McCaffrey 2002; a little too large rather than too small).
-
-    Raises:
-        LoraPerfError: all adapters in one cluster, which tells nothing of others.
-    """
-    if clusters is None:
-        return cells
-    _, of = np.unique(np.asarray(clusters), return_inverse=True)
-    sizes = np.bincount(of)
-    count, n = len(sizes), len(of)
-    if count < 2:
-        raise LoraPerfError(
-            expected="test adapters of at least two groups",
-            found=f"a single one of all {n:,}",
-            fix="choose another column for the groups, or another --seed",
-        )
-    of_run = cells.mean(axis=1, keepdims=True)
-    sums = np.stack([np.bincount(of, row, count) for row in cells - of_run])
-    apart = sums * ((count - 1) / (n - sizes))
-    return np.asarray(of_run + apart - apart.mean(axis=1, keepdims=True))
-
-
 def _matrix(correct: ArrayLike) -> Floats:
     cells = np.asarray(correct, np.float64)
     if cells.ndim != 2 or cells.size < 2:
@@ -250,44 +233,6 @@ def _matrix(correct: ArrayLike) -> Floats:
             fix="use more runs or more test adapters",
         )
     return cells
-
-
-def _crossed(cells: Floats) -> tuple[float, float, float]:
-    """Mean, standard error and degrees of freedom of the mean of cells (s, n), rows and columns both random.
-
-    In the two-way random model y_ij = mu + run_i + adapter_j + e_ij the mean squares have the expectations
-    n var_run + var_e, s var_adapter + var_e and var_e, so that Var(mean) = (MS_run + MS_adapter - MS_e) / (s n)
-    (Cornfield and Tukey 1956; for readers and cases Gallas 2006, Hillis 2007). Variances estimated below zero count
-    as zero: a mean square below MS_e is raised to it. Degrees of freedom after Satterthwaite (1946).
-    With one run, or one adapter, the other is the only source of variance.
-
-    Two runs leave one degree of freedom to var_run: it is often seen as 0, and Satterthwaite's t may reach 12.7, of which an
-    interval is all of 0 to 1. So MS_run counts as no less than MS_e there, MS_e is not subtracted (a variance that is at least
-    the true one on average; for clusters in two ways Cameron, Gelbach and Miller 2011), and there are two degrees of freedom
-    or more.
-    """
-    s, n = cells.shape
-    mean = float(cells.mean())
-    if s == 1 or n == 1:
-        flat = cells.reshape(-1)
-        return mean, float(flat.std(ddof=1) / sqrt(flat.size)), float(flat.size - 1)
-    of_run, of_adapter = cells.mean(axis=1, keepdims=True), cells.mean(axis=0, keepdims=True)
-    ms_run = n * float(np.square(of_run - mean).sum()) / (s - 1)
-    ms_adapter = s * float(np.square(of_adapter - mean).sum()) / (n - 1)
-    df_e = (s - 1) * (n - 1)
-    ms_e = float(np.square(cells - of_run - of_adapter + mean).sum()) / df_e
-    if np.ptp(cells) == 0:
-        return mean, 0.0, float(df_e)
-    terms: tuple[tuple[float, int], ...]
-    if s == 2:
-        terms = ((max(ms_run, ms_e), 1), (ms_adapter, n - 1))
-    elif ms_run >= ms_e and ms_adapter >= ms_e:
-        terms = ((ms_run, s - 1), (ms_adapter, n - 1), (-ms_e, df_e))
-    else:
-        terms = (max((ms_run, s - 1), (ms_adapter, n - 1), (ms_e, df_e)),)
-    total = sum(ms for ms, _ in terms)
-    df = total**2 / sum(ms**2 / df for ms, df in terms)
-    return mean, sqrt(total / (s * n)), max(float(df), 2.0) if s == 2 else float(df)
 
 
 def _t_quantile(level: float, df: float) -> float:

@@ -81,11 +81,14 @@ def further(task: Task, predictions: Any, truth: Any, names: tuple[str, ...]) ->
     return {}
 
 
-def jackknifed(task: Task, runs: Any, truth: Any, names: tuple[str, ...], clusters: Any = None) -> dict[str, Estimate]:
+def jackknifed(
+    task: Task, runs: Any, truth: Any, names: tuple[str, ...], clusters: Any = None, draws: int = 1
+) -> dict[str, Estimate]:
     """The further measures with 95 % intervals over test adapters and runs.
 
     The variance over adapters is that of leaving out a twentieth of them, or of their clusters, at a time (the delete-a-group
-    jackknife, Kott 2001), to which that of the mean over runs is added, which is a little too much rather than too little.
+    jackknife, Kott 2001), to which that of the mean over runs is added, which is a little too much rather than too little. Of
+    several draws of a representation, one after the other, the means are the sample in place of runs.
     """
     found, true = np.asarray(runs), np.asarray(truth)
     of = np.arange(len(true)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
@@ -103,8 +106,9 @@ def jackknifed(task: Task, runs: Any, truth: Any, names: tuple[str, ...], cluste
     whole = values(np.ones(len(true), np.bool_))
     without = np.array([values(part != k).mean(axis=0) for k in range(parts)])
     squares = (parts - 1) / parts * np.square(without - without.mean(axis=0)).sum(axis=0)
-    if len(found) > 1:
-        squares += whole.var(axis=0, ddof=1) / len(found)
+    rows = whole if draws == 1 else whole.reshape(draws, -1, len(shown)).mean(axis=1)
+    if len(rows) > 1:
+        squares += rows.var(axis=0, ddof=1) / len(rows)
     mean = whole.mean(axis=0)
     return {
         name: symmetric(float(value), float(np.sqrt(square)), parts - 1.0)

@@ -56,6 +56,9 @@ class ExperimentConfig:
     sketch_width: int = 16
     """Width of dw_sketch, whose square is its numbers a module; the log tells how far sketches are from updates. dw_sketch_32
     among the representations is one of another width."""
+    draws: int = 1
+    """Draws of the random vectors of sketches (dw_sketch, projectors, dw_gram_probe), and seeds of the fits of learned and
+    random representations: all runs train on each, so that intervals and tests hold for new draws too."""
     layer_groups: tuple[str, ...] = ("auto",)
     """all, visual, text, up, down, or part of a module's name, as attn2.to_v; drops are counted from the first group. auto:
     all, and visual where the zoo has such layers (attn1)."""
@@ -149,6 +152,7 @@ class ExperimentConfig:
             ("sample_layers", 1),
             ("splits", 1),
             ("sketch_width", 1),
+            ("draws", 1),
             ("halves", 1),
             ("permutations", 0),
         ):
@@ -167,6 +171,12 @@ class ExperimentConfig:
                 found=f"--splits {self.splits}",
                 fix="leave --splits or --split zoo out",
             )
+        if self.splits > 1 and self.draws > 1:
+            raise LoraPerfError(
+                expected="--draws on one split",
+                found=f"--draws {self.draws} and --splits {self.splits}",
+                fix="leave one of them out; splits fit learned representations anew, but keep the vectors of sketches",
+            )
         if self.skip_missing and self.target is None and self.group_column is None:
             raise LoraPerfError(
                 expected="--target or --group-column beside --skip-missing", found="neither", fix="name a column"
@@ -175,7 +185,7 @@ class ExperimentConfig:
             raise LoraPerfError(
                 expected=f"--target beside --task {self.task}", found="none", fix="name a column of the metadata with --target"
             )
-        refuse_seeds(self.seed, max(self.num_runs, self.splits))
+        refuse_seeds(self.seed, max(self.num_runs, self.splits, self.draws))
         _ = self.training  # checks its numbers
 
     @property

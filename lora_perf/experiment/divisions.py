@@ -30,6 +30,7 @@ class Division:
     Attributes:
         kind: what it is for.
         runs: how many runs its cells have at most; None: as many as the settings say.
+        draw: of the random vectors of sketches.
         folds: rows of each fold by which probes choose their setting; none: they choose on the validation rows.
     """
 
@@ -37,6 +38,7 @@ class Division:
     seed: int
     kind: Kind = "repeat"
     runs: int | None = None
+    draw: int = 0
     folds: tuple[Tensor, ...] = ()
 
     def seeds(self, config: ExperimentConfig) -> tuple[int, ...]:
@@ -126,7 +128,11 @@ def divisions_of(config: ExperimentConfig, question: Question, copies: Tensor | 
         for number, split in enumerate(folds_of(first.split, labels, parts.together, config.seed), start=1):
             _refuse(question, split)
             found[f"fold{number}"] = Division(split, config.seed, "fold", runs)
-    return found if config.choose == "validation" else {name: parts.with_folds(one) for name, one in found.items()}
+    if config.choose == "folds":
+        found = {name: parts.with_folds(one) for name, one in found.items()}
+    for draw in range(1, config.draws):  # on the first split, by its folds
+        found[f"draw{draw + 1}"] = replace(found[""], seed=config.seed + draw, kind="draw", draw=draw)
+    return found
 
 
 class _Parts:

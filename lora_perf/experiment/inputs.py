@@ -41,34 +41,47 @@ class Inputs:
         self._zoo, self._layers, self._divisions = zoo, layers, divisions
         self._device, self._observer = device, observer
         self._caches = {
-            name: FeatureCache(config.cache, one.split, one.seed) if config.cache_features else None
+            name: FeatureCache(config.cache, one.split, one.seed, one.draw) if config.cache_features else None
             for name, one in divisions.items()
         }
         self._cache = self._caches[""]
-        self._computed: dict[str, Features] = {}
+        self._computed: dict[tuple[str, str], Features] = {}  # by name and division, which is "" but for other draws
         self._milliseconds: dict[tuple[str, str], float] = {}
         # Cells of one representation and group follow each other, so that the last ones are all that is asked for again.
         self._last: tuple[tuple[str, str, str], Features] | None = None
 
-    def compute(self, names: Iterable[str]) -> None:
-        """Makes what is not there of the features that one pass computes: from the cache, the others in that pass."""
-        names = [name for name in names if REPRESENTATIONS[name].streamed and name not in self._computed]
+    def compute(self, cells: Sequence[PlannedCell]) -> None:
+        """Makes what is not there of the features that one pass computes: from the cache, the others in a pass a draw."""
+        for division in dict.fromkeys(self._drawn(one) for one in cells):
+            self._compute(division, dict.fromkeys(one.cell.representation for one in cells if self._drawn(one) == division))
+
+    def _drawn(self, one: PlannedCell) -> str:
+        """The division whose draw of random vectors a cell reads."""
+        return one.cell.division if self._divisions[one.cell.division].draw else ""
+
+    def _compute(self, division: str, names: Iterable[str]) -> None:
+        names = [name for name in names if REPRESENTATIONS[name].streamed and (name, division) not in self._computed]
         parts = list(dict.fromkeys(part for name in names for part in REPRESENTATIONS[name].parts))
-        found = {name: features for name in parts if (features := self._load(name, self._layers)) is not None}
+        found = {name: kept for name in parts if (kept := self._load(division, name)) is not None}
         absent = [name for name in parts if name not in found]
         if absent:
             self._observer.representing(absent, len(self._zoo))
             computed = represent(
-                self._zoo, absent, layers=self._layers, device=self._device, progress=self._observer.represented
+                self._zoo,
+                absent,
+                layers=self._layers,
+                device=self._device,
+                progress=self._observer.represented,
+                draw=self._divisions[division].draw,
             )
             for name, features in computed.items():
                 found[name] = features
-                self._save(name, self._layers, features)
+                self._save(division, name, features)
         for name in names:
             if name not in found:
                 found[name] = concatenate({part: found[part] for part in REPRESENTATIONS[name].parts})
-        self._computed |= {name: found[name] for name in names}
-        for name in filter(is_sketch, names):
+        self._computed |= {(name, division): found[name] for name in names}
+        for name in filter(is_sketch, [] if division else names):
             self._observer.say(str(sketch_error(sample(self._zoo, _SAMPLE), self._layers, name)))
 
     def share(self, names: Iterable[str], scheduler: str) -> None:
@@ -83,12 +96,12 @@ class Inputs:
             done = self._observer.represented
             made = represent(self._zoo, absent, layers=self._layers, scheduler=scheduler, progress=done)
             for name, features in made.items():
-                self._save(name, self._layers, features)
+                self._save("", name, features)
 
     def of(self, one: PlannedCell) -> Features:
         """The features of a cell; learned ones are fitted here."""
         fitted = REPRESENTATIONS[one.cell.representation].needs == "train rows"
-        key = one.cell.representation, one.cell.group, one.cell.division * fitted
+        key = one.cell.representation, one.cell.group, one.cell.division if fitted else self._drawn(one)
         if self._last is None or self._last[0] != key:
             self._last = key, self._make(one)
         return self._last[1]
@@ -111,7 +124,7 @@ class Inputs:
         and the features of all adapters.
         """
         key = one.cell.representation, one.cell.group
-        if key not in self._milliseconds and key[0] in self._computed:
+        if key not in self._milliseconds and (key[0], "") in self._computed:
             self._milliseconds[key] = _measured(self._zoo, key[0], one.layers, self._device)
         return self._milliseconds.get(key)
 
@@ -123,8 +136,8 @@ class Inputs:
     def _make(self, one: PlannedCell) -> Features:
         """Features of one layer group: some columns of what the pass computed, or made of this group alone."""
         name, group = one.cell.representation, one.cell.group
-        if name in self._computed:
-            return self._computed[name].select(one.layers)
+        if (known := self._computed.get((name, self._drawn(one)))) is not None:
+            return known.select(one.layers)
         fitted = REPRESENTATIONS[name].needs == "train rows"
         if fitted:
             self._observer.fitting(name, group)
@@ -140,12 +153,13 @@ class Inputs:
             cache.save(self._zoo, name, one.layers, made[name])
         return made[name]
 
-    def _load(self, name: str, layers: Sequence[Layer]) -> Features | None:
-        return None if self._cache is None else self._cache.load(self._zoo, name, layers, self._device)
+    def _load(self, division: str, name: str) -> Features | None:
+        cache = self._caches[division]
+        return None if cache is None else cache.load(self._zoo, name, self._layers, self._device)
 
-    def _save(self, name: str, layers: Sequence[Layer], features: Features) -> None:
-        if self._cache is not None:
-            self._cache.save(self._zoo, name, layers, features)
+    def _save(self, division: str, name: str, features: Features) -> None:
+        if (cache := self._caches[division]) is not None:
+            cache.save(self._zoo, name, self._layers, features)
 
 
 def sample(zoo: Zoo, count: int) -> Zoo:

@@ -95,9 +95,9 @@ def make_plan(
     modules = modules_of(groups[first]) if config.layers == "each" else {}
     kinds = {"": "repeat"} if divisions is None else divisions
 
-    def divided(group: str) -> list[str]:
-        """The splits that cells of a group are trained on."""
-        whole = ("size",) if group == first else ()
+    def divided(group: str, name: str) -> list[str]:
+        """The splits that cells of a group and a representation are trained on."""
+        whole = ("size",) * (group == first) + ("draw",) * REPRESENTATIONS[name].drawn
         wanted = ("repeat", "random", "transfer", "native", *whole) if group in groups else ("fold",)
         return [name for name, kind in kinds.items() if kind in wanted or not name] if group not in halves else [""]
 
@@ -105,7 +105,7 @@ def make_plan(
         PlannedCell(Cell(name, group, classifier, shuffled, division), layers, count(name, layout, layers))
         for name in (*names, *controls)
         for group, layers in (groups if name in controls else groups | halves | modules).items()
-        for division in divided(group)
+        for division in divided(group, name)
         for classifier in config.readers
         for shuffled in ((False, True) if shuffles and group in groups and name in names and not division else (False,))
     ]

@@ -34,6 +34,7 @@ def run(
     skip_missing: bool = False,
     representations: Sequence[str] = ("auto",),
     sketch_width: int = 16,
+    draws: int = 1,
     layer_groups: Sequence[str] = ("auto",),
     layers: Literal["groups", "each"] = "groups",
     classifiers: Sequence[str] = (DEFAULT,),

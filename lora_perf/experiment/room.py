@@ -67,7 +67,8 @@ def room_of(config: ExperimentConfig, plan: Plan, zoo: Zoo, device: torch.device
             widths = [each.features or _FITTED for each in plan.cells if each.cell.representation == one.name]
             cached[one.name], held[one.name] = 4 * n * sum(set(widths)), 4 * n * max(widths, default=0)
             continue
-        of_parts = {part: 4 * n * (count(part, zoo.layout, plan.layers) or 0) for part in one.parts}
+        draws = config.draws if one.drawn else 1
+        of_parts = {part: draws * 4 * n * (count(part, zoo.layout, plan.layers) or 0) for part in one.parts}
         kept = {part: nbytes for part, nbytes in of_parts.items() if REPRESENTATIONS[part].stored}
         cached |= kept
         held |= kept if one.parts == (one.name,) else kept | {one.name: sum(of_parts.values())}  # a copy of its parts

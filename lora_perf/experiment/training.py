@@ -61,7 +61,7 @@ class Training:
             with clock.stage("cluster"):
                 return self._train_elsewhere(config, config.scheduler, self._checkpoints, cells)
         with clock.stage("represent"):
-            self._inputs.compute(dict.fromkeys(one.cell.representation for one in cells))
+            self._inputs.compute(cells)
         results = {}
         for one in cells:
             self._observer.started(one)

@@ -104,7 +104,8 @@ def pairs(results: Results, classifier: str) -> list[Compared]:
     order = sorted(answers, key=lambda name: -float(np.mean([one.mean for one in answers[name]])))
     compared = []
     for one, two in combinations(order, 2):
-        if len(answers[one][0].right) == len(answers[two][0].right):
+        a, b = answers[one][0], answers[two][0]
+        if a.draws != b.draws or len(a.right) == len(b.right):
             compared.append((one, two, difference_of(answers[one], answers[two])))
     corrected = holm([difference.p for _, _, difference in compared])
     return [Compared(one, two, d, p, within(d)) for (one, two, d), p in zip(compared, corrected, strict=True)]
@@ -118,7 +119,7 @@ def ranks(results: Results, classifier: str) -> tuple[dict[str, float], float] |
     from scipy.stats import rankdata, studentized_range
 
     right = {
-        name: results.gains(cell).mean(axis=0)
+        name: np.mean([results.gains(one).mean(axis=0) for one in results.draws_of(cell)], axis=0)
         for name in results.representations
         if (cell := results.cell(name, results.groups[0], classifier)) is not None
     }

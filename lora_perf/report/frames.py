@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ def run_rows(results: Results) -> Iterator[dict[str, Any]]:
             yield {name: getattr(cell, name) for name in _CELL} | {name: getattr(run, name) for name in _RUN}
 
 
-def mean_f1(cell: CellResult) -> float | None:
-    """The macro F1 of a cell's runs, where classes are learned."""
-    values = [run.macro_f1 for run in cell.runs if run.macro_f1 is not None]
+def mean_f1(draws: Sequence[CellResult]) -> float | None:
+    """The macro F1 of a cell's runs on all draws of its representation, where classes are learned."""
+    values = [run.macro_f1 for cell in draws for run in cell.runs if run.macro_f1 is not None]
     return sum(values) / len(values) if values else None
 
 
@@ -40,7 +40,7 @@ def cell_rows(results: Results) -> Iterator[dict[str, Any]]:
         row |= {
             f"drop{end}": getattr(drop, of, None) for end, of in (("", "mean"), ("_low", "low"), ("_high", "high"), ("_p", "p"))
         }
-        row["macro_f1"] = mean_f1(cell)
+        row["macro_f1"] = mean_f1(results.draws_of(cell))
         row |= {f"permuted_{of}": getattr(cell.permuted, of, None) for of in ("mean", "p")}
         row |= {name: sum(run.measures.get(name, 0.0) for run in cell.runs) / len(cell.runs) for name in cell.runs[0].measures}
         yield row | {"milliseconds": cell.milliseconds, "seconds": cell.seconds}

@@ -165,7 +165,7 @@ def _cells(results: Results) -> str:
             continue
         one = results.accuracy(cell.representation, cell.group, cell.classifier, shuffled=cell.shuffled)
         assert one is not None
-        f1 = mean_f1(cell)
+        f1 = mean_f1(results.draws_of(cell))
         name = cell.classifier + ", labels shuffled" * cell.shuffled
         rows.append(
             (cell.representation, cell.group, name, f"{cell.features:,}", f"{one.mean:.3f}",

@@ -228,14 +228,26 @@ class Results:
     def answers(
         self, representation: str, group: str, classifier: str, *, shuffled: bool = False, divisions: Sequence[str] = ()
     ) -> list[Answers]:
-        """What the runs of a cell got right on the test adapters of each split that it was trained on."""
+        """What the runs of a cell got right on the test adapters of each split that it was trained on, of all draws of its
+        representation where no divisions are named.
+        """
         found = []
         for name in divisions or self.repeats:
             cell = self.cell(representation, group, classifier, shuffled=shuffled, division=name)
             if cell is not None:
-                of = self.tested[name]
-                found.append(Answers(cell.gains(self.asked(of.truth)), of.clusters, of.learned))
+                of, test = self.tested[name], self.asked(self.tested[name].truth)
+                draws = [cell] if divisions or shuffled else self.draws_of(cell)
+                right = np.concatenate([one.gains(test) for one in draws])
+                found.append(Answers(right, of.clusters, of.learned, len(draws)))
         return found
+
+    def draws_of(self, cell: CellResult) -> list[CellResult]:
+        """A cell of the first split with those of the other draws of its representation, where it has some; or it alone."""
+        if cell.division or cell.shuffled:
+            return [cell]
+        names = (cell.representation, cell.group, cell.classifier)
+        others = (self.cell(*names, division=division) for division in self.divisions("draw"))
+        return [cell, *(one for one in others if one is not None)]
 
     def asked(self, truth: NDArray[Any]) -> Asked:
         """What was asked of some test adapters."""
@@ -311,14 +323,17 @@ class Results:
         cell, test = self.cell(representation, group, classifier), self.tested[""]
         if cell is None or self.task == "classes":
             return {}
-        runs = [run.predictions for run in cell.runs]
-        return jackknifed(self.task, runs, test.truth, tuple(self.dataset["classes"]), test.clusters)
+        draws = self.draws_of(cell)
+        runs = [run.predictions for one in draws for run in one.runs]
+        return jackknifed(self.task, runs, test.truth, tuple(self.dataset["classes"]), test.clusters, len(draws))
 
     def drop(self, representation: str, group: str, classifier: str, *, reference: str = "") -> PairedDifference | None:
         """Accuracy on the first group, or on another as reference, less that on a group, paired by seed and test adapter."""
         whole, part = (self.answers(representation, one, classifier) for one in (reference or self.groups[0], group))
         if len(self.repeats) > 1 and not len(whole) == len(part) == len(self.repeats):  # halves have one split alone
             whole, part = whole[:1], part[:1]
+        if whole and part and whole[0].draws != part[0].draws:  # halves are made of the first draw alone
+            whole, part = (self.answers(representation, one, classifier, divisions=[""]) for one in (self.groups[0], group))
         return difference_of(whole, part) if whole and part else None
 
     def drop_to_halves(self, representation: str, classifier: str) -> HalfDrops | None:
@@ -372,4 +387,6 @@ class Results:
         if len(self.repeats) > 1 and not one.division:
             return "splits, seeds and test adapters"
         adapters = "test adapters" if self.tested[one.division].clusters is None else "groups of test adapters"
+        if len(self.draws_of(one)) > 1:
+            return f"draws, seeds and {adapters}" if len(one.runs) > 1 else f"draws and {adapters}"
         return f"seeds and {adapters}" if len(one.runs) > 1 else adapters

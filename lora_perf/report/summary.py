@@ -147,7 +147,7 @@ def _table(results: Results) -> str:
         count = len(cell.runs)
         row = [name, group, classifier, f"{cell.features:,}", f"{len(cell.constant):,}", milliseconds(cell.milliseconds)]
         row += [f"{estimate.mean:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}"]
-        if (f1 := mean_f1(cell)) is not None:
+        if (f1 := mean_f1(results.draws_of(cell))) is not None:
             row.append(f"{f1:.3f}")
         row += measured(results, cell).values()
         if beside:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 # repeat: accuracies are means over these. random: leaves groups of adapters out of account. size: learns from fewer adapters.
+# draw: another draw of representations on the first split.
 # transfer: tests on another zoo, native: learns there too. fold: tests a part of the adapters that are learned from.
-Kind = Literal["repeat", "random", "size", "transfer", "native", "fold"]
+Kind = Literal["repeat", "random", "size", "draw", "transfer", "native", "fold"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from lora_perf.classifiers.protocol import Setting
 from lora_perf.classifiers.scores import RECALLS
-from lora_perf.core.errors import listed
+from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.text import counted, printable
+from lora_perf.representations import REPRESENTATIONS
 
 if TYPE_CHECKING:
     from lora_perf.classifiers.metrics import Estimate
@@ -37,7 +38,30 @@ def interval_note(results: Results) -> str:
         note = f"Intervals hold for new seeds and {who}{single}."
         if min(len(cell.runs) for cell in results.first if cell.seeded) == 2:
             note += " Two runs tell little of seeds, so intervals are wide."
+    note += draws_note(results)
     return f"{note} p: paired t tests over the same, after Holm's correction for all of their kind."
+
+
+def draws_note(results: Results) -> str:
+    """Whether the intervals know how much other draws of representations with random vectors, or other fits, would change."""
+    drawn = [name for name in results.representations if is_drawn(name)]
+    if len(results.repeats) > 1:  # which fit learned ones anew
+        kept = [name for name in drawn if REPRESENTATIONS.named(name).streamed]
+        return f" {listed(kept, 4)}: one draw on all splits; other draws are not covered." * bool(kept)
+    counts = {len(results.draws_of(one)) for one in results.first if one.representation in drawn and not one.shuffled}
+    if max(counts, default=0) > 1:
+        tried = bool(results.halves) or any(one.permuted for one in results.first)
+        of_first = "; halves and permutations are of the first" * tried
+        return f" {listed(drawn, 4)}: for new draws too ({max(counts)} draws{of_first})."
+    return f" {listed(drawn, 4)}: one draw; other draws are not covered (--draws)." * bool(drawn)
+
+
+def is_drawn(name: str) -> bool:
+    """Whether a representation is made with random vectors or fitted from a seed; of one that is not known here: no."""
+    try:
+        return REPRESENTATIONS.named(name).drawn
+    except LoraPerfError:
+        return False
 
 
 def division_notes(results: Results) -> list[str]:

@@ -27,11 +27,12 @@ class FeatureCache:
 
     Args:
         train, seed: of representations that are fitted, as `represent` takes them.
+        draw: of those with random vectors.
     """
 
-    def __init__(self, folder: Path, train: Tensor | Split | None = None, seed: int = 42) -> None:
+    def __init__(self, folder: Path, train: Tensor | Split | None = None, seed: int = 42, draw: int = 0) -> None:
         self.folder = folder
-        self._train, self._seed = train, seed
+        self._train, self._seed, self._draw = train, seed, draw
 
     def load(self, zoo: Zoo, name: str, layers: Sequence[Layer], device: torch.device) -> Features | None:
         """The stored features, or None where there are none (a damaged file counts as none, with a warning)."""
@@ -72,5 +73,7 @@ class FeatureCache:
         if one.needs == "train rows":
             rows = train_rows(zoo, self._train, one.name)
             identity += [xxhash.xxh3_128_hexdigest(rows.numpy().tobytes()), self._seed]
+        elif one.drawn:
+            identity.append(f"draw {self._draw}")
         key = xxhash.xxh3_128_hexdigest(json.dumps(identity).encode())
         return self.folder / f"{one.name}-{key}.safetensors", key

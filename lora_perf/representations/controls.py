@@ -27,6 +27,7 @@ class Numbers(Single):
     family: ClassVar[str] = CONTROLS
     needs: ClassVar[Needs] = "rows"
     any_rank: ClassVar[bool] = True
+    drawn: ClassVar[bool] = False
     streamed: ClassVar[bool] = False
     stored: ClassVar[bool] = False
 

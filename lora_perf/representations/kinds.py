@@ -33,6 +33,7 @@ class PerMatrix(Single):
     sources: Sources = ()
     needs: ClassVar[Needs] = "factors"
     any_rank: ClassVar[bool] = False
+    drawn: ClassVar[bool] = False
     streamed: ClassVar[bool] = True
     stored: ClassVar[bool] = True
 
@@ -58,6 +59,7 @@ class PerModule(Single):
     function: Callable[[Modules], Tensor]
     pair_features: tuple[str, ...] = ()
     of_pairs: Callable[[Pairs], Tensor] | None = None
+    drawn: bool = False
     family: str = "dw"
     sources: Sources = ()
     needs: ClassVar[Needs] = "updates"
@@ -87,6 +89,7 @@ class Concatenation:
     family: ClassVar[str] = "ten"
     needs: ClassVar[Needs] = "factors"
     any_rank: ClassVar[bool] = False
+    drawn: ClassVar[bool] = False
     streamed: ClassVar[bool] = True
     stored: ClassVar[bool] = False
     version: ClassVar[str] = ""
@@ -106,6 +109,7 @@ class Entries(Single):
     family: ClassVar[str] = "ten"
     needs: ClassVar[Needs] = "rows"
     any_rank: ClassVar[bool] = False
+    drawn: ClassVar[bool] = False
     streamed: ClassVar[bool] = True
     stored: ClassVar[bool] = False
 
@@ -131,9 +135,11 @@ def of_modules(
     features: Callable[[Module], tuple[str, ...]],
     pair_features: tuple[str, ...] = (),
     of_pairs: Callable[[Pairs], Tensor] | None = None,
+    *,
+    drawn: bool = False,
 ) -> Callable[[Callable[[Modules], Tensor]], PerModule]:
     """Makes a representation of a function of q updates dW -> (q, f)."""
-    return lambda function: PerModule(name, features, function, pair_features, of_pairs)
+    return lambda function: PerModule(name, features, function, pair_features, of_pairs, drawn)
 
 
 def complete_modules(layout: Layout, layers: Iterable[Layer]) -> tuple[Module, ...]:

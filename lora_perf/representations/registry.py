@@ -26,6 +26,7 @@ class Representation(Protocol):
         family: the set that it belongs to: ten, dw, learned, users; controls and numbered ones are in no set.
         any_rank: adapters of one zoo may have different ranks, for it compares updates and not factors.
         streamed: it is computed in the one pass for all layers, of which a layer group is a choice of columns.
+        drawn: it is made with random vectors or fitted from a seed: another draw is another sample of what it stands for.
         stored: a cache keeps it; not what is the zoo itself, or made of others.
         parts: the names of what has to be computed for it: its own, or those that it puts side by side.
         version: of a user's function, a hash of its source, which counts in every key; "" for the package's own.
@@ -41,6 +42,8 @@ class Representation(Protocol):
     def any_rank(self) -> bool: ...
     @property
     def streamed(self) -> bool: ...
+    @property
+    def drawn(self) -> bool: ...
     @property
     def stored(self) -> bool: ...
     @property

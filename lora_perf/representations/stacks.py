@@ -45,13 +45,17 @@ class ModuleStack:
     """Modules of one rank and shape with their places in `layout.modules`, and the pairs of `siblings` among them."""
 
     def __init__(
-        self, members: Sequence[tuple[int, Module]], pairs: Sequence[tuple[Module, Module]], device: torch.device
+        self,
+        members: Sequence[tuple[int, Module]],
+        pairs: Sequence[tuple[Module, Module]],
+        device: torch.device,
+        draw: int = 0,
     ) -> None:
         self.modules = [module for _, module in members]
         self.pairs = list(pairs)
         self._places = torch.tensor([place for place, _ in members])
         self._device = device
-        self._fixed = FixedVectors(self.modules, device)
+        self._fixed = FixedVectors(self.modules, device, draw)
         self._pairs = [[self.modules.index(pair[side]) for pair in pairs] for side in (0, 1)]
 
     def updates(self, block: Tensor, scales: Tensor | None) -> Modules:
@@ -72,8 +76,8 @@ class ModuleStack:
         return Pairs(updates, first, second)
 
 
-def module_stacks(layout: Layout, layers: Iterable[Layer], device: torch.device) -> list[ModuleStack]:
-    """The modules with both sides among some layers, by rank and shape."""
+def module_stacks(layout: Layout, layers: Iterable[Layer], device: torch.device, draw: int = 0) -> list[ModuleStack]:
+    """The modules with both sides among some layers, by rank and shape; with one of several draws of their fixed vectors."""
     places = {module: place for place, module in enumerate(layout.modules)}
     members: dict[tuple[int, ...], list[tuple[int, Module]]] = defaultdict(list)
     pairs: dict[tuple[int, ...], list[tuple[Module, Module]]] = defaultdict(list)
@@ -84,7 +88,7 @@ def module_stacks(layout: Layout, layers: Iterable[Layer], device: torch.device)
     for one, two in siblings(layout):
         if one in known and two in known:
             pairs[(one.rank, *one.shape)].append((one, two))
-    return [ModuleStack(group, pairs[shape], device) for shape, group in members.items()]
+    return [ModuleStack(group, pairs[shape], device, draw) for shape, group in members.items()]
 
 
 def _is_tall(layer: Layer) -> bool:

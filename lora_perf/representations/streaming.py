@@ -49,6 +49,7 @@ def represent(
     block_nbytes: int | None = None,
     scheduler: str | None = None,
     progress: Callable[[int], object] | None = None,
+    draw: int = 0,
 ) -> dict[str, Features]:
     """Features of a zoo, by name of the representation.
 
@@ -68,6 +69,7 @@ def represent(
         scheduler: HOST:PORT of a Dask scheduler, or "local:N" for N processes here, whose workers make what the pass makes, to
             the bit; they see the source of the zoo under the same path. Users' representations are made here.
         progress: called after each block of the pass with the number of its adapters.
+        draw: of the random vectors of sketches, made here; 0 are those that all zoos and programs share. Fits follow `seed`.
 
     Shapes:
         each Features.values is (n, f) float32; columns go layer by layer, or module by module for representations of the
@@ -99,12 +101,13 @@ def represent(
     streamed = [one for one in wanted if one.streamed]
     refuse_scheduler(scheduler)
     found: dict[str, Features] = {}
-    if scheduler is not None and device.type == "cpu" and (there := [one.name for one in streamed if made_elsewhere(one)]):
+    there = [one.name for one in streamed if made_elsewhere(one)]
+    if scheduler is not None and device.type == "cpu" and not draw and there:
         found |= streamed_elsewhere(zoo, there, layers, scheduler, progress)
         streamed = [one for one in streamed if one.name not in found]
         progress = None
     if streamed:
-        found |= _stream(zoo, streamed, layers, device, block_nbytes, progress)
+        found |= _stream(zoo, streamed, layers, device, block_nbytes, progress, draw)
     for one in wanted:
         if isinstance(one, Fitted | Settled):
             found[one.name] = one.make(zoo, layers, device, train, seed, dimensions)
@@ -147,9 +150,10 @@ def _stream(
     device: torch.device,
     block_nbytes: int | None,
     progress: Callable[[int], object] | None,
+    draw: int = 0,
 ) -> dict[str, Features]:
     _refuse_non_finite_scales(zoo)
-    sink = _Sink(zoo, wanted, layers, device)
+    sink = _Sink(zoo, wanted, layers, device, draw)
     suspect = torch.zeros(len(zoo), dtype=torch.bool, device=device)
 
     def take(rows: slice, block: Tensor) -> None:
@@ -183,7 +187,9 @@ def _refuse_non_finite_scales(zoo: Zoo) -> None:
 class _Sink:
     """The tables that the pass fills, and the features made of them."""
 
-    def __init__(self, zoo: Zoo, wanted: list[Representation], layers: Sequence[Layer], device: torch.device) -> None:
+    def __init__(
+        self, zoo: Zoo, wanted: list[Representation], layers: Sequence[Layer], device: torch.device, draw: int
+    ) -> None:
         self._zoo = zoo
         self._layers = layers
         parts = [part for one in wanted for part in ([one] if one.parts == (one.name,) else REPRESENTATIONS.resolve(one.parts))]
@@ -192,7 +198,7 @@ class _Sink:
         self._of_matrices = {part.name: part for part in parts if isinstance(part, PerMatrix)}
         self._of_modules = {part.name: part for part in parts if isinstance(part, PerModule)}
         self._layer_stacks = layer_stacks(layers, device) if self._of_matrices else []
-        self._module_stacks = module_stacks(zoo.layout, layers, device) if self._of_modules else []
+        self._module_stacks = module_stacks(zoo.layout, layers, device, draw) if self._of_modules else []
         self._tables = {
             name: torch.empty(
                 (len(zoo), sum(len(part.names) for part in self._parts[name])), dtype=torch.float32, device=device

@@ -42,6 +42,7 @@ class Fitted(Single):
     sources: Sources = ()
     trained: bool = True
     needs: ClassVar[Needs] = "train rows"
+    drawn: ClassVar[bool] = True
     streamed: ClassVar[bool] = False
     stored: ClassVar[bool] = True
 

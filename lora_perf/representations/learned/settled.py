@@ -40,6 +40,7 @@ class Settled(Single):
     sources: Sources = ()
     needs: ClassVar[Needs] = "train rows"
     any_rank: ClassVar[bool] = True
+    drawn: ClassVar[bool] = True
     streamed: ClassVar[bool] = False
     stored: ClassVar[bool] = True
 

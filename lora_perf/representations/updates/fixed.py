@@ -23,11 +23,15 @@ SKETCH_WIDTH = 16
 
 
 class FixedVectors:
-    """The vectors of g modules of one shape (m, k), float64 on a device; each kind is made on first use."""
+    """The vectors of g modules of one shape (m, k), float64 on a device; each kind is made on first use.
 
-    def __init__(self, modules: Sequence[Module], device: torch.device) -> None:
+    Args:
+        draw: 0, whose vectors are those of all other zoos and programs, or another draw of all of them.
+    """
+
+    def __init__(self, modules: Sequence[Module], device: torch.device, draw: int = 0) -> None:
         self.modules = tuple(modules)
-        self._device = device
+        self._device, self._draw = device, draw
         self._kept: dict[tuple[str, int], Tensor] = {}
 
     @cached_property
@@ -44,26 +48,27 @@ class FixedVectors:
         """(g, m or k, width) of random signs over the root of the width; made once."""
         if (side, width) not in self._kept:
             axis = 0 if side == "left" else 1
-            self._kept[side, width] = self._stacked([_signs(one, side, one.shape[axis], width) for one in self.modules])
+            signs = [_signs(one, side, one.shape[axis], width, self._draw) for one in self.modules]
+            self._kept[side, width] = self._stacked(signs)
         return self._kept[side, width]
 
     @cached_property
     def poles(self) -> Tensor:
         """(g, m) uniform in (-1, 1): the poles of `dw_canonical` are turned to their side."""
-        return self._stacked([_words(one, "pole", one.shape[0]) / 2.0**63 - 1 for one in self.modules])
+        return self._stacked([_words(one, "pole", one.shape[0], self._draw) / 2.0**63 - 1 for one in self.modules])
 
     def _stacked(self, of_modules: list[NDArray[np.float64]]) -> Tensor:
         return torch.from_numpy(np.stack(of_modules)).to(self._device)
 
 
-def _signs(module: Module, purpose: str, length: int, width: int) -> NDArray[np.float64]:
-    words = _words(module, purpose, -(-length * width // 64))
+def _signs(module: Module, purpose: str, length: int, width: int, draw: int) -> NDArray[np.float64]:
+    words = _words(module, purpose, -(-length * width // 64), draw)
     bits = np.unpackbits(words.astype("<u8").view(np.uint8), count=length * width, bitorder="little")
     signs: NDArray[np.float64] = (bits.reshape(length, width) * 2.0 - 1) / width**0.5
     return signs
 
 
-def _words(module: Module, purpose: str, count: int) -> NDArray[np.uint64]:
+def _words(module: Module, purpose: str, count: int, draw: int) -> NDArray[np.uint64]:
     # The path leaves out how a module was wrapped: `unet.` and `base_model.model.` before a name do not change it.
-    seed = f"{purpose} {'.'.join(module.up.path)} {module.shape[0]} {module.shape[1]}"
+    seed = f"{purpose} {'.'.join(module.up.path)} {module.shape[0]} {module.shape[1]}" + f" draw {draw}" * bool(draw)
     return np.random.Philox(key=xxhash.xxh3_128_intdigest(seed.encode())).random_raw(count)

@@ -15,7 +15,7 @@ _PAIRS = [(i, j) for i in range(SKETCH_WIDTH) for j in range(i, SKETCH_WIDTH)]
 _NAMES = tuple(f"{side}{i}{side}{j}" for side in "pq" for i, j in _PAIRS)
 
 
-@of_modules("dw_gram_probe", lambda _: _NAMES)
+@of_modules("dw_gram_probe", lambda _: _NAMES, drawn=True)
 def dw_gram_probe(x: Modules) -> Tensor:
     """Answers of dW dW^T to the 16 fixed vectors p_i of `dw_sketch`, and of dW^T dW to its q_i: 272 numbers a module.
 

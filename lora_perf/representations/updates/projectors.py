@@ -20,7 +20,7 @@ _PAIRS = [(i, j) for i in range(SKETCH_WIDTH) for j in range(i, SKETCH_WIDTH)]
 _NAMES = tuple(f"p{i}p{j}" for i, j in _PAIRS)
 
 
-@of_modules("up_projector", lambda _: _NAMES)
+@of_modules("up_projector", lambda _: _NAMES, drawn=True)
 def up_projector(x: Modules) -> Tensor:
     """P^T (U U^T) P with the fixed random signs P (m, 16) of `dw_sketch`: 136 numbers a module, of what B spans.
 
@@ -34,7 +34,7 @@ def up_projector(x: Modules) -> Tensor:
     return columns(_sketched(_singular_vectors(x)[0], x.fixed.left))
 
 
-@of_modules("down_projector", lambda _: _NAMES)
+@of_modules("down_projector", lambda _: _NAMES, drawn=True)
 def down_projector(x: Modules) -> Tensor:
     """Q^T (V V^T) Q with the fixed random signs Q (k, 16) of `dw_sketch`: as `up_projector`, of what A spans.
 
@@ -49,7 +49,7 @@ def _projector_names(module: Module) -> tuple[str, ...]:
     return (*diagonals, *(f"u_{name}" for name in _NAMES), *(f"v_{name}" for name in _NAMES))
 
 
-@of_modules("dw_projector", _projector_names)
+@of_modules("dw_projector", _projector_names, drawn=True)
 def dw_projector(x: Modules) -> Tensor:
     """Diagonals of U U^T and V V^T of dW = U S V^T, m + k numbers, then the sketches of both as `up_projector` makes them.
 

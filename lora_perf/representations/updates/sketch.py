@@ -27,7 +27,7 @@ def _sketched(x: Modules, width: int) -> Tensor:
 _NAMES = _names(SKETCH_WIDTH)
 
 
-@of_modules("dw_sketch", lambda _: _NAMES)
+@of_modules("dw_sketch", lambda _: _NAMES, drawn=True)
 def dw_sketch(x: Modules) -> Tensor:
     """P^T dW Q with fixed random signs P (m, 16) and Q (k, 16) over the root of 16: 256 numbers a module, linear in dW.
 
@@ -54,7 +54,7 @@ def sketch_of_width(width: int) -> PerModule:
             expected=f"a width of dw_sketch from 1 to {_WIDEST}", found=str(width), fix="name another, as dw_sketch_32"
         )
     names = _names(width)
-    return PerModule(f"dw_sketch_{width}", lambda _: names, lambda x: _sketched(x, width), family=NUMBERED)
+    return PerModule(f"dw_sketch_{width}", lambda _: names, lambda x: _sketched(x, width), drawn=True, family=NUMBERED)
 
 
 def with_width(name: str, width: int) -> str:
