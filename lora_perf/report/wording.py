@@ -10,6 +10,7 @@ from lora_perf.classifiers.scores import RECALLS
 from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.text import counted, printable
 from lora_perf.representations import REPRESENTATIONS
+from lora_perf.representations.learned.untrained import beside
 
 if TYPE_CHECKING:
     from lora_perf.classifiers.metrics import Estimate
@@ -127,7 +128,13 @@ def control_notes(results: Results) -> list[str]:
     drawn = [name for name in names if name.startswith("random_pro")]
     notes = [f"Controls: {listed(numbers)}, one number a module."] * bool(numbers)
     notes += [f"{listed(untrained)}: the network as it starts."] * bool(untrained)
-    return notes + [f"{listed(drawn)}: as many random numbers of the rows."] * bool(drawn)
+    notes += [f"{listed(drawn)}: random numbers of the rows."] * bool(drawn)
+    widths = {one.representation: one.features for one in results.first if one.group == results.groups[0]}
+    for name in names:
+        wrong = [f"{one} ({widths[one]:,})" for one in beside(name) if one in widths and widths[one] != widths[name]]
+        if wrong:
+            notes.append(f"Not as many features as {name} ({widths[name]:,}): {listed(wrong)}.")
+    return notes
 
 
 def class_notes(untrained: Sequence[str], untested: Sequence[str]) -> list[str]:

@@ -146,3 +146,10 @@ def test_halves_are_of_the_first_draw(zoo: Zoo) -> None:
 def test_draws_that_cannot_be_are_refused(settings: dict[str, int], message: str) -> None:
     with pytest.raises(LoraPerfError, match=message):
         ExperimentConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_controls_of_another_width_are_named(zoo: Zoo, tmp_path: Path) -> None:
+    asked = ASKED | {"controls": ["auto"], "layer_groups": ["all"]}
+    lora_perf.experiment.run(zoo, representations=["pca"], **asked).save(tmp_path)
+    told = (tmp_path / "summary.md").read_text()
+    assert "Not as many features as pca (80): random_projection_256 (256)." in told  # adapters of 80 parameters
