@@ -25,6 +25,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--pairs-floor", action="store_true", help="time BASE against itself: what this machine tells of the same code"
     )
+    group.addoption(
+        "--pairs-tests",
+        choices=["own", "here"],
+        default="own",
+        help="own: each side runs its own tests; here: both run those of this tree, each over its own packages",
+    )
+    group.addoption(
+        "--pairs-package",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="with --pairs-tests here: a package of each side; may be given again (all but the tests)",
+    )
+    group.addoption(
+        "--pairs-gone",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a test that BASE has and this tree has not, on purpose; may be given again",
+    )
     group.addoption("--pairs-json", metavar="FILE", help="write what was found for programs")
     group.addoption("--pairs-markdown", metavar="FILE", help="write a summary for a pull request")
 

@@ -9,16 +9,15 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from hypothesis import settings
 
-from lora_perf.classifiers import CLASSIFIERS
-from lora_perf.core.layout import Layout
-from lora_perf.core.zoo import Zoo
-from lora_perf.io.readers import READERS
-from lora_perf.representations import REPRESENTATIONS
+# The package is imported where it is used: the guard runs tests/perf over older ones, which have other parts.
+if TYPE_CHECKING:
+    from lora_perf.core.zoo import Zoo
 
 collect_ignore_glob = ["pairs/suites/*"]  # projects of others, whose tests are run by ours
 
@@ -40,7 +39,7 @@ _FOREIGN = (
         "TTY_COMPATIBLE",
         "TTY_INTERACTIVE",
     ),
-    *("MPLBACKEND", "MATPLOTLIBRC", "PYTHONWARNINGS", "PYTHONUTF8", "PYTHONIOENCODING", "LORA_PERF_CORPORA"),
+    *("MPLBACKEND", "MATPLOTLIBRC", "PYTHONWARNINGS", "PYTHONUTF8", "PYTHONIOENCODING"),
 )
 for _name in [name for name in os.environ if name in _FOREIGN or name.startswith("HF_")]:
     del os.environ[_name]
@@ -51,7 +50,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-MakeZoo = Callable[..., Zoo]
+MakeZoo = Callable[..., "Zoo"]
 # Two modules of rank 2: 2*3 + 4*2 + 2*5 + 1*2 = 26 parameters.
 SHAPES = (
     ("unet.mid_block.attn1.to_q.lora.down.weight", (2, 3)),
@@ -114,6 +113,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def random_zoo() -> MakeZoo:
     """Makes zoos of normal entries in memory: n adapters of the given shapes, three classes."""
+    from lora_perf.core.layout import Layout
+    from lora_perf.core.zoo import Zoo
 
     def make(n: int = 7, shapes: Sequence[tuple[str, tuple[int, int]]] = SHAPES, *, seed: int = 0, split: bool = False) -> Zoo:
         generator = torch.Generator().manual_seed(seed)
@@ -129,6 +130,10 @@ def random_zoo() -> MakeZoo:
 @pytest.fixture
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Representations, classifiers and readers that a test enters are gone after it."""
+    from lora_perf.classifiers import CLASSIFIERS
+    from lora_perf.io.readers import READERS
+    from lora_perf.representations import REPRESENTATIONS
+
     for registry in (REPRESENTATIONS, CLASSIFIERS, READERS):
         for table in ("_parts", "_owners"):
             monkeypatch.setattr(registry, table, dict(getattr(registry, table)))

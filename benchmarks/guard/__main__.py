@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import signal
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
 from types import FrameType
 from typing import Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from benchmarks.corpora import ROOT
-from benchmarks.guard.check import Check
-from benchmarks.surface import exit_status
+from benchmarks.guard import suite
+from benchmarks.surface import exit_status, listed
 from lora_perf import LoraPerfError
+from lora_perf.pairs.compare import Finding, Verdict
+from lora_perf.pairs.comparison import Asked, Comparison
 from lora_perf.pairs.rule import Rule
+from lora_perf.pairs.trees import base_revision
 
 _BAD, _TERMINATED = 1, 143
+_STYLES = {Verdict.KEPT: "green", Verdict.NEW: "yellow"}
 
 
 @dataclass(frozen=True)
@@ -51,11 +60,81 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str] | None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
     config = tyro.cli(GuardConfig, args=arguments, prog="python -m benchmarks.guard")
-    if not config.seconds > 0:
-        raise LoraPerfError(expected="--seconds above 0", found=str(config.seconds), fix="leave it at 4")
-    rule = Rule().within(config.seconds)
-    check = Check(ROOT, config.scale, rule, console)
-    return 0 if check.run(config.base, config.workloads, config.gone) else _BAD
+    return 0 if check(ROOT, config, Rule().within(config.seconds), console) else _BAD
+
+
+def check(root: Path, config: GuardConfig, rule: Rule, console: Console) -> bool:
+    """Whether nothing got slower; prints the table.
+
+    Raises:
+        LoraPerfError: no such base, workload or scale, or nothing could be compared.
+    """
+
+    def say(text: str) -> None:
+        console.print(escape(text), style="dim", highlight=False, soft_wrap=True)
+
+    begin = time.monotonic()
+    revision = base_revision(root, config.base)
+    say(f"base: {revision}; change: {root}")
+    gone = tuple(suite.test_of(name) for name in config.gone)
+    # The suite looks at each result before it calls the benchmark, and budgets say what a call may take beside time.
+    asked = Asked(
+        root, revision, suite.arguments(root, config.scale), rule, (suite.PACKAGE,), gone, rehearsed=False, counted=False
+    )
+    findings: list[Finding] = []
+    with Comparison(asked) as one:
+        names = {side: list(filter(None, map(suite.workload_of, tests))) for side, tests in one.tests.items()}
+        if one.unread:
+            say(f"the base's own tests cannot be collected, so that none can be missed: {one.unread}")
+        if unknown := [name for name in config.workloads if name not in names["base"] + names["change"]]:
+            known = listed(names["change"], 60)
+            raise LoraPerfError(expected=f"workloads ({known})", found=listed(unknown), fix="choose of these for --workloads")
+
+        def chosen(name: str) -> bool:
+            return name != "" and name in (config.workloads or (name,))
+
+        tests = [suite.test_of(name) for name in names["change"] if chosen(name)]
+        if one.same:
+            say(f"nothing to time: {suite.PACKAGE} is the same on both sides; another base: --base HEAD~1")
+        for told in chain(one.vanished(), [] if one.same else one.compare(tests)):
+            found = replace(told.finding, workload=suite.workload_of(told.finding.workload))
+            if chosen(found.workload):
+                findings.append(found)
+                style = _STYLES.get(found.verdict, "red")
+                text = escape(f"{found.workload}: {found.interval or found.note}")
+                console.print(f"[{style}]{found.verdict:8}[/] {text}", highlight=False, soft_wrap=True)
+    if findings:
+        console.print(_table(findings))
+    say(_verdict(findings, time.monotonic() - begin))
+    if tests and findings and all(one.verdict is Verdict.NEW for one in findings):
+        raise LoraPerfError(
+            expected=f"a workload that {revision} can do", found="none of those compared", fix="choose a later --base"
+        )
+    return not any(one.verdict.bad for one in findings)
+
+
+def _table(findings: list[Finding]) -> Table:
+    table = Table(title="Change over base: median of paired ratios")
+    for name in ("workload", "ratio", "interval", "pairs", "measured", "verdict"):
+        table.add_column(name, justify="right" if name in ("ratio", "pairs", "measured") else "left")
+    for one in sorted(findings, key=lambda one: not one.verdict.bad):
+        interval = one.interval
+        cells = ["", "", "", ""]
+        if interval is not None:
+            bounds = f"{interval.low:.3f} to {interval.high:.3f} ({interval.confidence:.0%})"
+            times = len(one.outcomes)
+            cells = [f"{interval.median:.3f}", bounds, str(interval.pairs), f"{times} time{'s' if times > 1 else ''}"]
+        table.add_row(one.workload, *cells, f"[{_STYLES.get(one.verdict, 'red')}]{one.verdict}[/]")
+    return table
+
+
+def _verdict(findings: list[Finding], seconds: float) -> str:
+    bad = [one for one in findings if one.verdict.bad]
+    kept = sum(one.verdict is Verdict.KEPT for one in findings)
+    took = f"{kept} of {len(findings)} workloads kept their speed; {seconds:.0f} s in all"
+    if not bad:
+        return took
+    return "; ".join(f"{one.verdict}: {one.workload} {one.interval or one.note}" for one in bad) + f"; {took}"
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

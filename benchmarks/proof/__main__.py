@@ -62,7 +62,8 @@ def _run(arguments: list[str] | None) -> int:
             say(console, text)
         say(console, f"{len(planted)} planted slowdowns, {len(wrong)} faults")
         return _BAD if wrong else 0
-    proof = Proof(ROOT, config.output_dir, config.scale, Rule(), console)
+    table = {name: one.scales for name, one in TABLE.items()}
+    proof = Proof(ROOT, table, config.output_dir, config.scale, Rule(), console)
     if config.counts:
         return 0 if proof.run_counts(config.mutants) else _BAD
     default = 0 if config.mutants else _NULL_RUNS

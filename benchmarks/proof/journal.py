@@ -8,7 +8,7 @@ from typing import Any
 
 import xxhash
 
-from benchmarks.guard.packages import PACKAGE
+from benchmarks.guard.suite import PACKAGE
 
 Entry = dict[str, Any]
 
@@ -51,7 +51,8 @@ class Journal:
 def sources_key(root: Path, *settings: object) -> str:
     """A hash of what a measurement depends on: the package, the workloads, the guard, and settings."""
     digest = xxhash.xxh3_64(repr(settings).encode())
-    files = [*root.glob(f"{PACKAGE}/**/*.py"), *root.glob("benchmarks/**/*.py"), root / "benchmarks" / "budgets.json"]
+    folders = (PACKAGE, "benchmarks", "tests/perf")
+    files = [*(one for folder in folders for one in root.glob(f"{folder}/**/*.py")), root / "benchmarks" / "budgets.json"]
     for file in sorted(files):
         digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

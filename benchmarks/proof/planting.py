@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.guard.packages import PACKAGE
+from benchmarks.guard.suite import PACKAGE
 from benchmarks.surface import listed
 from benchmarks.table import Workload
 from lora_perf import LoraPerfError

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from itertools import count
@@ -19,17 +21,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import budgets
-from benchmarks.guard import packages
-from benchmarks.guard.check import workload_scales
-from benchmarks.guard.sides import Workloads, bench_of, side_of
+from benchmarks.guard import suite
+from benchmarks.guard.suite import PACKAGE, bench_of
 from benchmarks.proof import planting, summary
 from benchmarks.proof.journal import Entry, Journal, sources_key
 from benchmarks.proof.planting import Mutant
 from benchmarks.surface import listed
 from lora_perf import LoraPerfError
 from lora_perf.pairs.compare import Bench, Finding, Verdict, compare
+from lora_perf.pairs.packages import copy
 from lora_perf.pairs.rule import Interval, Rule
-from lora_perf.pairs.workers import Worker, WorkerError
 
 # A turn of null runs keeps its workers for some runs, or for a time after the first: long enough that starting them is not
 # the most of it, short enough that many start.
@@ -55,6 +56,7 @@ class Proof:
 
     Args:
         root: of the tree.
+        table: scales of each workload.
         output_dir: where the report and the journal go.
         scale: of the workloads.
         rule: that is proved.
@@ -65,6 +67,7 @@ class Proof:
     def __init__(
         self,
         root: Path,
+        table: dict[str, tuple[str, ...]],
         output_dir: Path,
         scale: str,
         rule: Rule,
@@ -72,6 +75,7 @@ class Proof:
         folder: Path = planting.FOLDER,
     ) -> None:
         self._root = root
+        self._table = table
         self._output_dir = output_dir
         self._scale = scale
         self._rule = rule
@@ -94,13 +98,14 @@ class Proof:
         planted = self._planted(names)
         key = sources_key(self._root, self._scale, self._rule, workloads)
         journal = Journal(None if names else self._output_dir / f"guard-{key}.jsonl")
+        _expect_known({*workloads, *(name for one in planted for name in one.workloads)}, self._table)
         with tempfile.TemporaryDirectory(prefix="lora_perf-proof-") as made:
-            original = packages.copy_package(self._root, Path(made) / "original")
-            table = workload_scales(original, self._root)
-            _expect_known({*workloads, *(name for one in planted for name in one.workloads)}, table)
+            original = self._copy(Path(made) / "original")
             found = [self._mutant(one, original, Path(made), journal) for one in planted]
-            twin = packages.copy_package(self._root, Path(made) / "twin")
-            chosen = [name for name in table if self._scale in table[name] and name in (workloads or table)]
+            twin = self._copy(Path(made) / "twin")
+            chosen = [
+                name for name, scales in self._table.items() if self._scale in scales and name in (workloads or self._table)
+            ]
             nulls = {load: self._null_runs(load, n, chosen, original, twin, journal) for load, n in runs.items()}
         results = summary.results(found, nulls, self._rule, self._scale)
         for line in summary.headline(results):
@@ -122,22 +127,55 @@ class Proof:
         planted = self._planted(names)
         for one in planted:
             with tempfile.TemporaryDirectory(prefix="lora_perf-proof-") as made:
-                changed = packages.copy_package(self._root, Path(made))
+                changed = self._copy(Path(made) / "changed")
                 one.apply(changed)
-                found, error = [], ""
-                with Worker(side_of(changed, self._root)) as worker:
-                    try:
-                        worker.receive()
-                        for name in one.workloads:
-                            worker.ask("prepare", workload=name, scale=self._scale)
-                            found += [{**each, "workload": name} for each in worker.ask("count")["violations"]]
-                    except WorkerError as failed:
-                        error = str(failed)
+                violations, error = self._count(changed, one.workloads)
+            found = [{**each, "workload": name} for name, some in violations.items() for each in some]
             (broken if error else caught if found else []).append(one.name)
             text = error or summary.counters({"by_counts": sorted(found, key=summary.excess, reverse=True)})
             self._console.print(escape(f"{one.name}: {text or 'no count above its budget'}"), highlight=False, soft_wrap=True)
         self._console.print(f"{len(caught)} of {len(planted)} found by counts; broken: {listed(broken) or 'none'}")
         return not broken
+
+    def _copy(self, folder: Path) -> Path:
+        """The package of the tree in a folder of its own."""
+        copy((PACKAGE,), [self._root], folder)
+        return folder
+
+    def _count(self, package: Path, workloads: tuple[str, ...]) -> tuple[dict[str, list[dict[str, Any]]], str]:
+        """Where counts of workloads over the package in a folder break their budgets, and why one could not be counted."""
+        path = package / "counts.json"
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(package), str(self._root)]),
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+        }
+        words = [sys.executable, "-P", "-m", "benchmarks.counters", *workloads, "--output", str(path)]
+        done = subprocess.run(words, cwd=package, env=environment, capture_output=True, text=True, check=False)
+        counts: dict[str, dict[str, int]] = json.loads(path.read_text()) if path.exists() else {}
+        known = budgets.load(self._root / "benchmarks" / "budgets.json")
+        found = {
+            name: [
+                {"counter": one.counter, "budget": one.budget and one.budget.value, "found": one.found}
+                for one in known.violations(name, some)
+            ]
+            for name, some in counts.items()
+        }
+        last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        return found, "" if set(workloads) <= set(counts) else last
+
+    def _sound_counts(self, package: Path, *workloads: str) -> dict[str, list[dict[str, Any]]]:
+        """Where counts of workloads that give right results break their budgets.
+
+        Raises:
+            LoraPerfError: one cannot be counted.
+        """
+        found, error = self._count(package, workloads)
+        if error:
+            fix = f"see `python -m benchmarks.counters {' '.join(workloads)}`"
+            raise LoraPerfError(expected=f"counts of {listed(workloads)}", found=error, fix=fix)
+        return found
 
     def _planted(self, names: tuple[str, ...]) -> list[Mutant]:
         """The mutants of these names, all of which fit the package, where counts can be compared with their budgets."""
@@ -162,7 +200,7 @@ class Proof:
         if key not in journal:
             begin = time.monotonic()
             with tempfile.TemporaryDirectory(dir=folder) as made:
-                changed = packages.copy_package(self._root, Path(made))
+                changed = self._copy(Path(made) / "changed")
                 one.apply(changed)
                 found = self._plant(one, original, changed)
             seconds = time.monotonic() - begin
@@ -173,12 +211,15 @@ class Proof:
 
     def _plant(self, one: Mutant, original: Path, changed: Path) -> list[Entry]:
         with bench_of(original, changed, self._scale, self._root) as bench:
-            found = [_plain(finding) for finding in compare(bench, one.workloads, self._rule)]
-            for entry in found:
-                if entry["verdict"] in (Verdict.KEPT, Verdict.SLOWER):
-                    bench.pair.prepare(entry["workload"])
-                    entry["effect"] = asdict(_effect(bench))
-                    entry["violations"] = _count(bench, entry["workload"])
+            found = [_plain(finding) for finding in compare(bench, map(suite.test_of, one.workloads), self._rule)]
+            timed = [entry for entry in found if entry["verdict"] in (Verdict.KEPT, Verdict.SLOWER)]
+            for entry in timed:
+                bench.pair.prepare(suite.test_of(entry["workload"]))
+                entry["effect"] = asdict(_effect(bench))
+        if timed:
+            violations = self._sound_counts(changed, *(entry["workload"] for entry in timed))
+            for entry in timed:
+                entry["violations"] = violations[entry["workload"]]
         return found
 
     def _null_runs(
@@ -205,28 +246,28 @@ class Proof:
         with bench_of(original, twin, self._scale, self._root) as bench:
             end = math.inf
             while len(runs) < most and time.monotonic() < end:
-                (found,) = compare(bench, [workload], self._rule)
+                (found,) = compare(bench, [suite.test_of(workload)], self._rule)
                 if found.verdict in (Verdict.FAILS, Verdict.NEW):
                     raise LoraPerfError(
                         expected=f"{workload} to run on unchanged code", found=found.note, fix="run pytest tests/benchmarks"
                     )
                 runs.append(_plain(found))
                 end = min(end, time.monotonic() + _TURN_SECONDS)
-            violations = _count(bench, workload)
+        violations = self._sound_counts(twin, workload)[workload]
         seconds = time.monotonic() - begin
         return {"load": load, "workload": workload, "runs": runs, "violations": violations, "seconds": seconds}
 
 
 def _plain(finding: Finding) -> Entry:
     return {
-        "workload": finding.workload,
+        "workload": suite.workload_of(finding.workload),
         "verdict": finding.verdict.value,
         "note": finding.note,
         "outcomes": [asdict(one) for one in finding.outcomes],
     }
 
 
-def _effect(bench: Bench[Workloads]) -> Interval:
+def _effect(bench: Bench) -> Interval:
     ratios: list[float] = []
     end = time.monotonic() + _EFFECT_SECONDS
     while time.monotonic() < end or len(ratios) < Rule().least:
@@ -234,16 +275,7 @@ def _effect(bench: Bench[Workloads]) -> Interval:
     return Interval.of(ratios)
 
 
-def _count(bench: Bench[Workloads], workload: str) -> list[dict[str, Any]]:
-    try:
-        return bench.pair.count()
-    except WorkerError as error:
-        raise LoraPerfError(
-            expected=f"counts of {workload}", found=str(error), fix=f"see `python -m benchmarks.counters {workload}`"
-        ) from error
-
-
-def _expect_known(names: set[str], table: dict[str, list[str]]) -> None:
+def _expect_known(names: set[str], table: Mapping[str, object]) -> None:
     unknown = sorted(names - set(table))
     if unknown:
         raise LoraPerfError(

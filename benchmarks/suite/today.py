@@ -55,15 +55,19 @@ def stages() -> Iterator[str]:
     return (f"benchmarks.stages.{path.stem}" for path in sorted((BENCHMARKS / "stages").glob("[a-z]*.py")))
 
 
-def fill_table() -> dict[str, str]:
+def fill_table(*, looking: bool | None = None) -> dict[str, str]:
     """Imports all stages; returns why those are missing that the commit under measurement cannot import.
+
+    Args:
+        looking: whether the list of benchmarks is what is asked for; if not given, whether asv asks.
 
     Raises:
         ImportError, AttributeError: where asv looks for the benchmarks, since those of a stage would vanish from its list
             (it then looks with a newer commit), and where the package is that of this tree, since that is a bug.
     """
     import_benchmarks()
-    looking = sys.argv[1:2] not in (["run"], ["run_server"])  # asv's own program: discover, check, run, ...
+    if looking is None:
+        looking = sys.argv[1:2] not in (["run"], ["run_server"])  # asv's own program: discover, check, run, ...
     missing = {}
     for stage in stages():
         try:

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
-from typing import Generic, TypeVar
 
 from lora_perf.pairs.rule import Interval, Outcome, Rule
-from lora_perf.pairs.workers import BaseError, Pair, WorkerError
+from lora_perf.pairs.sessions import Sessions
+from lora_perf.pairs.workers import BaseError, WorkerError
 
 
 class Verdict(StrEnum):
@@ -47,22 +47,19 @@ class Finding:
         return self.outcomes[-1].interval if self.outcomes else None
 
 
-P = TypeVar("P", bound=Pair)
-
-
-class Bench(AbstractContextManager["Bench[P]"], Generic[P]):
-    """Holds a pair of workers over two packages, and makes a fresh one where that is asked for or where one broke.
+class Bench(AbstractContextManager["Bench"]):
+    """Holds a pair of sessions, and makes a fresh one where that is asked for or where one broke.
 
     Args:
         start: starts a pair.
     """
 
-    def __init__(self, start: Callable[[], P]) -> None:
+    def __init__(self, start: Callable[[], Sessions]) -> None:
         self._start = start
-        self._pair: P | None = None
+        self._pair: Sessions | None = None
 
     @property
-    def pair(self) -> P:
+    def pair(self) -> Sessions:
         if self._pair is None:
             self._pair = self._start()
         return self._pair
@@ -91,7 +88,7 @@ class Bench(AbstractContextManager["Bench[P]"], Generic[P]):
         return found
 
 
-def compare(bench: Bench[P], workloads: Iterable[str], rule: Rule) -> Iterator[Finding]:
+def compare(bench: Bench, workloads: Iterable[str], rule: Rule) -> Iterator[Finding]:
     """Findings of workloads, each when it is decided: suspects come last, for they are measured again.
 
     All suspects are measured by the same fresh workers, so that starting these costs little.

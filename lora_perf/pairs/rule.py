@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from lora_perf.core.errors import LoraPerfError
+
 CONFIDENCE = 0.98
 
 
@@ -74,7 +76,13 @@ class Rule:
     longer: float = 2.0
 
     def within(self, seconds: float) -> Rule:
-        """The rule with its last look after some seconds, and the others as long before it as they are."""
+        """The rule with its last look after some seconds, and the others as long before it as they are.
+
+        Raises:
+            LoraPerfError: none are left.
+        """
+        if not seconds > 0:
+            raise LoraPerfError(expected="seconds above 0 for a measurement", found=f"{seconds:g}", fix="leave them at 4")
         return replace(self, looks=tuple(one * seconds / self.looks[-1] for one in self.looks))
 
     def measure(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,19 +48,6 @@ def base_revision(root: Path, name: str | None) -> Revision:
         found=f"none in {root}",
         fix="name the commit to compare with by --base (in CI: fetch-depth: 0)",
     )
-
-
-def extract(root: Path, commit: str, name: str, folder: Path) -> Path | None:
-    """Writes a folder of a commit into another folder; None where the commit has none of that name.
-
-    `git archive` leaves nothing behind in the repository, unlike a worktree.
-    """
-    if _git(root, "cat-file", "-e", f"{commit}:{name}") is None:
-        return None
-    done = subprocess.run(["git", "archive", "--format=tar", commit, "--", name], cwd=root, capture_output=True, check=True)
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter="data")
-    return folder / name
 
 
 def checkout(root: Path, commit: str, folder: Path) -> Path:

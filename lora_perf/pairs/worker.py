@@ -1,109 +1,65 @@
 """One side of a pair: a pytest session that runs benchmarks up to their call, and then calls on command.
 
-This file stands alone and is run as a program, since the package that it belongs to may be what is measured, at a commit that
-had no such file. Requests come one a line of JSON through a pipe, answers go the same way; what tests print goes nowhere.
+This file and `calls.py` stand alone, and this one is run as a program, since the package that they belong to may be what is
+measured, at a commit that had no such files. Requests come one a line of JSON through a pipe, answers go the same way; what
+tests print goes nowhere.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib.util
 import json
 import os
-import resource
 import sys
 import time
-import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 SLOW_SECONDS = 0.5  # a first call that takes longer needs no second one to tell how long it takes, or to warm up
 TRIAL_SECONDS = 0.02
-_SCHEDULER = Path("/proc/thread-self/schedstat")
 
 Answer = dict[str, Any]
 
 
-class Clock:
-    """Three times of the calls between `start` and `stop`, in seconds.
+def _beside(name: str) -> ModuleType:
+    """A file beside this one as a module."""
+    spec = importlib.util.spec_from_file_location(f"lora_perf_pairs_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    `wall` passes on the clock. `cpu` is that of this process and of the processes that it waited for. `own` is wall time less
-    the time in which the calling thread was ready to run and had no core, so that a busy neighbour adds nothing to it while
-    sleeping and waiting for a disk or a lock do; where the system does not tell (it is not Linux), it is wall time.
+
+_calls = _beside("calls")
+
+
+class Packages:
+    """Finds some packages where they are to be measured, wherever the paths of imports lead.
+
+    Args:
+        folders: name of a package -> the folder that holds it; where it holds none of that name, there is none.
     """
 
-    def __init__(self) -> None:
-        self.wall = self.own = self.cpu = 0.0
+    def __init__(self, folders: Mapping[str, str]) -> None:
+        self._folders = folders
 
-    def measure(self, call: Callable[[], Any], times: int) -> None:
-        """Adds the times of some calls; the last thing read before them and the first after them is the wall clock."""
-        cpu, delay, worked, wall = _cpu_seconds(), _delay_seconds(), time.thread_time(), time.perf_counter()
-        for _ in range(times):
-            call()
-        wall = time.perf_counter() - wall
-        worked = time.thread_time() - worked
-        self.wall += wall
-        # On a crowded machine the thread also waits between the two clocks, where its calls did not.
-        self.own += max(wall - (_delay_seconds() - delay), min(worked, wall))
-        self.cpu += _cpu_seconds() - cpu
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if path is not None or name not in self._folders:
+            return None
+        found = PathFinder.find_spec(name, [self._folders[name]], target)
+        if found is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return found
 
-
-def _cpu_seconds() -> float:
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
-
-
-def _delay_seconds() -> float:
-    """Seconds that this thread has waited for a core since it began."""
-    try:
-        return int(_SCHEDULER.read_bytes().split()[1]) / 1e9
-    except OSError:
-        return 0.0
-
-
-def timed(call: Callable[[], Any], times: int, before: Callable[[], Any] | None = None) -> Answer:
-    """Times of some calls with the garbage collector off; `before` each of them, outside the clock."""
-    clock = Clock()
-    gc.collect()
-    gc.disable()
-    try:
-        if before is None:
-            clock.measure(call, times)
-        else:
-            for _ in range(times):
-                before()
-                clock.measure(call, 1)
-    finally:
-        gc.enable()
-    return vars(clock)
-
-
-def counted(call: Callable[[], Any], before: Callable[[], Any] | None = None) -> Answer:
-    """What one call takes of memory at its most beyond what stood before, as far as Python's allocator and NumPy's tell, and
-    how many functions it calls, of Python and of C.
-    """
-    if before is not None:
-        before()
-    gc.collect()
-    tracemalloc.start()
-    stood = tracemalloc.get_traced_memory()[0]
-    call()
-    peak = tracemalloc.get_traced_memory()[1] - stood
-    tracemalloc.stop()
-    if before is not None:
-        before()
-    calls = 0
-
-    def see(_frame: Any, event: str, _argument: Any) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    sys.setprofile(see)
-    try:
-        call()
-    finally:
-        sys.setprofile(None)
-    return {"peak": max(0, peak), "calls": calls}
+    def come_first(self) -> None:
+        """Before every other finder: pytest puts one of its own in the first place."""
+        if self._folders:
+            sys.meta_path[:] = [self, *(one for one in sys.meta_path if one is not self)]
 
 
 class Stats(dict[str, Any]):
@@ -207,7 +163,7 @@ class Session:
         self._items: dict[str, Any] = {}
         self._seconds = 0.0
         self._failure = ""
-        self._ready = False
+        self._ready = self._rehearsed = self._rehearsing = False
         self._errors: list[str] = []
 
     def next(self) -> Answer | None:
@@ -237,23 +193,36 @@ class Session:
         self._answer({"tests": list(self._items), "errors": self._errors})
         while (request := self.next()) is not None:
             if request["do"] == "prepare":
-                self._run(session, request["name"])
+                self._run(session, request["name"], rehearse=request["rehearse"])
             else:
                 self._answer({"error": "NothingPrepared", "message": f"{request['do']} before prepare"})
         return True
 
-    def _run(self, session: Any, name: str) -> None:
-        """Runs one test; it answers from within where it calls the benchmark, and here where it does not."""
+    def _run(self, session: Any, name: str, *, rehearse: bool) -> None:
+        """Runs one test; it answers from within where it calls the benchmark, and here where it does not.
+
+        A rehearsal runs the test to its end first, with one call, so that a wrong result is seen before any time is taken.
+        """
         self._ready, self._failure = False, ""
         if name not in self._items:
             self._answer({"state": "absent"})
             return
         item = self._items[name]
+        if rehearse:
+            self._rehearsing, self._rehearsed = True, False
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            self._rehearsing = False
+            if self._failure or not self._rehearsed:
+                self._nothing()
+                return
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         if self._ready:
             self._answer({"state": "ended", "why": self._failure})
         else:
-            self._answer({"state": "nothing", "why": self._failure or "it does not call benchmark"})
+            self._nothing()
+
+    def _nothing(self) -> None:
+        self._answer({"state": "nothing", "why": self._failure or "it does not call benchmark"})
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.skipped:
@@ -266,27 +235,34 @@ class Session:
 
     def serve(self, call: Callable[[], Any], before: Callable[[], Any] | None, seconds: float) -> None:
         """Answers from within a test, until it is asked to go on."""
+        if self._rehearsing:
+            self._rehearsed = True
+            return
         gc.collect()
         gc.freeze()
         end = time.monotonic() + TRIAL_SECONDS
         while seconds < SLOW_SECONDS and time.monotonic() < end:
-            seconds = min(seconds, timed(call, 1, before)["wall"])
+            seconds = min(seconds, _calls.timed(call, 1, before)["wall"])
         self._ready = True
         self._answer({"state": "ready", "seconds": seconds})
         while (request := self.next()) is not None:
             if request["do"] == "run":
-                self._answer(timed(call, request["calls"], before))
+                self._answer(_calls.timed(call, request["calls"], before))
             elif request["do"] == "count":
-                self._answer(counted(call, before))
+                self._answer(_calls.counted(call, before))
             elif request["do"] == "finish":
                 break
         gc.unfreeze()
 
 
-def _early(session: Session) -> object:
+def _early(session: Session, packages: Packages) -> object:
     import pytest
 
     class Early:
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_load_initial_conftests(self) -> None:
+            packages.come_first()
+
         @pytest.hookimpl(tryfirst=True)
         def pytest_sessionstart(self, session: Any) -> None:
             taken.take_over(session.config)
@@ -307,7 +283,13 @@ def _fixture(serve: Callable[[Callable[[], Any], Callable[[], Any] | None, float
 
 
 def main(arguments: list[str]) -> int:
-    """Serves a session over the pipes that the first two arguments number, of the tree in the third; the rest are pytest's."""
+    """Serves a session over the pipes that the first two arguments number; the third has settings, the rest are pytest's.
+
+    Settings are the `root` of the tree whose tests are run, and the `packages` that `Packages` has to find.
+    """
+    settings = json.loads(arguments[2])
+    packages = Packages(settings["packages"])
+    packages.come_first()
     import pytest
 
     requests, answers = os.fdopen(int(arguments[0])), os.fdopen(int(arguments[1]), "w")
@@ -316,10 +298,10 @@ def main(arguments: list[str]) -> int:
         answers.write(json.dumps(found) + "\n")
         answers.flush()
 
-    session = Session(iter(requests.readline, ""), answer, Path(arguments[2]))
+    session = Session(iter(requests.readline, ""), answer, Path(settings["root"]))
     given = [*arguments[3:], "-p", "no:cacheprovider", "-p", "no:lora_perf_pairs", "-p", "no:xdist", "-q"]
     try:
-        status = int(pytest.main(given, plugins=[session, _early(session)]))
+        status = int(pytest.main(given, plugins=[session, _early(session, packages)]))
     except BaseException as error:  # that ends a session: whoever asks is told
         answer({"error": type(error).__name__, "message": str(error)})
         raise

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import select
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from lora_perf.pairs.worker import SLOW_SECONDS
-
-SAMPLE_SECONDS = 0.005  # a sample of shorter calls repeats them: clocks and pipes cost some microseconds
 _PATIENCE_SECONDS = 300.0  # for one answer: the slowest takes seconds, so a silent worker hangs
 _STOP_SECONDS = 5.0
 _MESSAGE_LINES = 3
@@ -32,13 +27,6 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
-
-
-# A pair shares a core while it is timed, since only one of its workers works then: the cores of a shared machine differ by
-# some per cent, steadily, by what their neighbours do. Fresh pairs take the next core. Where the system keeps no process on
-# a core, there are none.
-_ALL_CORES: frozenset[int] = frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ())
-_CORES: Iterator[frozenset[int]] = cycle([frozenset({core}) for core in sorted(_ALL_CORES)] or [_ALL_CORES])
 
 
 class WorkerError(Exception):
@@ -185,83 +173,3 @@ class Worker(AbstractContextManager["Worker"]):
         os.close(self._answers)
         self._errors.close()
         self._scratch.cleanup()
-
-
-class Pair(AbstractContextManager["Pair"]):
-    """Two fresh workers, one over the base and one over the change, that hold one benchmark at a time.
-
-    Args:
-        base, change: how their workers are started.
-        meet: called with each worker and the name of its side once both run; it takes their first answers.
-    """
-
-    def __init__(self, base: Side, change: Side, meet: Callable[[Worker, str], object] = lambda *_: None) -> None:
-        self._repeats = 1
-        self._turn = 0
-        self._core = next(_CORES)
-        with ExitStack() as stack:
-            self.base = stack.enter_context(Worker(base))
-            self.change = stack.enter_context(Worker(change))
-            meet(self.base, "base")
-            meet(self.change, "change")
-            self._stack = stack.pop_all()
-
-    @property
-    def broken(self) -> bool:
-        return self.base.broken or self.change.broken
-
-    def close(self) -> None:
-        """Stops the workers."""
-        self._stack.close()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def prepare(self, name: str) -> None:
-        """Makes a benchmark ready on both sides at a time, and chooses how many calls a sample has.
-
-        Raises:
-            WorkerError: the change cannot do it, or its result is wrong.
-            BaseError: the base cannot.
-        """
-        sides = (self.change, self.base)
-        for side in sides:
-            side.keep_to(_ALL_CORES)
-            self.ask_to_prepare(side, name)
-        change, base = [_answer(side) for side in sides]  # both are taken, so that none is left for the next request
-        for side in sides:
-            side.keep_to(self._core)
-        seconds = self.prepared(base, change)
-        self._repeats = max(1, math.ceil(SAMPLE_SECONDS / max(seconds, 1e-6)))
-        if seconds < SLOW_SECONDS:
-            self.sample()  # warms up
-
-    def ask_to_prepare(self, side: Worker, name: str) -> None:
-        """Sends the request to make a benchmark ready."""
-        side.send("prepare", name=name)
-
-    def prepared(self, base: dict[str, Any] | WorkerError, change: dict[str, Any] | WorkerError) -> float:
-        """The seconds of a call, of the answers of both sides.
-
-        Raises:
-            WorkerError, BaseError: one of them cannot be timed.
-        """
-        if isinstance(change, WorkerError):
-            raise change
-        if isinstance(base, WorkerError):
-            raise BaseError(str(base)) from base
-        return float(base["seconds"])
-
-    def sample(self) -> Sample:
-        """Times one call, or some short ones, on each side, each time in the other order."""
-        self._turn += 1
-        sides = (self.base, self.change) if self._turn % 2 else (self.change, self.base)
-        found = {side: Times(**side.ask("run", calls=self._repeats)) for side in sides}
-        return Sample(found[self.base], found[self.change])
-
-
-def _answer(worker: Worker) -> dict[str, Any] | WorkerError:
-    try:
-        return worker.receive()
-    except WorkerError as error:
-        return error

@@ -10,7 +10,10 @@ import benchmarks
 
 _BENCHMARKS = Path(benchmarks.__file__).parent
 _PACKAGE = Path(benchmarks.__file__).parents[1] / "lora_perf"
-_COPIED = ("table.py", "corpora.py", "surface.py", "suite/__init__.py", "suite/today.py", "guard")
+_COPIED = (
+    *("table.py", "corpora.py", "surface.py", "closing.py", "measure.py"),
+    *("suite/__init__.py", "suite/today.py", "guard", "../tests/perf/conftest.py", "../tests/perf/test_workloads.py"),
+)
 # Of the package, by the guard itself.
 _NEEDED = ("core/errors.py", "core/text.py", "core/tables.py", "command/about.py", "command/status.py", "pairs/*.py")
 
@@ -45,6 +48,11 @@ def sleeping(scale):
     return Case(lora_perf.work.wait, lambda found: None, 1)
 """
 
+_CONFTEST = """
+def pytest_addoption(parser):
+    parser.addoption("--scale", default="small")
+"""
+
 LOOPS = 60_000  # some milliseconds
 
 
@@ -64,6 +72,7 @@ class Tree:
         self.write("benchmarks/stages/__init__.py", "")
         self.write("benchmarks/workloads.py", "from benchmarks.stages import fake\nfrom benchmarks.table import TABLE\n")
         self.write("benchmarks/stages/fake.py", _WORKLOADS.format(loops=LOOPS))
+        self.write("tests/conftest.py", _CONFTEST)
         self.write("lora_perf/__init__.py", "from lora_perf.core.errors import LoraPerfError\n")
         needed = [path for name in _NEEDED for path in sorted(_PACKAGE.glob(name))]
         for path in needed:

@@ -149,6 +149,42 @@ def test_what_is_not_measured_is_said_and_is_no_success(words: Path, scratch: Pa
     assert all(found[name]["answer"] == "new" for name in found if name == "test_other")
 
 
+def test_tests_of_the_tree_run_over_the_package_of_the_base_too(words: Path, scratch: Path) -> None:
+    tests = words / "tests" / "bench_words.py"
+    tests.write_text(tests.read_text() + "\n\ndef test_all(benchmark):\n    assert benchmark(words.tokens, TEXT)\n")
+    git(words, "rm", "--quiet", "--cached", "tests/bench_words.py")
+    git(words, "commit", "--quiet", "--message", "without tests")
+    change(words, "tokens", 3)
+    status, said, found = pairs(words, scratch, "-k", "tokens or all or wrap", "--pairs-tests", "here")
+    answers = {name: one["answer"] for name, one in found.items()}
+    assert answers == {"test_tokens": "slower", "test_all": "slower", "test_wrap": "kept"}, said
+    assert status == 1
+
+
+def test_only_the_named_packages_are_those_of_each_side(words: Path, scratch: Path) -> None:
+    (words / "helper.py").write_text("from time import sleep\n\n\ndef wait():\n    sleep(0.002)\n")
+    tests = words / "tests" / "bench_words.py"
+    tests.write_text(tests.read_text() + "\n\ndef test_wait(benchmark):\n    import helper\n\n    benchmark(helper.wait)\n")
+    git(words, "add", "--all")
+    git(words, "commit", "--quiet", "--message", "helper")
+    (words / "helper.py").write_text("from time import sleep\n\n\ndef wait():\n    sleep(0.008)\n")
+    change(words, "wrap", 1)
+    chosen = ("-k", "test_wait", "--pairs-tests=here")
+    assert pairs(words, scratch, *chosen)[2]["test_wait"]["answer"] == "slower"
+    assert pairs(words, scratch, *chosen, "--pairs-package=words")[2]["test_wait"]["answer"] == "kept"
+
+
+def test_where_the_package_is_the_same_nothing_is_timed_and_what_vanished_is_told(words: Path, scratch: Path) -> None:
+    tests = words / "tests" / "bench_words.py"
+    tests.write_text(tests.read_text().partition("def test_wrap")[0])
+    status, said, found = pairs(words, scratch, "--pairs-tests=here", "-k", "tokens or wrap")
+    assert "pairs: nothing to time: words is the same on both sides" in said
+    assert {name: one["answer"] for name, one in found.items()} == {"test_wrap": "measured nothing"}
+    assert (status, "--pairs-gone" in found["test_wrap"]["note"]) == (1, True)
+    status, _, found = pairs(words, scratch, "--pairs-tests=here", "-k", "tokens or wrap", "--pairs-gone", "test_wrap")
+    assert (status, found) == (0, {})
+
+
 def test_only_tests_that_a_change_reaches_are_measured_where_asked(words: Path, scratch: Path) -> None:
     (words / "tests" / "bench_other.py").write_text("def test_other(benchmark):\n    benchmark(sorted, range(1000))\n")
     git(words, "add", "--all")
@@ -188,7 +224,9 @@ def test_fixtures_classes_parameters_and_setups_are_those_of_the_suite(tmp_path:
     [
         ("nowhere", (), "expected a commit, branch or tag to compare with; found 'nowhere'"),
         ("HEAD", ("-k", "nothing_of_that_name"), "expected tests that use the fixture benchmark; found none"),
-        ("HEAD", ("--pairs-seconds=0",), "expected --pairs-seconds above 0"),
+        ("HEAD", ("--pairs-package=words",), "expected --pairs-tests here beside --pairs-package; found words"),
+        ("HEAD", ("--pairs-tests=here", "--pairs-package=other"), "found none called other"),
+        ("HEAD", ("--pairs-seconds=0",), "expected seconds above 0 for a measurement; found 0"),
     ],
 )
 def test_a_wrong_argument_is_one_line(words: Path, scratch: Path, base: str, arguments: tuple[str, ...], message: str) -> None:
