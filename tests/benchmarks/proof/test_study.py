@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,29 +22,31 @@ pytestmark = pytest.mark.long
 
 _RULE = Rule(suspicion=1.4, threshold=1.6, looks=(0.05, 0.2))
 
-# Counters of the small repository: the turns of its loop, which the proof's worker asks for as it does of the real ones.
+# Counters of the small repository: the turns of its loop, which the proof asks for as it does of the real ones.
 _COUNTERS = """
+import json
 import sys
-def count(case):
+from benchmarks.workloads import TABLE
+
+def count(call):
     turns = 0
     def see(frame, event, argument):
         nonlocal turns
         turns += event == "line"
         return see
     sys.settrace(see)
-    case.call()
+    call()
     sys.settrace(None)
     return {"lines": turns}
-"""
-_BUDGETS = """
-from types import SimpleNamespace
-class Budgets:
-    def violations(self, name, counts):
-        expected = BUDGET
-        over = SimpleNamespace(counter="lines", budget=SimpleNamespace(value=expected), found=counts["lines"])
-        return [over] if counts["lines"] > expected else []
-def load():
-    return Budgets()
+
+if __name__ == "__main__":
+    *names, _, path = sys.argv[1:]
+    found = {}
+    for name in names:
+        case = TABLE[name].prepare("small")
+        case.checked()
+        found[name] = count(case.call)
+        open(path, "w").write(json.dumps(found))
 """
 _MUTANT = """
 name = "{name}"
@@ -63,20 +65,34 @@ replace = {replace}
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     made = Tree(tmp_path / "tree")
     made.write("benchmarks/counters.py", _COUNTERS)
-    made.write("benchmarks/budgets.py", _BUDGETS.replace("BUDGET", str(_lines(made))))
-    made.write("benchmarks/budgets.json", "{}")
+    allow(made, _lines(made))
     monkeypatch.setattr(budgets.Budgets, "other_versions", lambda _: [])
     monkeypatch.setattr(study, "_EFFECT_SECONDS", 0.1)
     return made
 
 
+def allow(tree: Tree, lines: int) -> None:
+    """Writes the budget of the work."""
+    counters = {"lines": {"margin": 0.0, "slack": 0, "reason": "more turns"}}
+    content = {"versions": {}, "counters": counters, "workloads": {"spinning": {"lines": lines}}}
+    tree.write("benchmarks/budgets.json", json.dumps(content))
+
+
 def _lines(tree: Tree) -> int:
     """The count of the work as it stands."""
     work: dict[str, Any] = {}
-    counters: dict[str, Any] = {}
     exec((tree.root / "lora_perf/work.py").read_text(), work)
-    exec(_COUNTERS, counters)
-    return int(counters["count"](SimpleNamespace(call=work["spin"]))["lines"])
+    turns = 0
+
+    def see(_frame: Any, event: str, _argument: Any) -> Any:
+        nonlocal turns
+        turns += event == "line"
+        return see
+
+    sys.settrace(see)
+    work["spin"]()
+    sys.settrace(None)
+    return turns
 
 
 def plant(tmp_path: Path, name: str, find: str, replace: str, workload: str = "spinning") -> None:
@@ -86,11 +102,16 @@ def plant(tmp_path: Path, name: str, find: str, replace: str, workload: str = "s
     (folder / f"{name}.toml").write_text(text)
 
 
+def proof(tree: Tree, tmp_path: Path, console: Console) -> Proof:
+    table = {"spinning": ("small",), "sleeping": ("small",)}
+    return Proof(tree.root, table, tmp_path / "reports", "small", _RULE, console, tmp_path / "mutants")
+
+
 def prove(tree: Tree, tmp_path: Path, *names: str, idle: int = 0, busy: int = 0) -> tuple[bool, str]:
     """What a proof says, and what it prints."""
     text = io.StringIO()
     console = Console(file=text, width=200)
-    one = Proof(tree.root, tmp_path / "reports", "small", _RULE, console, tmp_path / "mutants")
+    one = proof(tree, tmp_path, console)
     return one.run(names, ("spinning",), {"idle": idle, "busy": busy}), text.getvalue()
 
 
@@ -114,7 +135,7 @@ def test_a_proof_tells_found_missed_and_broken_mutants_apart(tree: Tree, tmp_pat
     assert found["waits"]["by_counts"] == []
     assert found["slow"]["slowdown"] > 2
     assert not found["unseen"]["caught"]
-    assert found["wrong"]["broken"] == ["spinning: AssertionError: wrong sum"]
+    assert found["wrong"]["broken"] == ["spinning: failed: AssertionError: wrong sum"]
     assert not found["wrong"]["caught"]
     assert "1.15x and more: 2 of 2 found (2 by pairs, 1 by counts)" in text
     assert "broken mutants, whose result is wrong: wrong" in text
@@ -129,7 +150,7 @@ def test_unchanged_code_is_compared_with_itself_idle_and_busy(tree: Tree, tmp_pa
 
 
 def test_counts_that_are_off_on_unchanged_code_find_no_mutant(tree: Tree, tmp_path: Path) -> None:
-    tree.write("benchmarks/budgets.py", _BUDGETS.replace("BUDGET", "1"))
+    allow(tree, 1)
     plant(tmp_path, "unseen", "import time\n", "import time  # and nothing else\n")
     sound, text = prove(tree, tmp_path, idle=1)
     assert not sound
@@ -142,7 +163,7 @@ def test_counts_alone_find_what_they_can(tree: Tree, tmp_path: Path) -> None:
     plant(tmp_path, "waits", "total = 0", "total = 0 * (time.sleep(0.02) or 0)")
     plant(tmp_path, "wrong", f"return {LOOPS}", "return 0")
     text = io.StringIO()
-    one = Proof(tree.root, tmp_path / "reports", "small", _RULE, Console(file=text, width=200), tmp_path / "mutants")
+    one = proof(tree, tmp_path, Console(file=text, width=200))
     assert not one.run_counts(())
     assert "slow: lines" in text.getvalue()
     assert "waits: no count above its budget" in text.getvalue()
