@@ -10,8 +10,8 @@ from lora_perf.core.tables import Table
 from lora_perf.core.text import counted
 from lora_perf.pairs.compare import Finding, Verdict
 
-HEAVIER = 1.1  # a peak or a count of calls that is so many times that of the base is told
-_SMALL_PEAK, _SMALL_CALLS = 1 << 16, 50  # and what is too little to be told
+HEAVIER = 1.1  # a peak or a count that is so many times that of the base is told
+_SMALL = {"peak": 1 << 16, "calls": 50, "allocations": 10}  # and what is too little to be told
 
 WORDS = {
     Verdict.SLOWER: "slower",
@@ -27,7 +27,7 @@ class Told:
     """A finding with what one call takes beside time.
 
     Attributes:
-        counts: peak of memory in bytes and number of calls, of base and change; empty where they were not counted.
+        counts: what `calls.counted` says of base and change; empty where they were not counted.
     """
 
     finding: Finding
@@ -39,12 +39,13 @@ class Told:
         if not self.counts:
             return []
         base, change = self.counts["base"], self.counts["change"]
-        found = []
-        if change["peak"] > HEAVIER * base["peak"] and change["peak"] - base["peak"] > _SMALL_PEAK:
-            found.append(f"memory {base['peak'] / 1e6:.2f} -> {change['peak'] / 1e6:.2f} MB")
-        if change["calls"] > HEAVIER * base["calls"] and change["calls"] - base["calls"] > _SMALL_CALLS:
-            found.append(f"calls {base['calls']:,} -> {change['calls']:,}")
-        return found
+        more = [one for one in _SMALL if change[one] > HEAVIER * base[one] and change[one] - base[one] > _SMALL[one]]
+        return [
+            f"memory {base[one] / 1e6:.2f} -> {change[one] / 1e6:.2f} MB"
+            if one == "peak"
+            else f"{one} {base[one]:,} -> {change[one]:,}"
+            for one in more
+        ]
 
     @property
     def line(self) -> str:

@@ -1,8 +1,8 @@
 """One side of a pair: a pytest session that runs benchmarks up to their call, and then calls on command.
 
-This file and `calls.py` stand alone, and this one is run as a program, since the package that they belong to may be what is
-measured, at a commit that had no such files. Requests come one a line of JSON through a pipe, answers go the same way; what
-tests print goes nowhere.
+This file, `calls.py` and `arrays.py` stand alone, and this one is run as a program, since the package that they belong to may
+be what is measured, at a commit that had no such files. Requests come one a line of JSON through a pipe, answers go the same
+way; what tests print goes nowhere.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 SLOW_SECONDS = 0.5  # a first call that takes longer needs no second one to tell how long it takes, or to warm up
@@ -25,17 +24,11 @@ TRIAL_SECONDS = 0.02
 Answer = dict[str, Any]
 
 
-def _beside(name: str) -> ModuleType:
-    """A file beside this one as a module."""
-    spec = importlib.util.spec_from_file_location(f"lora_perf_pairs_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_calls = _beside("calls")
+_beside = importlib.util.spec_from_file_location("lora_perf_pairs_calls", Path(__file__).with_name("calls.py"))
+assert _beside is not None
+assert _beside.loader is not None
+_calls = importlib.util.module_from_spec(_beside)
+_beside.loader.exec_module(_calls)
 
 
 class Packages:

@@ -119,6 +119,22 @@ def test_calls_and_memory_are_told_beside_time(words: Path, scratch: Path) -> No
     assert counts["change"]["peak"] - counts["base"]["peak"] > 1_000_000
 
 
+def test_allocations_are_told_and_fail_nothing(tmp_path: Path, scratch: Path) -> None:
+    root = tmp_path / "arrays"
+    shutil.copytree(SUITES / "arrays", root)
+    git(root, "init", "--quiet")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "base")
+    path = root / "arrays" / "__init__.py"
+    more = "\n\n_plain = load\n\n\ndef load(path):\n    [np.empty(9) for _ in range(30)]\n    return _plain(path)\n"
+    path.write_text(path.read_text() + more)
+    status, said, found = pairs(root, scratch, "-k", "load")
+    counts = found["test_load"]["counts"]
+    assert counts["change"]["allocations"] - counts["base"]["allocations"] == 30
+    assert f"allocations {counts['base']['allocations']} -> " in said
+    assert (status, found["test_load"]["answer"]) == (0, "kept")
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
