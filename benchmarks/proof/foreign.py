@@ -3,8 +3,9 @@
     python -m benchmarks.proof.foreign --passes 10 --out foreign.json
 
 Each of the three projects in `tests/pairs/suites` becomes a repository of its own. A slowdown makes one function take so many
-times as long, by a clock that runs on after it; a null change adds a comment. Beside the verdict of `pytest --pairs` stands
-that of pytest-benchmark's own comparison of a saved run with the next one (`--benchmark-compare-fail=median:10%`).
+times as long, by a clock that runs on after it; a null change adds a comment. Beside the verdict of `pytest --pairs` stand
+that of pytest-benchmark's own comparison of a saved run with the next one (`--benchmark-compare-fail=median:10%`) and that of
+`asv continuous`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.corpora import ROOT
+from benchmarks.proof.continuous import Continuous
 from benchmarks.surface import exit_status, parsed
 
 SUITES = ROOT / "tests" / "pairs" / "suites"
@@ -41,6 +45,14 @@ FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {
         {"tokens": "test_tokens", "index": "test_index", "distance": "test_distance", "wrap": "test_wrap", "dump": "test_dump"},
     ),
 }  # fmt: skip
+# The other benchmarks of each, of which only unchanged code is compared.
+OTHERS = {
+    "arrays": ("test_running_mean", "test_top[10]", "test_top[1000]"),
+    "layers": ("test_forward",),
+    "words": ("test_counts",),
+}
+WAYS = {"pairs": "pairs", "saved": "--benchmark-compare-fail", "asv": "asv continuous"}
+Record = dict[str, dict[str, dict[str, Any]]]
 _SLOW = """
 
 def _slowed(function, factor):
@@ -69,8 +81,10 @@ class Config:
     """File of what was found, *.json; what is in it is not measured again."""
     passes: int = 10
     """Times that each whole suite is compared with itself."""
-    peers: bool = True
-    """Ask pytest-benchmark's own comparison too."""
+    by: tuple[Literal["pairs", "saved", "asv"], ...] = ("pairs", "saved", "asv")
+    """Who is asked: the plugin, pytest-benchmark's own comparison, `asv continuous`."""
+    factors: tuple[float, ...] = FACTORS
+    """How many times as long a function takes."""
 
 
 def repository(suite: str, folder: Path) -> Path:
@@ -127,57 +141,76 @@ def main() -> int:
 
     def work() -> int:
         config = parsed(Config, None, "python -m benchmarks.proof.foreign")
-        record: dict[str, Any] = json.loads(config.out.read_text()) if config.out.exists() else {"planted": {}, "null": {}}
+        record: Record = json.loads(config.out.read_text()) if config.out.exists() else {"planted": {}, "null": {}}
         with tempfile.TemporaryDirectory(prefix="lora_perf-foreign-") as folder:
-            for suite, (source, functions) in FUNCTIONS.items():
-                _prove(config, record, repository(suite, Path(folder)), suite, source, functions)
+            for suite in FUNCTIONS:
+                _prove(config, record, suite, Path(folder))
         print(summary(record))
         return 0
 
     return int(exit_status(work))
 
 
-def _prove(config: Config, record: dict[str, Any], root: Path, suite: str, source: str, functions: dict[str, str]) -> None:
+def _prove(config: Config, record: Record, suite: str, folder: Path) -> None:
+    source, functions = FUNCTIONS[suite]
+    tests = [*functions.values(), *OTHERS[suite]]
+    root = repository(suite, folder)
     path = root / source
     original = path.read_text()
-    for function, test in functions.items():
-        for factor in FACTORS:
-            key = f"{suite} {function} {factor}"
-            if key in record["planted"]:
-                continue
+    continuous = Continuous(root, suite, str(Path(source).parent), tests) if "asv" in config.by else None
+
+    def asv(*tests: str) -> list[str]:
+        assert continuous is not None
+        return continuous.slower(*tests)
+
+    def of_pairs(test: str) -> bool:
+        (found,) = [one for one in pairs(root, "-k", test) if test in one["test"]]
+        return bool(found["answer"] == "slower")
+
+    def ask(part: str, key: str, by: str, call: Callable[[], Any]) -> None:
+        entry = record[part].setdefault(key, {})
+        if by not in entry:
             begin = time.monotonic()
+            entry[by] = call()
+            entry[f"{by} seconds"] = round(time.monotonic() - begin, 1)
+            config.out.write_text(json.dumps(record, indent=1))
+            print(key, by, entry[by], flush=True)
+
+    planted: dict[str, Callable[[str], bool]] = {
+        "pairs": of_pairs,
+        "saved": lambda test: peer(root, path, path.read_text(), test),
+        "asv": lambda test: asv(test) == [test],
+    }
+    null: dict[str, Callable[[], int]] = {
+        "pairs": lambda: sum(one["answer"] == "slower" for one in pairs(root)),
+        "saved": lambda: peer_of_same(root),
+        "asv": lambda: len(asv(*tests)),
+    }
+    for function, test in functions.items():
+        for factor in config.factors:
             path.write_text(original + _SLOW.format(name=function, factor=factor))
-            (found,) = [one for one in pairs(root, "-k", test) if test in one["test"]]
-            said = peer(root, path, path.read_text(), test) if config.peers else None
-            record["planted"][key] = {**found, "peer": said, "seconds": round(time.monotonic() - begin, 1)}
-            config.out.write_text(json.dumps(record, indent=1))
-            print(key, found["answer"], found["ratio"] and round(found["ratio"]["median"], 3), "peer", said, flush=True)
+            for by in config.by:
+                ask("planted", f"{suite} {function} {factor}", by, partial(planted[by], test))
     for number in range(config.passes):
-        key = f"{suite} {number}"
-        if key not in record["null"]:
-            path.write_text(f"{original}\n# {number}\n")
-            record["null"][key] = pairs(root)
-            config.out.write_text(json.dumps(record, indent=1))
-            print(key, sum(one["answer"] == "slower" for one in record["null"][key]), "false", flush=True)
-        if config.peers and key not in record.setdefault("same", {}):
-            record["same"][key] = peer_of_same(root)
-            config.out.write_text(json.dumps(record, indent=1))
+        path.write_text(f"{original}\n# {number}\n")
+        for by in config.by:
+            ask("null", f"{suite} {number}", by, null[by])
 
 
-def summary(record: dict[str, Any]) -> str:
+def summary(record: Record) -> str:
     """The table in Markdown."""
-    lines = ["| slowdown | planted | found by pairs | found by --benchmark-compare-fail |", "| --- | ---: | ---: | ---: |"]
-    for factor in FACTORS:
+    ways = [by for by in WAYS if any(by in one for part in record.values() for one in part.values())]
+    lines = [f"| slowdown | {' | '.join(f'found by {WAYS[by]}' for by in ways)} |", f"| --- |{' ---: |' * len(ways)}"]
+    for factor in sorted({key.rpartition(" ")[2] for key in record["planted"]}, key=float):
         some = [one for key, one in record["planted"].items() if key.endswith(f" {factor}")]
-        found, said = (sum(one) for one in zip(*[(one["answer"] == "slower", bool(one["peer"])) for one in some], strict=True))
-        lines.append(f"| {factor:g}x | {len(some)} | {found} | {said} |")
-    null = [one for each in record["null"].values() for one in each]
-    false = sum(one["answer"] == "slower" for one in null)
-    said = f"Of {len(null):,} comparisons of unchanged code {false} said slower."
-    if same := record.get("same"):
-        count = len(null) * len(same) // len(record["null"])
-        said += f" Of {count:,} by --benchmark-compare-fail {sum(same.values())} did."
-    return "\n".join([*lines, "", said])
+        cells = [f"{sum(one.get(by, False) for one in some)} of {sum(by in one for one in some)}" for by in ways]
+        lines.append(f"| {float(factor):g}x | {' | '.join(cells)} |")
+    lines.append("")
+    for by in ways:
+        runs = [(key.partition(" ")[0], one[by]) for key, one in record["null"].items() if by in one]
+        count = sum(len(FUNCTIONS[suite][1]) + len(OTHERS[suite]) for suite, _ in runs)
+        lines.append(f"{WAYS[by]}: slower {sum(one for _, one in runs)} times in {count:,} comparisons of unchanged code")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
