@@ -1,1 +1,1 @@
-"""Whether a change makes a workload slower: base and change timed in turn, by two processes. See README.md here."""
+"""Whether a change makes a workload slower: `pytest --pairs` over the table of workloads. See README.md here."""

@@ -19,6 +19,7 @@ caught.
 from __future__ import annotations
 
 import ast
+import builtins
 import shutil
 import tempfile
 import tomllib
@@ -107,12 +108,29 @@ def misfits(one: Mutant, root: Path, table: Mapping[str, Workload]) -> list[str]
         try:
             one.apply(Path(folder))
             for file in {edit.file for edit in one.edits}:
-                before, after = (ast.dump(ast.parse((tree / file).read_text())) for tree in (root, Path(folder)))
-                if before == after:
+                before, after = (ast.parse((tree / file).read_text()) for tree in (root, Path(folder)))
+                if ast.dump(before) == ast.dump(after):
                     found.append(f"mutant {one.name}: {file} means the same as before")
+                found += [f"mutant {one.name}: {file} has no {name}" for name in sorted(_unbound(after) - _unbound(before))]
         except (LoraPerfError, SyntaxError) as error:
             found.append(str(error))
     return found
+
+
+def _unbound(tree: ast.AST) -> set[str]:
+    """Names that are read in a file and bound nowhere in it, in whatever scope."""
+    names = [one for one in ast.walk(tree) if isinstance(one, ast.Name)]
+    bound = {one.id for one in names if not isinstance(one.ctx, ast.Load)} | set(dir(builtins))
+    for one in ast.walk(tree):
+        if isinstance(one, ast.alias):
+            bound.add((one.asname or one.name).partition(".")[0])
+        elif isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.add(one.name)
+        elif isinstance(one, ast.arg):
+            bound.add(one.arg)
+        elif isinstance(one, ast.ExceptHandler) and one.name:
+            bound.add(one.name)
+    return {one.id for one in names} - bound
 
 
 def read(path: Path) -> Mutant:
