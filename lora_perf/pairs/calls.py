@@ -87,10 +87,12 @@ def counted(call: Callable[[], Any], before: Callable[[], Any] | None = None) ->
 
     fresh()
     tracemalloc.start()
-    stood = tracemalloc.get_traced_memory()[0]
-    call()
-    peak = tracemalloc.get_traced_memory()[1] - stood
-    tracemalloc.stop()
+    try:
+        stood = tracemalloc.get_traced_memory()[0]
+        call()
+        peak = tracemalloc.get_traced_memory()[1] - stood
+    finally:
+        tracemalloc.stop()
     fresh()
     calls = 0
 

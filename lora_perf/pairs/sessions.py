@@ -170,8 +170,9 @@ class Sessions(AbstractContextManager["Sessions"]):
         return Sample(found[self.base], found[self.change])
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """What one call takes beside time, of both sides."""
-        return {"base": self.base.ask("count"), "change": self.change.ask("count")}
+        """What one call takes beside time, of both sides; nothing where a call of one does not bear to be watched."""
+        found = {"base": self.base.ask("count"), "change": self.change.ask("count")}
+        return found if all(found.values()) else {}
 
     def finish(self) -> str:
         """Has the tests that are held end; what went wrong after the call in that of the change."""

@@ -242,7 +242,10 @@ class Session:
             if request["do"] == "run":
                 self._answer(_calls.timed(call, request["calls"], before))
             elif request["do"] == "count":
-                self._answer(_calls.counted(call, before))
+                try:
+                    self._answer(_calls.counted(call, before))
+                except Exception:  # a call that does not bear to be watched has no counts
+                    self._answer({})
             elif request["do"] == "finish":
                 break
         gc.unfreeze()

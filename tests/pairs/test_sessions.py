@@ -171,6 +171,15 @@ def test_a_test_is_run_to_its_end_once_and_by_no_fresh_session_again(sides: Side
     assert known == {WAIT}
 
 
+def test_a_call_that_does_not_bear_to_be_watched_is_timed_and_not_counted(sides: Sides) -> None:
+    sides.work("change", more="\nimport sys\n\ndef spin():\n    assert not sys.getprofile()\n    return 1\n")
+    with sides.start() as pair:
+        pair.prepare(SPIN)
+        assert pair.sample().change.wall > 0
+        assert pair.counts() == {}
+        assert pair.finish() == ""
+
+
 def test_a_base_that_cannot_do_it_is_no_fault_of_the_change(sides: Sides) -> None:
     sides.work("base", more="\ndel spin\n")
     with sides.start() as pair, pytest.raises(BaseError, match="AttributeError: module 'work' has no attribute 'spin'"):
