@@ -110,7 +110,7 @@ class Inputs:
         """The features of a cell; None where they are fitted and neither in memory nor in the cache."""
         name, division = one.cell.representation, one.cell.division
         if REPRESENTATIONS[name].needs != "train rows":
-            self.compute([name])
+            self.compute([one])
             return self.of(one)
         if self._last is not None and self._last[0] == (name, one.cell.group, division):
             return self._last[1]
