@@ -22,7 +22,10 @@ _PRESENTATION = (
     *("inspect/", "audit/", "zoos/", "command/", "profiling/", "diagnose/", "io/__main__.py", "__main__.py"),
     *(f"core/{name}.py" for name in ("text", "users", "tables", "showing", "resources", "profiling", "pages", "charts")),
     *(f"report/{name}.py" for name in ("__main__", "canvas", "compare", "comparisons", "costs", "drawings", "falls")),
-    *(f"report/{name}.py" for name in ("figures", "files", "findings", "frames", "learning", "lost", "page", "predictions")),
+    *(
+        f"report/{name}.py"
+        for name in ("figures", "files", "findings", "frames", "learning", "lost", "numbers", "page", "predictions")
+    ),
     *(f"report/{name}.py" for name in ("ranking", "reading", "results", "sizes", "studies", "summary", "transfer")),
     *(f"report/{name}.py" for name in ("wording", "zoo_figure")),
     *(f"experiment/{name}.py" for name in ("console", "__main__", "folder", "forecast", "logs", "observer", "python")),
