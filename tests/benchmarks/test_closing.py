@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.closing import NOTE, closing_table
 from tests.benchmarks import small
@@ -18,7 +19,7 @@ from tests.perf import test_workloads as runner
 ROOT = Path(__file__).parents[2]
 
 
-class Clock:
+class Clock(BenchmarkFixture):
     """Stands in for the fixture of pytest-benchmark: every call takes two, three and four seconds."""
 
     def __init__(self) -> None:
