@@ -61,6 +61,8 @@ def forecast(
     needs = {name: REPRESENTATIONS[name].needs for name in plan.representations}
     names = [name for name, need in needs.items() if need in ("factors", "updates")]
     per_adapter = _seconds_per_adapter(zoo, names, plan, device) if names else 0.0
+    drawn = [name for name in names if REPRESENTATIONS[name].drawn]  # in a pass of each further draw
+    further = (config.draws - 1) * _seconds_per_adapter(zoo, drawn, plan, device) if drawn and config.draws > 1 else 0.0
     start = epoch = 0.0
     of_names: dict[str, float] = {}
     asked = list(config.readers)
@@ -85,9 +87,10 @@ def forecast(
     longest = max(of_names.items(), key=lambda one: one[1], default=("", 0.0))
     learned = [name for name, need in needs.items() if need == "train rows"]
     others = [name for name in asked if not CLASSIFIERS[name].by_epochs]
-    groups = sum(one.cell.group in plan.groups for one in plan.cells) / max(1, len(plan.representations))
+    measured = {(one.cell.representation, one.cell.group) for one in plan.cells if one.cell.group in plan.groups}
+    groups = len(measured) / max(1, len(plan.representations))
     return Forecast(
-        per_adapter * len(zoo),
+        (per_adapter + further) * len(zoo),
         4 * 64 * per_adapter * groups,
         start + epoch * typical_epochs(config),
         start + epoch * config.epochs,

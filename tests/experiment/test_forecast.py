@@ -91,6 +91,18 @@ def test_time_is_that_of_all_cells_at_any_size(n: int, monkeypatch: pytest.Monke
     assert clocked.widest < 20_000, "no matrix as wide as flat_vec is made"
 
 
+def test_each_further_draw_is_a_pass_of_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "_seconds_per_adapter", lambda zoo, names, plan, device: 1e-3 * len(names))
+    zoo = mission(1_000)
+    config = ExperimentConfig(
+        representations=("stats", "dw_sketch", "up_projector"), classifiers=("ridge", "knn"), controls=(), draws=5
+    )
+    prepared = prepare(config, zoo)
+    found = forecast.forecast(config, prepared.plan, zoo, prepared.divisions, CPU)
+    assert found.represent == pytest.approx(3 + 4 * 2)
+    assert found.cost == pytest.approx(4 * 64 * 3e-3 * 2), "of each representation on two groups, once"
+
+
 def test_time_between_widths_is_on_the_line_and_never_falls_beyond() -> None:
     known = [Width(100, 1.0, 2.0, 10), Width(200, 1.0, 4.0, 10), Width(400, 0.5, 3.0, 10)]
     assert between(known, 150) == (1.0, 3.0)
