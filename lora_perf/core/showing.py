@@ -42,6 +42,19 @@ def size(nbytes: int) -> str:
     return f"{amount:.3g} {_UNITS[unit]}"
 
 
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> duration(0.0123), duration(4), duration(600), duration(22000)
+    ('12.3 ms', '4.0 s', '10 min', '6.1 h')
+    """
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def card_of_zoo(zoo: Zoo, parts: Sequence[str]) -> Table:
     if zoo.labels is None:
         classes = "no labels"

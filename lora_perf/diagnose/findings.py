@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from lora_perf.core.showing import size
+from lora_perf.core.showing import duration, size
 from lora_perf.core.tables import Table
 from lora_perf.core.text import counted
 
@@ -87,7 +87,7 @@ class Diagnosis:
         columns = ("way", "the whole", "GB/s", "times a copy", "peak memory", "why")
         rows = tuple((one.name, *(("fails", "", "", "", one.error) if one.error else _cells(one))) for one in self.readings)
         title = (
-            f"{self.name}: {counted(self.adapters, 'adapter')}, {size(self.nbytes)} of weights; a copy {seconds(self.limit)}"
+            f"{self.name}: {counted(self.adapters, 'adapter')}, {size(self.nbytes)} of weights; a copy {duration(self.limit)}"
         )
         return Table(title, columns, rows, columns[1:5])
 
@@ -109,7 +109,7 @@ class Diagnosis:
     def __repr__(self) -> str:
         lines = [f"Diagnosis of {self.name}: {counted(self.adapters, 'adapter')}, {size(self.nbytes)} of weights"]
         lines += [
-            f"  {one.name:44} {seconds(one.whole):>10}  {one.times_limit:,.1f}x a copy"
+            f"  {one.name:44} {duration(one.whole):>10}  {one.times_limit:,.1f}x a copy"
             for one in self.readings
             if not one.error
         ]
@@ -119,17 +119,4 @@ class Diagnosis:
 def _cells(one: Reading) -> tuple[str, str, str, str, str]:
     peak = "" if one.peak is None else f"{one.peak:.1f}x"
     wrong = "" if one.equal else "OTHER VALUES than the data set holds; "
-    return seconds(one.whole), f"{one.gb_per_s:.3g}", f"{one.times_limit:,.1f}x", peak, wrong + one.why
-
-
-def seconds(count: float) -> str:
-    """A time as people say it.
-
-    >>> seconds(0.0123), seconds(4), seconds(600), seconds(22000)
-    ('12.3 ms', '4.0 s', '10 min', '6.1 h')
-    """
-    if count < 1:
-        return f"{1000 * count:.3g} ms"
-    if count < 120:
-        return f"{count:.1f} s"
-    return f"{count / 60:.0f} min" if count < 7200 else f"{count / 3600:.1f} h"
+    return duration(one.whole), f"{one.gb_per_s:.3g}", f"{one.times_limit:,.1f}x", peak, wrong + one.why

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from lora_perf.core.pages import document, table, text
-from lora_perf.core.showing import size
+from lora_perf.core.showing import duration, size
 from lora_perf.core.text import counted
-from lora_perf.diagnose.findings import Diagnosis, Reading, seconds
+from lora_perf.diagnose.findings import Diagnosis, Reading
 
 
 def html_page(found: Diagnosis) -> str:
@@ -46,16 +46,15 @@ def lead(found: Diagnosis) -> str:
     ours = [one for one in done if one.ours]
     others = [one for one in done if not one.ours]
     if not ours or not others:
-        return f"A copy of the same bytes takes {seconds(found.limit)}."
+        return f"A copy of the same bytes takes {duration(found.limit)}."
     best, worst, nearest = min(ours, key=lambda one: one.whole), others[-1], others[0]
     times = worst.whole / best.whole
     if times < 1.5:
-        return f"Nothing here is slow: all ways take {seconds(worst.whole)} or less for all of it."
-    told = (
-        f"{worst.name} takes {seconds(worst.whole)} for all of it, {best.name} {seconds(best.whole)}: {times:,.0f} times less."
-    )
+        return f"Nothing here is slow: all ways take {duration(worst.whole)} or less for all of it."
+    longest, shortest = duration(worst.whole), duration(best.whole)
+    told = f"{worst.name} takes {longest} for all of it, {best.name} {shortest}: {times:,.0f} times less."
     if nearest.whole < best.whole:
-        return f"{told} {nearest.name} is faster still: {seconds(nearest.whole)}."
+        return f"{told} {nearest.name} is faster still: {duration(nearest.whole)}."
     return told
 
 
@@ -72,7 +71,7 @@ def _bars(readings: Sequence[Reading]) -> list[str]:
             f"<div>{text(one.name)}</div>"
             f'<div class="track"><div class="bar{kind}" style="width:calc((100% - 5.5rem) * {max(share, 1) / 100:.3f})" '
             f'title="{one.times_limit:,.1f} times a copy"></div>'
-            f"<span>{seconds(one.whole)}</span></div>"
+            f"<span>{duration(one.whole)}</span></div>"
         )
     return cells
 
@@ -83,4 +82,4 @@ def _row(one: Reading) -> tuple[str, ...]:
     peak = "" if one.peak is None else f"{one.peak:.1f}x"
     wrong = "" if one.equal else "OTHER VALUES than the data set holds. "
     sample = f"{one.adapters:,}" + ("" if one.share > 0.999 else f" ({one.share:.0%} of each)")
-    return one.name, seconds(one.whole), f"{one.gb_per_s:.3g}", f"{one.times_limit:,.1f}", peak, sample, f"{wrong}{one.why}"
+    return one.name, duration(one.whole), f"{one.gb_per_s:.3g}", f"{one.times_limit:,.1f}", peak, sample, f"{wrong}{one.why}"

@@ -13,6 +13,7 @@ from lora_perf.command.status import exit_status
 from lora_perf.command.terminal import say, warnings_to_stderr
 from lora_perf.core.ambient import with_threads
 from lora_perf.core.resources import pressure
+from lora_perf.core.showing import duration
 from lora_perf.core.text import counted
 from lora_perf.experiment import runner
 from lora_perf.experiment.config import ExperimentConfig
@@ -24,7 +25,7 @@ from lora_perf.experiment.plan import share_of
 from lora_perf.experiment.room import refuse_too_little, room_of
 from lora_perf.profiling import traced
 from lora_perf.report.summary import results_table
-from lora_perf.report.wording import TINY_WARNING, duration, interval_note, stages
+from lora_perf.report.wording import TINY_WARNING, interval_note, stages
 
 _TABLES = 2  # of a question beside the table of groups; summary.md has all
 

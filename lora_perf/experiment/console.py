@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from lora_perf.classifiers import CLASSIFIERS
 from lora_perf.command.terminal import say
 from lora_perf.core.resources import disk_left, memory_left
-from lora_perf.core.showing import size
+from lora_perf.core.showing import duration, size
 from lora_perf.core.split import Split
 from lora_perf.core.tables import Table
 from lora_perf.core.text import LONGEST, counted, printable
@@ -23,7 +23,6 @@ from lora_perf.experiment.observer import Teller
 from lora_perf.experiment.plan import Plan, PlannedCell
 from lora_perf.experiment.room import INTERPRETER, Room
 from lora_perf.report.cells import CellResult
-from lora_perf.report.wording import duration
 
 _LEARNED_WIDTH = 256  # features of a learned representation, before it is known; for the progress bar only
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lora_perf.classifiers.protocol import Setting
 from lora_perf.classifiers.scores import RECALLS
 from lora_perf.core.errors import LoraPerfError, listed
+from lora_perf.core.showing import duration
 from lora_perf.core.text import counted, printable
 from lora_perf.representations import REPRESENTATIONS
 from lora_perf.representations.learned.untrained import beside
@@ -168,13 +169,6 @@ def with_sign(one: Estimate) -> str:
 def format_p(p: float) -> str:
     """A p value as tables show it."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def stages(seconds: dict[str, float]) -> str:

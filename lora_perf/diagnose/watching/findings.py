@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lora_perf.diagnose.findings import seconds
+from lora_perf.core.showing import duration
 from lora_perf.diagnose.watching.ledger import Entry
 
 _MANY = 10_000  # values, from which on a conversion is worth a word
@@ -132,14 +132,14 @@ class Watched:
     def text(self) -> list[str]:
         """The findings as lines for a terminal."""
         if not self.lines:
-            return [f"{self.program}: {seconds(self.seconds)}, no line loses time to conversions of data"]
+            return [f"{self.program}: {duration(self.seconds)}, no line loses time to conversions of data"]
         told = []
         for one in self.lines:
             told += [
                 f"{os.path.basename(one.file)}:{one.line}: {one.code}",
                 f"    {one.kind}: {one.calls:,} calls, {one.values:,} values, "
-                f"{seconds(one.seconds)} ({one.share:.0%} of the run); "
-                f"a copy of the same {one.nbytes / 1e6:,.1f} MB takes {seconds(one.as_copy)}",
+                f"{duration(one.seconds)} ({one.share:.0%} of the run); "
+                f"a copy of the same {one.nbytes / 1e6:,.1f} MB takes {duration(one.as_copy)}",
                 f"    {one.advice.says}",
                 f"    Instead: {one.advice.instead}  [{one.advice.source}]",
             ]
