@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,9 @@ _HIGH, _HEAD, _WIDE, _LEFT = 130, 40, 84, 36
 
 @dataclass(frozen=True)
 class Step:
-    """A layer group beside the strongest: its score, what it is below, and p after Holm's correction over all steps."""
+    """A layer group beside the strongest: its score, what it is below, and p after Holm's correction over all pairs of groups,
+    since any of them could have been the strongest.
+    """
 
     group: str
     score: Estimate
@@ -51,22 +54,21 @@ class Fall:
 
 def falls(results: Results) -> list[Fall]:
     """One for each representation and classifier with several groups, the strongest first."""
-    found = []
-    for classifier in results.classifiers:
-        for name in results.representations:
-            scores = {group: one for group in results.groups if (one := results.accuracy(name, group, classifier))}
-            order = sorted(scores, key=lambda group, of=scores: -of[group].mean)  # type: ignore[misc]
-            for group in order[1:]:
-                fall = results.drop(name, group, classifier, reference=order[0])
-                if fall is not None:
-                    found.append((name, classifier, order[0], scores, group, fall))
-    corrected = holm([one[-1].p for one in found])
-    made: dict[tuple[str, str], Fall] = {}
-    for (name, classifier, strongest, scores, group, fall), p in zip(found, corrected, strict=True):
-        before = made.get((name, classifier), Fall(name, classifier, strongest, scores[strongest], ()))
-        steps = [*before.steps, Step(group, scores[group], fall, p)]
-        made[name, classifier] = Fall(name, classifier, strongest, before.score, steps)
-    return sorted(made.values(), key=lambda one: -one.score.mean)
+    strongest: dict[tuple[str, str], Fall] = {}
+    pairs: list[tuple[tuple[str, str], str, str, PairedDifference]] = []
+    for of in product(results.representations, results.classifiers):
+        name, classifier = of
+        scores = {group: score for group in results.groups if (score := results.accuracy(name, group, classifier))}
+        order = sorted(scores, key=lambda group, by=scores: -by[group].mean)  # type: ignore[misc]
+        for first, second in combinations(order, 2):
+            if (fall := results.drop(name, second, classifier, reference=first)) is not None:
+                strongest.setdefault(of, Fall(name, classifier, order[0], scores[order[0]], ()))
+                pairs.append((of, first, second, fall))
+    for (of, first, second, fall), p in zip(pairs, holm([one[-1].p for one in pairs]), strict=True):
+        one = strongest[of]
+        if first == one.strongest and (score := results.accuracy(one.representation, second, one.classifier)) is not None:
+            strongest[of] = replace(one, steps=(*one.steps, Step(second, score, fall, p)))
+    return sorted((one for one in strongest.values() if one.steps), key=lambda one: -one.score.mean)
 
 
 def waterfalls(results: Results, classifier: str) -> str:

@@ -64,7 +64,8 @@ def lost(results: Results, found: Mapping[tuple[str, str, str], Compared]) -> li
         "is smaller than that either way.</small></p>",
         f"<h3>From the strongest layer group to each other one, {text(best.classifier)}</h3>{drawn}" * bool(drawn),
         "<p><small>Each block hangs from the level of the strongest group, with the 95 % interval of the drop; what stands "
-        "below it is left. Dotted: chance.</small></p>" * bool(drawn),
+        "below it is left. Dotted: chance. Red: below .05 after Holm's correction over all pairs of groups, as any could have "
+        "been the strongest.</small></p>" * bool(drawn),
         f"<h3>What is kept of {text(results.groups[0])}</h3>{retention(results)}",
         f"<p><small>{text(results.measure[0].upper() + results.measure[1:])} above chance on the group over that on "
         f"{text(results.groups[0])}; none: {text(results.groups[0])} itself is not above chance.</small></p>",
