@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("pairs", "benchmarks of a commit and of this tree timed in turn")
     group.addoption("--pairs", metavar="BASE", help="time each test that uses the fixture benchmark against this commit")
     group.addoption("--pairs-seconds", type=float, default=4.0, metavar="S", help="most of a first measurement (4)")
+    group.addoption("--pairs-threads", type=int, default=1, metavar="N", help="threads of each process, on as many cores (1)")
     group.addoption("--pairs-touched", action="store_true", help="only tests whose file or imports differ from BASE")
     group.addoption(
         "--pairs-floor", action="store_true", help="time BASE against itself: what this machine tells of the same code"

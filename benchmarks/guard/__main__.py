@@ -23,6 +23,7 @@ from lora_perf import LoraPerfError
 from lora_perf.pairs.compare import Finding, Verdict
 from lora_perf.pairs.comparison import Asked, Comparison
 from lora_perf.pairs.rule import Rule
+from lora_perf.pairs.sessions import count_cores
 from lora_perf.pairs.trees import base_revision
 
 _BAD, _TERMINATED = 1, 143
@@ -82,6 +83,13 @@ def check(root: Path, config: GuardConfig, rule: Rule, console: Console) -> bool
         root, revision, suite.arguments(root, config.scale), rule, (suite.PACKAGE,), gone, rehearsed=False, counted=False
     )
     findings: list[Finding] = []
+
+    def tell(found: Finding) -> None:
+        findings.append(found)
+        style = _STYLES.get(found.verdict, "red")
+        text = escape(f"{found.workload}: {found.interval or found.note}")
+        console.print(f"[{style}]{found.verdict:8}[/] {text}", highlight=False, soft_wrap=True)
+
     with Comparison(asked) as one:
         names = {side: list(filter(None, map(suite.workload_of, tests))) for side, tests in one.tests.items()}
         if one.unread:
@@ -89,24 +97,25 @@ def check(root: Path, config: GuardConfig, rule: Rule, console: Console) -> bool
         if unknown := [name for name in config.workloads if name not in names["base"] + names["change"]]:
             known = listed(names["change"], 60)
             raise LoraPerfError(expected=f"workloads ({known})", found=listed(unknown), fix="choose of these for --workloads")
-
-        def chosen(name: str) -> bool:
-            return name != "" and name in (config.workloads or (name,))
-
-        tests = [suite.test_of(name) for name in names["change"] if chosen(name)]
+        chosen = [name for name in names["change"] if name in (config.workloads or (name,))]
         if one.same:
             say(f"nothing to time: {suite.PACKAGE} is the same on both sides; another base: --base HEAD~1")
-        for told in chain(one.vanished(), [] if one.same else one.compare(tests)):
+        for told in chain(one.vanished(), [] if one.same else one.compare(map(suite.test_of, chosen))):
             found = replace(told.finding, workload=suite.workload_of(told.finding.workload))
-            if chosen(found.workload):
-                findings.append(found)
-                style = _STYLES.get(found.verdict, "red")
-                text = escape(f"{found.workload}: {found.interval or found.note}")
-                console.print(f"[{style}]{found.verdict:8}[/] {text}", highlight=False, soft_wrap=True)
+            if found.workload and found.workload in (config.workloads or (found.workload,)):
+                tell(found)
+        same = one.same
+    several = [name for name in chosen if name in suite.ON_TWO_THREADS and not same]
+    if several and count_cores() < 2:
+        say(f"not compared on two threads, since there is one core: {listed(several)}")
+    elif several:
+        with Comparison(replace(asked, threads=2)) as one:
+            for told in one.compare(map(suite.test_of, several)):
+                tell(replace(told.finding, workload=f"{suite.workload_of(told.finding.workload)}, two threads"))
     if findings:
         console.print(_table(findings))
     say(_verdict(findings, time.monotonic() - begin))
-    if tests and findings and all(one.verdict is Verdict.NEW for one in findings):
+    if chosen and findings and all(one.verdict is Verdict.NEW for one in findings):
         raise LoraPerfError(
             expected=f"a workload that {revision} can do", found="none of those compared", fix="choose a later --base"
         )

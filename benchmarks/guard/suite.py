@@ -10,6 +10,8 @@ from lora_perf.pairs.packages import Packages
 from lora_perf.pairs.sessions import Sessions, Trees
 
 PACKAGE = "lora_perf"
+# Compared once more on two threads: a lost thread, or one that waits for the other, costs nothing where there is one.
+ON_TWO_THREADS = ("load_nested", "train_ten_runs")
 _FILE = "tests/perf/test_workloads.py"
 _BEFORE, _AFTER = f"{_FILE}::test_path[", f"-{FAST}]"
 
@@ -30,7 +32,7 @@ def workload_of(test: str) -> str:
     return test.removeprefix(_BEFORE).removesuffix(_AFTER) if fast else ""
 
 
-def bench_of(base: Path, change: Path, scale: str, root: Path) -> Bench:
+def bench_of(base: Path, change: Path, scale: str, root: Path, threads: int = 1) -> Bench:
     """The workloads of a tree over the packages in two folders."""
-    both = Trees(root, root, root, arguments(root, scale), Packages((PACKAGE,), base, change))
+    both = Trees(root, root, root, arguments(root, scale), Packages((PACKAGE,), base, change), threads)
     return Bench(lambda: Sessions(both))

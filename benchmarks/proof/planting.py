@@ -55,6 +55,7 @@ class Mutant:
         what: is slow about it, in a sentence.
         stage: of the data flow.
         workloads: that should notice.
+        threads: of each process, where one would not notice.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Mutant:
     stage: str
     workloads: tuple[str, ...]
     edits: tuple[Edit, ...]
+    threads: int = 1
 
     def fits(self, folder: Path) -> bool:
         """Whether every text stands exactly once in its file of the package in a folder."""
@@ -143,6 +145,7 @@ def read(path: Path) -> Mutant:
         values = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise LoraPerfError(expected=f"TOML in {path.name}", found=str(error), fix="correct the file") from error
+    threads = values.pop("threads", 1)
     _expect_keys(values, _KEYS, path)
     for edit in values["edits"]:
         _expect_keys(edit, _EDIT_KEYS, path, may_be_empty=("replace",))
@@ -155,7 +158,7 @@ def read(path: Path) -> Mutant:
     if values["name"] != path.stem:
         raise LoraPerfError(expected=f"{path.name} to name {path.stem!r}", found=repr(values["name"]), fix="rename one of them")
     edits = tuple(Edit(**edit) for edit in values["edits"])
-    return Mutant(values["name"], values["what"], values["stage"], tuple(values["workloads"]), edits)
+    return Mutant(values["name"], values["what"], values["stage"], tuple(values["workloads"]), edits, threads)
 
 
 def _expect_keys(values: dict[str, Any], keys: set[str], path: Path, may_be_empty: tuple[str, ...] = ()) -> None:

@@ -210,7 +210,7 @@ class Proof:
         return entry
 
     def _plant(self, one: Mutant, original: Path, changed: Path) -> list[Entry]:
-        with bench_of(original, changed, self._scale, self._root) as bench:
+        with bench_of(original, changed, self._scale, self._root, one.threads) as bench:
             found = [_plain(finding) for finding in compare(bench, map(suite.test_of, one.workloads), self._rule)]
             timed = [entry for entry in found if entry["verdict"] in (Verdict.KEPT, Verdict.SLOWER)]
             for entry in timed:

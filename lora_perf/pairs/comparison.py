@@ -32,6 +32,7 @@ class Asked:
         floor: whether the base is compared with itself.
         rehearsed: whether each test is run to its end before it is timed.
         counted: whether a call is looked at for what it takes beside time.
+        threads: of each process, on as many cores.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Asked:
     floor: bool = False
     rehearsed: bool = True
     counted: bool = True
+    threads: int = 1
 
 
 class Comparison(AbstractContextManager["Comparison"]):
@@ -73,7 +75,7 @@ class Comparison(AbstractContextManager["Comparison"]):
                 raise LoraPerfError(
                     expected=f"the folder {asked.folder} in {asked.revision}", found="none", fix="choose a later base"
                 )
-            self._trees = Trees(self._root, asked.folder, base, asked.arguments, both)
+            self._trees = Trees(self._root, asked.folder, base, asked.arguments, both, asked.threads)
             rehearsed: set[str] | None = set() if asked.rehearsed else None
             self._bench = Bench(lambda: Sessions(self._trees, floor=asked.floor, rehearsed=rehearsed))
             entered.enter_context(self._bench)

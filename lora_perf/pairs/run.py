@@ -13,6 +13,7 @@ from lora_perf.core.errors import LoraPerfError
 from lora_perf.pairs import packages, trees
 from lora_perf.pairs.comparison import Asked, Comparison
 from lora_perf.pairs.rule import Rule
+from lora_perf.pairs.sessions import refuse_threads
 from lora_perf.pairs.summary import Told, markdown, verdict
 from lora_perf.pairs.touched import touches
 from lora_perf.pairs.worker import is_benchmark, name_of
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pytest
 
 # Options with a value.
-_OWN = ("--pairs", *(f"--pairs-{name}" for name in ("seconds", "json", "markdown", "tests", "package", "gone")))
+_OWN = ("--pairs", *(f"--pairs-{name}" for name in ("seconds", "threads", "json", "markdown", "tests", "package", "gone")))
 _FLAGS = ("--pairs-touched", "--pairs-floor")
 _OTHERS = ("-n", "--numprocesses", "--dist")  # of xdist, which has no part in this
 
@@ -55,7 +56,9 @@ class Run:
             self._packages({one.path.resolve() for one in chosen}),
             tuple(self._option("--pairs-gone")),
             self._option("--pairs-floor"),
+            threads=self._option("--pairs-threads"),
         )
+        refuse_threads(self._asked.threads)
         if self._option("--pairs-touched"):
             changed = {path.resolve() for path in trees.changed_files(self._root, self._revision.commit)}
             touched = {file: touches(file, changed, self._root) for file in {one.path for one in chosen}}

@@ -21,11 +21,29 @@ from lora_perf.pairs.workers import BaseError, Sample, Side, Times, Worker, Work
 
 SAMPLE_SECONDS = 0.005  # a sample of shorter calls repeats them: clocks and pipes cost some microseconds
 
-# A pair shares a core while it is timed, since only one of its workers works then: the cores of a shared machine differ by
-# some per cent, steadily, by what their neighbours do. Fresh pairs take the next core. Where the system keeps no process on
-# a core, there are none.
+# A pair shares a core for each of its threads while it is timed, since only one of its workers works then: the cores of a
+# shared machine differ by some per cent, steadily, by what their neighbours do. Fresh pairs begin with the next core. Where
+# the system keeps no process on a core, there are none.
 _ALL_CORES: frozenset[int] = frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ())
-_CORES: Iterator[frozenset[int]] = cycle([frozenset({core}) for core in sorted(_ALL_CORES)] or [_ALL_CORES])
+_FIRST: Iterator[int] = cycle(range(max(1, len(_ALL_CORES))))
+
+
+def count_cores() -> int:
+    """How many cores this process may use."""
+    return len(_ALL_CORES) or os.cpu_count() or 1
+
+
+def refuse_threads(threads: int) -> None:
+    """Raises LoraPerfError where there is not a core for each thread."""
+    if not 1 <= threads <= count_cores():
+        raise LoraPerfError(
+            expected=f"from 1 to {count_cores()} threads, a core each", found=str(threads), fix="choose another number of them"
+        )
+
+
+def _next_cores(threads: int) -> frozenset[int]:
+    order, first = sorted(_ALL_CORES), next(_FIRST)
+    return frozenset((order + order)[first : first + threads])
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,7 @@ class Trees:
         base: the files of the base in a folder.
         arguments: those of pytest, without those of pairs.
         packages: those of both sides, where both run the tests of the tree; None where each runs its own.
+        threads: of each process.
     """
 
     root: Path
@@ -45,6 +64,7 @@ class Trees:
     base: Path
     arguments: tuple[str, ...]
     packages: Packages | None = None
+    threads: int = 1
 
     def side(self, *, base: bool) -> Side:
         """How a worker is started: in the tree, or in the same place of the base, whose packages then come first."""
@@ -72,6 +92,7 @@ class Trees:
             (sys.executable, "-P", script, "{requests}", "{answers}", settings, *words),
             moved(self.folder),
             {"PYTHONPATH": path, **environment},
+            self.threads,
         )
 
     def _word(self, word: str, moved: Callable[[Path], Path]) -> str:
@@ -117,7 +138,7 @@ class Sessions(AbstractContextManager["Sessions"]):
         self._held: list[Worker] = []
         self._repeats = 1
         self._turn = 0
-        self._core = next(_CORES)
+        self._cores = _next_cores(trees.threads)
         with ExitStack() as stack:
             self.base = stack.enter_context(Worker(trees.side(base=True)))
             self.change = stack.enter_context(Worker(trees.side(base=floor)))
@@ -150,7 +171,7 @@ class Sessions(AbstractContextManager["Sessions"]):
             side.send("prepare", name=name, rehearse=rehearse)
         change, base = [_answer(side) for side in sides]  # both are taken, so that none is left for the next request
         for side in sides:
-            side.keep_to(self._core)
+            side.keep_to(self._cores)
         for side, found in zip(sides, (change, base), strict=True):
             if isinstance(found, dict) and found["state"] == "ready":
                 self._held.append(side)

@@ -19,14 +19,8 @@ _PATIENCE_SECONDS = 300.0  # for one answer: the slowest takes seconds, so a sil
 _STOP_SECONDS = 5.0
 _MESSAGE_LINES = 3
 
-# One thread for each process: two of them share the cores, and threads that wait for each other tell of the neighbours.
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "PYTHONHASHSEED": "0",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
+_ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class WorkerError(Exception):
@@ -71,11 +65,14 @@ class Side:
         command: the program; "{requests}" and "{answers}" in it become the numbers of its pipes.
         folder: where it runs.
         environment: what it sees beside the variables of this process.
+        threads: that its libraries take. One, unless threads are what is measured: such as wait for each other tell of the
+            neighbours too.
     """
 
     command: tuple[str, ...]
     folder: Path
     environment: Mapping[str, str]
+    threads: int = 1
 
 
 class Worker(AbstractContextManager["Worker"]):
@@ -102,7 +99,13 @@ class Worker(AbstractContextManager["Worker"]):
             stdin=subprocess.DEVNULL,
             stdout=self._errors,
             stderr=self._errors,
-            env={**os.environ, **_ENVIRONMENT, **side.environment, "TMPDIR": self._scratch.name},
+            env={
+                **os.environ,
+                **_ENVIRONMENT,
+                **dict.fromkeys(_THREADS, str(side.threads)),
+                **side.environment,
+                "TMPDIR": self._scratch.name,
+            },
             cwd=side.folder,
             pass_fds=(theirs, ours),
             start_new_session=True,  # Ctrl-C goes to the coordinator alone, which then stops its workers

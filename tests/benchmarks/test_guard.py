@@ -15,9 +15,11 @@ import pytest
 from rich.console import Console
 
 from benchmarks.guard import __main__ as command
+from benchmarks.guard import suite
 from benchmarks.guard.__main__ import GuardConfig, check
 from lora_perf import LoraPerfError
 from lora_perf.pairs.rule import Rule
+from lora_perf.pairs.sessions import count_cores
 from tests.benchmarks.guard_tree import Tree
 
 _RULE = Rule(suspicion=1.4, threshold=1.6, looks=(0.05, 0.2))  # generous: what is tested is not the clock of a busy machine
@@ -42,6 +44,19 @@ def test_slower_work_is_measured_by_fresh_workers_before_it_counts(tree: Tree) -
     assert "SLOWER: spinning" in text
     assert "2 times" in text
     assert "1 of 2 workloads kept their speed" in text
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_some_workloads_are_compared_on_two_threads_too(tree: Tree, monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    if count_cores() < cores:
+        pytest.skip("one core")
+    monkeypatch.setattr(suite, "ON_TWO_THREADS", ("sleeping",))
+    monkeypatch.setattr(command, "count_cores", lambda: cores)
+    tree.work(times=1.01)
+    found, text = checked(tree)
+    assert found
+    assert ("kept     sleeping, two threads: " in text) == (cores == 2)
+    assert ("not compared on two threads, since there is one core: sleeping" in text) == (cores == 1)
 
 
 def test_uncommitted_changes_are_the_change_and_the_tree_stays_as_it_is(tree: Tree) -> None:

@@ -242,6 +242,7 @@ def test_fixtures_classes_parameters_and_setups_are_those_of_the_suite(tmp_path:
         ("HEAD", ("-k", "nothing_of_that_name"), "expected tests that use the fixture benchmark; found none"),
         ("HEAD", ("--pairs-package=words",), "expected --pairs-tests here beside --pairs-package; found words"),
         ("HEAD", ("--pairs-tests=here", "--pairs-package=other"), "found none called other"),
+        ("HEAD", ("--pairs-threads=0",), "threads, a core each; found 0"),
         ("HEAD", ("--pairs-seconds=0",), "expected seconds above 0 for a measurement; found 0"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,20 @@ def test_programs_that_a_test_starts_find_the_package_of_its_side(sides: Sides) 
         pair.prepare("test_work.py::test_child")
     told = set((sides.root / "told").read_text().split())
     assert told == {str(sides.root / side / "work.py") for side in ("base", "change")}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_both_sides_have_as_many_threads_and_cores_as_asked(sides: Sides, threads: int) -> None:
+    if sessions.count_cores() < threads:
+        pytest.skip("one core")
+    sides.tests(
+        "import os\n\ndef look():\n    with open('told', 'a') as file:\n"
+        "        print(os.environ['OMP_NUM_THREADS'], len(os.sched_getaffinity(0)), file=file)\n\n"
+        "def test_look(benchmark):\n    benchmark(look)\n"
+    )
+    with Sessions(replace(sides.trees(), threads=threads)) as pair:
+        pair.prepare("test_work.py::test_look")
+        (sides.root / "told").unlink()  # of the call that was made ready on all cores
+        pair.sample()
+        pair.finish()
+    assert set((sides.root / "told").read_text().splitlines()) == {f"{threads} {threads}"}
