@@ -34,7 +34,7 @@ def with_map(prepared: Prepared, inputs: Inputs, one: PlannedCell, result: CellR
     if found is None:
         return result
     places, shares = found
-    values, names = target.values[rows], zoo.names  # a list that is made anew at each look
+    values = target.values[rows]
     if target.task == "several":
         values = values.argmax(dim=1)
     chosen = rows.tolist()
@@ -43,7 +43,7 @@ def with_map(prepared: Prepared, inputs: Inputs, one: PlannedCell, result: CellR
         result,
         map=ZooMap(
             rows=chosen,
-            adapters=[str(names[row]) for row in chosen],
+            adapters=[zoo.names[row] for row in chosen],
             parts=[part_of[row] for row in chosen],
             truth=values.tolist(),
             x=x,

@@ -88,7 +88,6 @@ def _further(prepared: Prepared, results: Results) -> list[PlannedCell]:
 
 def _results(prepared: Prepared, cells: Sequence[CellResult]) -> Results:
     config, zoo, plan, split = prepared.config, prepared.zoo, prepared.plan, prepared.split
-    names = zoo.names  # a list that is made anew at each look
     return Results(
         config=json.loads(json.dumps(asdict(config), default=str)),  # so that results are the same once they are read back
         dataset=_dataset(prepared),
@@ -101,7 +100,7 @@ def _results(prepared: Prepared, cells: Sequence[CellResult]) -> Results:
         groups=plan.groups,
         halves={name: list({layer.module: 0 for layer in layers}) for name, layers in plan.halves.items()},
         rows=split.test.tolist(),
-        adapters=[names[i] for i in split.test.tolist()],
+        adapters=[zoo.names[i] for i in split.test.tolist()],
         tested={name: _tested(prepared, one) for name, one in prepared.divisions.items()},
     )
 

@@ -21,12 +21,12 @@ import lora_perf
 from lora_perf.classifiers import CLASSIFIERS, Examples, Setup
 from lora_perf.classifiers.permuted import READERS, permuted
 from lora_perf.classifiers.probes import ALPHAS, METRICS, NEIGHBOURS
-from lora_perf.classifiers.scores import gains
 from lora_perf.core.split import Split, make_split
 from lora_perf.core.target import Task
 from lora_perf.experiment.folds import inner_folds
+from tests.classifiers.test_permuted import COUNT, alone
 
-N, COUNT = 100, 12
+N = 100
 CS = (1e-1, 1e0, 1e1, 1e2, 1e3)
 
 
@@ -132,19 +132,6 @@ def test_a_classifier_of_ones_own_chooses_by_folds_too() -> None:
     own, ridge = (CLASSIFIERS[name].fit(examples, labels, 3) for name in ("mine", "ridge"))
     assert own.runs[0].setting == ridge.runs[0].setting
     torch.testing.assert_close(own.predictions, ridge.predictions)
-
-
-def alone(name: str, examples: Examples, labels: Tensor, outputs: int, task: Task, seed: int) -> list[float]:
-    """The scores of probes that learn each permutation by themselves."""
-    split = examples.split
-    rows = torch.cat([split.train, split.validation, split.test]).unique()
-    rng, scores = np.random.default_rng(seed), []
-    for _ in range(COUNT):
-        shuffled = labels.clone()
-        shuffled[rows] = labels[rows[torch.from_numpy(rng.permutation(len(rows)))]]
-        learnt = CLASSIFIERS[name].fit(examples, shuffled, outputs, Setup(task=task))
-        scores.append(float(gains(task, learnt.predictions.numpy(), shuffled[split.test].numpy()).mean()))
-    return scores
 
 
 @pytest.mark.parametrize(("name", "task"), [(name, task) for name in READERS for task in CLASSIFIERS[name].targets])
