@@ -77,9 +77,13 @@ class Single:
 class Representations(Registry[Representation]):
     """Representations by their names; those of a kind that a number tells apart, as dw_sketch_32, are made when they are named.
 
+    What has been named is found by its name, but is no item: a list of what there is never depends on what was asked before.
+
         >>> import lora_perf
         >>> lora_perf.REPRESENTATIONS["dw_sketch"].family, lora_perf.REPRESENTATIONS.named("dw_sketch_32").name
         ('dw', 'dw_sketch_32')
+        >>> "dw_sketch_32" in lora_perf.REPRESENTATIONS, "dw_sketch_32" in list(lora_perf.REPRESENTATIONS)
+        (True, False)
 
     Attributes:
         numbered: what makes one of a number, by the name before it.
@@ -88,12 +92,16 @@ class Representations(Registry[Representation]):
     def __init__(self) -> None:
         super().__init__("representation")
         self.numbered: dict[str, Callable[[int], Representation]] = {}
+        self._made: dict[str, Representation] = {}
 
     def named(self, name: str) -> Representation:
         base, _, number = str(name).rpartition("_")
         if name not in self and base in self.numbered and number.isascii() and number.isdecimal():
-            self.add(name, self.numbered[base](int(number)))
-        return super().named(name)
+            self._made[name] = self.numbered[base](int(number))
+        return self[name] if name in self else super().named(name)
+
+    def __getitem__(self, name: str) -> Representation:
+        return self._parts[name] if name in self._parts else self._made[name]
 
 
 REPRESENTATIONS = Representations()
@@ -110,7 +118,7 @@ def members(family: str) -> tuple[str, ...]:
 
 def sets() -> tuple[str, ...]:
     """The names of the sets that have a member."""
-    return tuple(dict.fromkeys(one.family for one in REPRESENTATIONS.values() if one.family not in (CONTROLS, NUMBERED)))
+    return tuple(dict.fromkeys(one.family for one in REPRESENTATIONS.values() if one.family != CONTROLS))
 
 
 def expand(names: Iterable[str]) -> tuple[str, ...]:

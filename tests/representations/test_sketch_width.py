@@ -14,11 +14,11 @@ from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.plan import make_plan
 from lora_perf.representations import REPRESENTATIONS, expand, members
 from lora_perf.representations.distortion import is_sketch, sketch_error
+from lora_perf.representations.registry import refuse_ranks, sets
+from tests.audit.zoos import random_zoo
 from tests.oracles_dw import update, words
 from tests.representations.learned.updates import flattened
 from tests.representations.updates import NAMES, factors_of, zoo_of
-
-pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 def signs(path: str, purpose: str, shape: tuple[int, int], length: int, width: int) -> np.ndarray:
@@ -49,7 +49,35 @@ def test_a_width_is_no_member_of_a_set_and_has_a_name() -> None:
     assert expand(["dw_sketch_8", "dw"]) == ("dw_sketch_8", *before)
     assert members("dw") == before
     assert "dw_sketch_8" in REPRESENTATIONS
+    assert "dw_sketch_8" not in list(REPRESENTATIONS)
     assert [is_sketch(name) for name in ("dw_sketch", "dw_sketch_8", "dw_spectrum")] == [True, True, False]
+
+
+def test_what_is_listed_does_not_depend_on_what_was_named_before() -> None:
+    def lists() -> tuple[object, ...]:
+        messages = []
+        for ask in (
+            lambda: expand(["no_such"]),
+            lambda: REPRESENTATIONS.named("no_such"),
+            lambda: refuse_ranks(zoo, ["stats"]),
+        ):
+            with pytest.raises(LoraPerfError) as error:
+                ask()
+            messages.append(str(error.value))
+        return (*messages, sets(), len(REPRESENTATIONS), repr(REPRESENTATIONS), list(REPRESENTATIONS.items()))
+
+    zoo = random_zoo(mixed=True)
+    before = lists()
+    for base in REPRESENTATIONS.numbered:
+        assert REPRESENTATIONS.named(f"{base}_7") is REPRESENTATIONS[f"{base}_7"]
+    assert lists() == before
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_ones_own_representation_of_such_a_name_is_what_the_name_means() -> None:
+    REPRESENTATIONS.named("dw_sketch_9")
+    REPRESENTATIONS.add("dw_sketch_9", REPRESENTATIONS["stats"])
+    assert REPRESENTATIONS.named("dw_sketch_9") is REPRESENTATIONS["dw_sketch_9"] is REPRESENTATIONS["stats"]
 
 
 @pytest.mark.parametrize("width", [0, 1025])
