@@ -20,7 +20,8 @@ from lora_perf.experiment.checkpoints import CELLS as CELLS
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.logs import LOG, log, log_file
 from lora_perf.experiment.observer import Observer
-from lora_perf.io.atomic import cannot_write, claim, sweep
+from lora_perf.io.atomic import cannot_write, sweep
+from lora_perf.io.claims import claim
 from lora_perf.io.headers import HeaderError, read_whole
 from lora_perf.report.compare import NO_MATTER
 from lora_perf.report.files import REPORT

@@ -21,8 +21,9 @@ import numpy as np
 from lora_perf.core.digest import Hashed, row_hashes
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.provenance import code_version
-from lora_perf.io.atomic import cannot_write, claim, replacing
+from lora_perf.io.atomic import cannot_write, replacing
 from lora_perf.io.checked import refuse_small_disk
+from lora_perf.io.claims import claim
 from lora_perf.io.headers import open_file
 from lora_perf.io.hub import Target, answers, target_of
 from lora_perf.io.mapped import MappedRows, OpenFile

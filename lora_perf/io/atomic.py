@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under no name, then given one; a lock for a folder; leftovers are removed.
+"""Files that are whole or not there: written under no name, then given one; leftovers are removed.
 
 On Linux a file that is written has no name (O_TMPFILE) until it is whole, so that it vanishes with its process whatever ends
 that: SIGKILL, SIGTERM, a crash. Where the file system has no such files it is called `.<name>.<8 characters>.part` and locked
@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import platform
 import re
 import shutil
 import stat
@@ -23,7 +22,6 @@ from typing import BinaryIO
 
 from lora_perf.core.errors import LoraPerfError
 
-LOCK = ".lock"  # in a folder that one run at a time writes to
 _PART = re.compile(r"\..+\.[0-9a-z_]{8}\.part", re.DOTALL)
 _DAY = 86_400  # seconds without a change after which a `.part` counts as left behind where locks cannot be had
 _swept: set[str] = set()  # folders in which this process looked for leftovers
@@ -89,7 +87,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         temporary = Path(_part_name(path))
         temporary.mkdir()
         lock = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        _lock(lock, wait=True)
+        try_lock(lock, wait=True)
         temporary.mkdir(exist_ok=True)  # between its making and its locking it may have been taken for a leftover
         yield temporary
         temporary.rename(path)
@@ -142,59 +140,6 @@ def sweep(folder: Path) -> None:
                 _remove_if_left(os.path.join(folder, name))
 
 
-@contextmanager
-def claim(folder: Path) -> Iterator[None]:
-    """Makes the folder, and keeps other processes from claiming it.
-
-    The lock is that of the operating system on the file `.lock`, which says who holds it and goes at the end; that of a process
-    that was killed is free. Where the file system has no locks nobody is kept out.
-
-    Raises:
-        LoraPerfError: another process has claimed it; or it cannot be written.
-    """
-    path = folder / LOCK
-    check_writable(folder)
-    try:
-        descriptor = _claimed(path)
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    try:
-        text = f"process {os.getpid()} on {platform.node() or 'this machine'} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
-        with suppress(OSError):  # the lock holds whether or not its file can say whose it is
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, text.encode(), 0)
-        yield
-    finally:
-        with suppress(OSError):
-            os.unlink(path)  # while it is locked, so that nobody else can have claimed it
-        os.close(descriptor)
-
-
-def _claimed(path: Path) -> int:
-    """The descriptor of the lock file, locked."""
-    while True:
-        flags = os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            descriptor = os.open(path, flags | os.O_RDWR, 0o666)
-        except PermissionError:  # left by another user of a shared folder: reading it is enough to lock it
-            descriptor = os.open(path, flags & ~os.O_CREAT | os.O_RDONLY)
-        try:
-            if _lock(descriptor) is False:
-                told = os.pread(descriptor, 200, 0).decode("ascii", "replace").strip()
-                raise LoraPerfError(
-                    expected=f"one run at a time that writes to {path.parent}",
-                    found=f"another one ({told})" if told.isprintable() and told else "another one",
-                    fix="wait for its end, or choose another --output-dir (its cache may be shared with --cache-dir)",
-                )
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.stat(path), os.fstat(descriptor)):
-                    return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)  # whoever held it removed the file meanwhile
-
-
 def _refuse_impossible(path: Path) -> None:
     """Raises what would otherwise be found out only when all is written; a name that many programs use is not taken away."""
     try:
@@ -212,7 +157,7 @@ def _open_part(path: Path) -> tuple[int, str | None]:
     """The locked descriptor of a new file in the folder of `path`, and its name where it has to have one."""
     descriptor = _open_unnamed(path.parent)
     if descriptor is not None:
-        _lock(descriptor)
+        try_lock(descriptor)
         return descriptor, None
     return _open_named(path)
 
@@ -221,7 +166,7 @@ def _open_named(path: Path) -> tuple[int, str]:
     while True:
         part = _part_name(path)
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        _lock(descriptor, wait=True)
+        try_lock(descriptor, wait=True)
         if os.fstat(descriptor).st_nlink:
             return descriptor, part
         os.close(descriptor)  # between its making and its locking it was taken for a leftover
@@ -279,7 +224,7 @@ def _synchronise(descriptor: int) -> None:
             raise
 
 
-def _lock(descriptor: int, *, wait: bool = False) -> bool | None:
+def try_lock(descriptor: int, *, wait: bool = False) -> bool | None:
     """Locks a file until it is closed: whether that was possible; None where the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -300,7 +245,7 @@ def _remove_if_left(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
-        locked = _lock(descriptor)
+        locked = try_lock(descriptor)
         if locked is False or (locked is None and time.time() - status.st_mtime < _DAY):
             return
         if stat.S_ISDIR(status.st_mode):

@@ -21,7 +21,8 @@ from lora_perf.core.errors import LoraPerfError, first_line, listed
 from lora_perf.core.metadata import Column
 from lora_perf.core.text import counted
 from lora_perf.core.zoo import Zoo
-from lora_perf.io.atomic import claim, replacing
+from lora_perf.io.atomic import replacing
+from lora_perf.io.claims import claim
 from lora_perf.io.files.tree import ADAPTER, DESCRIPTION, PEFT_CONFIG, TABLES
 from lora_perf.io.members import DEFAULT_COLUMN
 

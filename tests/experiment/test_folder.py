@@ -18,7 +18,7 @@ from lora_perf.experiment.__main__ import main
 from lora_perf.experiment.folder import REPORT
 from lora_perf.experiment.logs import log, log_file
 from lora_perf.io import store
-from lora_perf.io.atomic import LOCK, claim
+from lora_perf.io.claims import LOCK, claim
 from lora_perf.zoos import synthetic
 from tests.experiment.conftest import small_zoo
 

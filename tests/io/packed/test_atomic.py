@@ -18,7 +18,8 @@ import pytest
 
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.io import atomic
-from lora_perf.io.atomic import check_writable, claim, replacing, replacing_folder, sweep
+from lora_perf.io.atomic import check_writable, replacing, replacing_folder, sweep
+from lora_perf.io.claims import LOCK, claim
 
 # The children of these tests call nothing that threads of the parent could have locked.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
@@ -209,7 +210,7 @@ def test_a_folder_is_claimed_by_one_at_a_time_who_is_named(tmp_path: Path) -> No
 
 
 def test_a_claim_ends_with_its_body_or_its_process_whatever_ends_them(tmp_path: Path) -> None:
-    (tmp_path / atomic.LOCK).write_text("process 1 on another machine since yesterday")
+    (tmp_path / LOCK).write_text("process 1 on another machine since yesterday")
     with pytest.raises(KeyboardInterrupt), claim(tmp_path):
         raise KeyboardInterrupt
     with claim(tmp_path):
@@ -220,8 +221,8 @@ def test_a_claim_ends_with_its_body_or_its_process_whatever_ends_them(tmp_path: 
 def test_what_stands_in_the_place_of_the_lock_makes_nobody_wait(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    os.mkfifo(tmp_path / "a" / atomic.LOCK)
-    (tmp_path / "b" / atomic.LOCK).mkdir()
+    os.mkfifo(tmp_path / "a" / LOCK)
+    (tmp_path / "b" / LOCK).mkdir()
     with claim(tmp_path / "a"):
         pass
     with pytest.raises(LoraPerfError, match=r"written for .*\.lock; found Is a directory"), claim(tmp_path / "b"):
