@@ -35,7 +35,18 @@ class Grouping:
 
     @classmethod
     def by(cls, name: str, values: Sequence[Any]) -> Grouping:
-        """The groups of equal values."""
+        """The groups of equal values.
+
+        Raises:
+            LoraPerfError: values that are lists or the like.
+        """
+        several = next((value for value in values if isinstance(value, list | tuple | set | dict)), None)
+        if several is not None:
+            raise LoraPerfError(
+                expected=f"one value of {name} for each adapter, its group",
+                found=f"{type(several).__name__}s, as {several!r:.40}",
+                fix="choose a column of single values for the groups",
+            )
         known: dict[Any, int] = {}
         of = [known.setdefault(value, len(known)) for value in values]
         return cls(name, torch.tensor(of, dtype=torch.int64), [str(value) for value in known])

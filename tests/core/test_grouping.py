@@ -109,3 +109,9 @@ def test_groups_and_copies_are_kept_together() -> None:
 def test_groups_are_those_of_equal_values() -> None:
     found = Grouping.by("creator", ["x", "y", "x", 3])
     assert (found.of.tolist(), found.names) == ([0, 1, 0, 2], ["x", "y", "3"])
+
+
+@pytest.mark.parametrize("value", [["ann", "bob"], ("ann",), {"ann": 1}])
+def test_a_group_is_one_value(value: object) -> None:
+    with pytest.raises(LoraPerfError, match=f"one value of creator for each adapter, its group; found {type(value).__name__}s"):
+        Grouping.by("creator", ["ann", value])

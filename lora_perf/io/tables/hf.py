@@ -66,6 +66,9 @@ def _part(data: Any, where: str) -> Part:
 
     def class_names(column: str) -> list[str] | None:
         feature = features.get(column)
+        if isinstance(feature, list):
+            feature = feature[0]
+        feature = getattr(feature, "feature", feature)  # of a list
         return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
 
     try:

@@ -19,15 +19,20 @@ from lora_perf.io.tables.columns import is_weight
 from lora_perf.io.tables.shards import Shard
 
 _log = logging.getLogger(__name__)
+_LISTS = ("List", "LargeList", "Sequence")  # as versions of `datasets` have called them
 _FIX = "label these adapters or leave them out"
 
 
 def label_names(schema: pa.Schema, column: str) -> list[str] | None:
-    """The class names that `datasets` keeps for a ClassLabel column in a schema's metadata, or None."""
+    """The class names that `datasets` keeps in a schema for a column of ClassLabels, or of lists of these; or None."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         feature = features[column]
-    except (KeyError, ValueError, TypeError):
+        if isinstance(feature, dict) and feature.get("_type") in _LISTS:
+            feature = feature["feature"]
+        elif isinstance(feature, list):
+            feature = feature[0]
+    except (KeyError, ValueError, TypeError, IndexError):
         return None
     if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel":
         return None

@@ -21,13 +21,15 @@ NAME_COLUMNS = (
     *("id", "name", "file_name", "filename", "file", "path"),
     *("adapter_id", "adapter_name", "lora_id", "model_id", "uid"),
 )
+_WEIGHT_BITS = 8
 _log = logging.getLogger(__name__)
 
 
 def metadata_of(shards: Sequence[Shard], meaning: Meaning, label_column: str | None, where: str) -> Metadata:
     """All columns of numbers, texts and truths that are no part of the adapters, nor their labels or split.
 
-    Nested columns are left out. Nothing is read before it is used.
+    Lists of texts, ClassLabels or whole numbers, several labels of an adapter, are such columns too; those of 8 bits, as which
+    weights are stored, and all else that is nested are left out. Nothing is read before it is used.
     """
     columns: dict[str, TableColumn] = {}
     left = []
@@ -55,21 +57,39 @@ def names_of(metadata: Metadata) -> Column | None:
 
 
 def _names(column: Column) -> list[Any]:
-    """The names that a column gives; numbers of rows where it gives two adapters one name."""
+    """The names that a column gives; numbers of rows where it gives two adapters one name, or one adapter a list of them."""
     names = column.values()
-    distinct = len(set(names)) == len(names)
-    return [str(name) if distinct and name is not None else f"row {i}" for i, name in enumerate(names)]
+    single = not any(isinstance(name, list | tuple | set | dict) for name in names) and len(set(names)) == len(names)
+    return [str(name) if single and name is not None else f"row {i}" for i, name in enumerate(names)]
 
 
 def _is_plain(shard: Shard, name: str) -> bool:
     if name not in shard.schema.names:
         return True  # a part of its path, or missing in this shard
-    kind = shard.schema.field(name).type
+    of, kind = pa.types, _bare(shard.schema.field(name).type)
+    if _is_list(kind):
+        kind = _bare(kind.value_type)
+        return _is_text(kind) or bool(of.is_integer(kind) and kind.bit_width > _WEIGHT_BITS)
+    return bool(_is_text(kind) or of.is_primitive(kind) or of.is_decimal(kind) or of.is_null(kind))
+
+
+def _bare(kind: Any) -> Any:
+    """A type without what it is stored as: a dictionary, runs."""
     while pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         kind = kind.value_type
+    return kind
+
+
+def _is_list(kind: Any) -> bool:
     of = pa.types
-    texts = of.is_string(kind) or of.is_large_string(kind) or of.is_string_view(kind)
-    return bool(texts or of.is_primitive(kind) or of.is_decimal(kind) or of.is_null(kind))
+    return any(
+        is_one(kind) for is_one in (of.is_list, of.is_large_list, of.is_fixed_size_list, of.is_list_view, of.is_large_list_view)
+    )
+
+
+def _is_text(kind: Any) -> bool:
+    of = pa.types
+    return bool(of.is_string(kind) or of.is_large_string(kind) or of.is_string_view(kind))
 
 
 class TableColumn:
@@ -102,5 +122,11 @@ def _values(shard: Shard, name: str) -> list[Any]:
         column = column.cast(pa.string())
     values: list[Any] = column.to_pylist()
     if names := shard.class_names(name):
-        values = [names[value] if isinstance(value, int) and 0 <= value < len(names) else value for value in values]
+
+        def called(value: Any) -> Any:
+            if isinstance(value, list):
+                return [called(one) for one in value]
+            return names[value] if isinstance(value, int) and 0 <= value < len(names) else value
+
+        return [called(value) for value in values]
     return values
