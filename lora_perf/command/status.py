@@ -10,7 +10,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -82,6 +82,32 @@ def exit_status(work: Callable[[], int], interrupted: Callable[[], str] = lambda
             return USER_ERROR
 
 
+def is_own_process() -> bool:
+    """Whether this process was started for a command of the package, and ends with it."""
+    return _started().partition(".")[0] in _PACKAGES
+
+
+def give_back(numbers: Sequence[int] = _ENDINGS) -> None:
+    """Streams, and these signals, are as Python starts a program with: what runs from here to the end is somebody's own."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, PatientStream) and stream.lost is None:
+            setattr(sys, name, stream.stream)
+    _reset_signals(numbers)
+
+
+def _reset_signals(numbers: Sequence[int] = _ENDINGS) -> None:
+    with suppress(ValueError):  # only the main thread may
+        for number in numbers:
+            if signal.getsignal(number) in (_raise, _leave):
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+# A process that is forked off, by a pool or a program that is watched, is no command: it cleans up nothing and says nothing.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_signals)
+
+
 def refuse_lost_output() -> None:
     """For a command whose only product is what it shows.
 
@@ -101,37 +127,38 @@ class PatientStream:
     """A standard stream that swallows what it cannot write, so that nothing stops for it.
 
     Attributes:
+        stream: that it stands for.
         lost: why it could not be written, or None.
     """
 
     def __init__(self, stream: Any) -> None:
-        self._stream = stream
+        self.stream = stream
         self.lost: Exception | None = None
 
     def write(self, text: str) -> int:
-        self._try(lambda: self._stream.write(text))
+        self._try(lambda: self.stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        self._try(lambda: self._stream.flush())
+        self._try(lambda: self.stream.flush())
 
     def isatty(self) -> bool:
-        return self._stream is not None and self.lost is None and bool(self._stream.isatty())
+        return self.stream is not None and self.lost is None and bool(self.stream.isatty())
 
     @property
     def encoding(self) -> str:
-        return getattr(self._stream, "encoding", None) or "utf-8"
+        return getattr(self.stream, "encoding", None) or "utf-8"
 
     def fileno(self) -> int:
-        if self._stream is None:
+        if self.stream is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return int(self._stream.fileno())
+        return int(self.stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.stream, name)
 
     def _try(self, call: Callable[[], object]) -> None:
-        if self._stream is None or self.lost is not None:
+        if self.stream is None or self.lost is not None:
             return
         try:
             call()
@@ -141,7 +168,7 @@ class PatientStream:
             self.lost = error
             with suppress(OSError, ValueError):  # what it still holds must not fail again when Python ends
                 null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, self._stream.fileno())
+                os.dup2(null, self.stream.fileno())
                 os.close(null)
 
 
@@ -157,7 +184,10 @@ def _patient_streams() -> Iterator[None]:
     finally:
         for stream in streams:
             stream.flush()
-        sys.stdout, sys.stderr = before
+        if sys.stdout is streams[0]:  # and no stream of a program that the command ran
+            sys.stdout = before[0]
+        if sys.stderr is streams[1]:
+            sys.stderr = before[1]
 
 
 @contextmanager
@@ -186,6 +216,8 @@ def _signals_raise(interrupted: Callable[[], str]) -> Iterator[None]:
     finally:
         sys.unraisablehook = hook
         for number, handler in handlers.items():
+            if signal.getsignal(number) not in (_raise, _leave):  # it is of a program that the command ran
+                continue
             # When its work is done a command ends with its status, though Python takes a while to end.
             signal.signal(number, signal.SIG_IGN if handler is _leave else handler)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +16,23 @@ import tyro
 
 from lora_perf.command import terminal
 from lora_perf.command.arguments import parsed
-from lora_perf.command.status import INTERRUPTED, exit_status, refuse_lost_output
+from lora_perf.command.status import (
+    INTERRUPTED,
+    TERMINATED,
+    Terminated,
+    exit_status,
+    give_back,
+    is_own_process,
+    refuse_lost_output,
+)
 from lora_perf.core.ambient import with_threads
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.core.tables import Table
 from lora_perf.core.text import printable
 from lora_perf.diagnose import survey
 from lora_perf.diagnose.page import lead
-from lora_perf.diagnose.watching import Watched, watch_program
+from lora_perf.diagnose.watching import Watched
+from lora_perf.diagnose.watching.program import Running
 from lora_perf.io.atomic import write_together
 from lora_perf.profiling import traced
 
@@ -117,13 +128,24 @@ def _watch(arguments: Sequence[str], rest: Sequence[str], prog: str) -> int:
         raise LoraPerfError(
             expected="a program, by --script or by --module", found="both" if config.script else "none", fix="give one of them"
         )
+    alone = is_own_process()
+    running = Running(config.script, rest, module=config.module, alone=alone)
+    ended = 0
+
+    def tell() -> int:
+        _tell(running.end(ended), config)
+        return ended
+
+    if alone:  # the first that is registered comes last: after the program's threads and exit handlers
+        atexit.register(lambda: exit_status(tell, lambda: ""))
     try:
-        found = watch_program(config.script, rest, module=config.module)
+        give_back((signal.SIGINT,))
+        ended = running.run()
     except KeyboardInterrupt as stop:
-        _tell(stop.watched, config)  # type: ignore[attr-defined]
-        return INTERRUPTED
-    _tell(found, config)
-    return found.status
+        ended = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+    finally:
+        give_back()
+    return ended if alone else tell()
 
 
 def _tell(found: Watched, config: WatchConfig) -> None:

@@ -22,6 +22,7 @@ from lora_perf.command.status import (
     _started,
     begin,
     exit_status,
+    give_back,
     refuse_lost_output,
 )
 from lora_perf.core.errors import LoraPerfError
@@ -220,3 +221,45 @@ def test_a_signal_while_libraries_are_imported_ends_silently(number: signal.Sign
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (128 + number, "")
+
+
+def test_a_process_that_is_forked_off_is_no_command() -> None:
+    text = """
+import os, signal
+from lora_perf.command.status import exit_status
+
+def work():
+    child = os.fork()
+    if child == 0:
+        print([signal.getsignal(number) for number in (2, 15)] == [signal.default_int_handler, signal.SIG_DFL], flush=True)
+        signal.raise_signal(signal.SIGTERM)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    return 0
+
+raise SystemExit(exit_status(work))
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("True\n-15\n", "")
+
+
+def test_a_program_that_a_command_runs_keeps_its_own_handlers_and_streams() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.stdout
+    mine: list[int] = []
+
+    def handler(number: int, _: object) -> None:
+        mine.append(number)
+
+    def work() -> int:
+        give_back()
+        assert (signal.getsignal(signal.SIGTERM), sys.stdout) == (before[0], before[2])
+        signal.signal(signal.SIGTERM, handler)
+        return 0
+
+    try:
+        assert exit_status(work) == 0
+        signal.raise_signal(signal.SIGTERM)
+        assert mine == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+    assert (signal.getsignal(signal.SIGINT), sys.stdout) == before[1:]

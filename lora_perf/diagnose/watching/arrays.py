@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from lora_perf.diagnose.watching.files import Files
@@ -19,9 +20,9 @@ def wrap_torch(wraps: Wraps, files: Files) -> None:
 
     joined = Joined()
     for name in ("tensor", "as_tensor"):
-        wraps.call(torch, name, _tensor_of_lists)
+        _call_of_torch(wraps, name, _tensor_of_lists)
     for name in ("stack", "cat"):
-        wraps.call(torch, name, joined)
+        _call_of_torch(wraps, name, joined)
     for name in ("item", "tolist"):
         wraps.call(torch.Tensor, name, lambda call: taken_out(call.args[0], call.found))
     for name in ("float", "to"):
@@ -29,6 +30,15 @@ def wrap_torch(wraps: Wraps, files: Files) -> None:
     wraps.call(torch.Tensor, "cpu", _fetched)
     files.reads(wraps, torch, "load")
     files.writes(wraps, torch, "save", at=1)
+
+
+def _call_of_torch(wraps: Wraps, name: str, size: Callable[[Call], Told]) -> None:
+    """Counts the calls of a function of torch that TorchScript knows by what it is, so that scripts of it compile."""
+    import torch
+    from torch.jit import _builtins as builtins
+
+    wraps.call(torch, name, size)
+    wraps.entry(builtins._get_builtin_table(), id(getattr(torch, name)), f"aten::{name}")
 
 
 def wrap_numpy(wraps: Wraps, files: Files) -> None:
@@ -65,6 +75,8 @@ def wrap_loader(wraps: Wraps) -> None:
 
 def taken_out(tensor: Any, found: Any) -> Told:
     """What it is to take a value or lists out of a tensor."""
+    if not _is_plain(tensor):
+        return None
     if tensor.is_cuda:
         return "waits for the GPU", tensor.numel(), tensor.nbytes, None
     if isinstance(found, list):
@@ -79,10 +91,12 @@ class Joined:
         self._last: dict[tuple[str, int], Any] = {}
 
     def __call__(self, call: Call) -> Told:
-        pieces = call.args[0] if call.args else ()
+        pieces = call.argument()
         if not isinstance(pieces, list | tuple) or not pieces:
             return None
         found = call.found
+        if hasattr(type(found), "__torch_function__") and not _is_plain(found):
+            return None
         values, nbytes = found.numel() if hasattr(found, "numel") else found.size, found.nbytes
         if len(pieces) <= 8:
             last = self._last[call.place]() if call.place in self._last else None
@@ -93,9 +107,18 @@ class Joined:
         return ("small pieces joined", len(pieces), nbytes, None) if nbytes / len(pieces) <= _SMALL else None
 
 
+def _is_plain(tensor: Any) -> bool:
+    """Whether a tensor has values of its own in memory, and no code of anybody's that answers when it is asked for them."""
+    import torch
+
+    return type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.layout == torch.strided and not tensor.is_nested
+
+
 def _tensor_of_lists(call: Call) -> Told:
-    data = call.args[0] if call.args else None
+    data = call.argument()
     found = call.found
+    if not _is_plain(found):
+        return None
     if type(data).__module__.startswith("datasets."):
         return "column to tensor", found.numel(), found.nbytes, None
     if not isinstance(data, list | tuple):
@@ -105,7 +128,7 @@ def _tensor_of_lists(call: Call) -> Told:
 
 
 def _array_of_lists(call: Call) -> Told:
-    data = call.args[0] if call.args else None
+    data = call.argument()
     if type(data).__module__.startswith("datasets."):
         return "column to tensor", call.found.size, call.found.nbytes, None
     if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple | float | int):
@@ -114,11 +137,12 @@ def _array_of_lists(call: Call) -> Told:
 
 
 def _fetched(call: Call) -> Told:
-    return ("waits for the GPU", call.found.numel(), call.found.nbytes, None) if call.args[0].is_cuda else None
+    fetched = _is_plain(call.args[0]) and call.args[0].is_cuda
+    return ("waits for the GPU", call.found.numel(), call.found.nbytes, None) if fetched else None
 
 
 def _narrowed(call: Call) -> Told:
-    if str(call.args[0].dtype) == "torch.float64" and str(call.found.dtype) in _NARROW:
+    if _is_plain(call.args[0]) and str(call.args[0].dtype) == "torch.float64" and str(call.found.dtype) in _NARROW:
         return "float64", call.found.numel(), call.args[0].nbytes, None
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ def _item(wraps: Wraps, original: Any) -> Any:
         if isinstance(key, str) or (place := wraps.ledger.place()) is None:
             return original(self, key)
         data, names = _columns_of(self)
-        by_row = isinstance(key, int)
+        by_row = _is_row(key)
 
         def size(_: Any) -> Told:
             values, nbytes, nested = _size_of(data, names, 1 if by_row else _rows_of(key, len(data)))
@@ -52,6 +53,15 @@ def _iterator(wraps: Wraps, original: Any) -> Any:
         return wraps.ledger.iterated(place, _kind(data, nested, True), iter(original(self)), lambda _: (values, nbytes), what)
 
     return items
+
+
+def _is_row(key: Any) -> bool:
+    """Whether a key is the number of a row, NumPy's included."""
+    try:
+        operator.index(key)
+    except TypeError:
+        return False
+    return True
 
 
 def _rows_of(key: Any, rows: int) -> int:

@@ -29,7 +29,7 @@ class Files:
         """Takes note of files that a function writes: what is read of them afterwards is something else."""
 
         def wrote(call: Call) -> Told:
-            target = call.args[at] if len(call.args) > at else None
+            target = call.argument(at)
             self._wrote(target if isinstance(target, str | os.PathLike) else getattr(target, "name", None))
             return None
 
@@ -40,12 +40,11 @@ class Files:
         wraps.call(owner, "load", self._unpickled, before=lambda args: _place_in(args[0]) if args else None)
         wraps.call(owner, "dump", self._pickled)
         wraps.call(owner, "loads", lambda call: _form_of(call.found))
-        wraps.call(owner, "dumps", lambda call: _form_of(call.args[0]) if call.args else None)
+        wraps.call(owner, "dumps", lambda call: _form_of(call.argument()))
 
     def _pickled(self, call: Call) -> Told:
-        if len(call.args) > 1:
-            self._wrote(getattr(call.args[1], "name", None))
-        return _form_of(call.args[0]) if call.args else None
+        self._wrote(getattr(call.argument(1), "name", None))
+        return _form_of(call.argument())
 
     def _unpickled(self, call: Call) -> Told:
         kind, values, nbytes, _ = _form_of(call.found) or ("file read", 0, 0, None)
@@ -58,7 +57,7 @@ class Files:
         return (kind, taken // 4, taken, key) if kind == "file read" else (kind, values, nbytes, key)
 
     def _read(self, call: Call) -> Told:
-        path = call.args[0] if call.args else next(iter(call.kwargs.values()), None)
+        path = call.argument()
         if not isinstance(path, str | os.PathLike):
             return None
         nbytes = _on_disk(os.fspath(path))

@@ -78,7 +78,8 @@ class Ledger:
         """Makes a call and counts it.
 
         Args:
-            size: of the result: kind, values, bytes, and what was read (or None); None where it is nothing to count.
+            size: of the result: kind, values, bytes, and what was read (or None); None where it is nothing to count. Where it
+                fails, nothing is counted: what a library or the program itself makes of such a thing is not known here.
         """
         self._inside.busy = True
         begin = time.perf_counter()
@@ -87,7 +88,14 @@ class Ledger:
         finally:
             spent = time.perf_counter() - begin
             self._inside.busy = False
-        if (told := size(found)) is not None:
+        self._inside.busy = True  # what a size is asked for may be of the program's own, and is no call of it
+        try:
+            told = size(found)
+        except Exception:  # of a kind that nobody thought of: the program goes on as if nobody had asked
+            told = None
+        finally:
+            self._inside.busy = False
+        if told is not None:
             self.add(place, told[0], spent, told[1], told[2], told[3])
         return found
 

@@ -49,7 +49,7 @@ class Probes:
             install()
             yield
 
-    def method(self, name: str, thing: Any, *args: Any, **kwargs: Any) -> Any:
+    def method(self, name: str, thing: Any, /, *args: Any, **kwargs: Any) -> Any:
         """A call thing.name(...) of a program that was compiled for this."""
         function = getattr(thing, name)
         root = type(thing).__module__.partition(".")[0]

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import ast
 import builtins
-import importlib.machinery
 import importlib.util
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType, TracebackType
-from typing import Any
+from types import ModuleType, TracebackType
 
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.diagnose.watching.findings import Watched
-from lora_perf.diagnose.watching.ledger import is_of_user
-from lora_perf.diagnose.watching.probes import METHODS
+from lora_perf.diagnose.watching.methods import compiled, methods_seen
 from lora_perf.diagnose.watching.watcher import Watching
-
-_HOOK = "__lora_perf_method__"
 
 
 def watch_program(path: Path | None = None, arguments: Sequence[str] = (), *, module: str | None = None) -> Watched:
     """Runs a program to its end and tells which of its lines lose time to conversions of data.
+
+    What it leaves to be done when Python ends, by threads and exit handlers, is seen by the command alone.
 
     Args:
         path: of a file, or
@@ -39,37 +37,75 @@ def watch_program(path: Path | None = None, arguments: Sequence[str] = (), *, mo
         LoraPerfError: there is no such program, or it is no Python.
         KeyboardInterrupt: passed on with the findings so far as its argument `watched`.
     """
-    name, source, shown, package = _source(path, module)
-    watching = Watching(name)
-    main = ModuleType("__main__")
-    main.__dict__.update(__file__=shown, __builtins__=builtins, __package__=package)
-    with _as_main(main, [shown, *arguments], os.path.dirname(os.path.abspath(shown)) if module is None else os.getcwd()):
-        try:
-            with watching.probes.installed(), _methods_seen(watching):
-                status = _run(source, shown, main)
-        except KeyboardInterrupt as stop:
-            stop.watched = watching.finish(130)  # type: ignore[attr-defined]
-            raise
-    return watching.finish(status)
+    running = Running(path, arguments, module=module)
+    try:
+        status = running.run()
+    except KeyboardInterrupt as stop:
+        stop.watched = running.end(130)  # type: ignore[attr-defined]
+        raise
+    return running.end(status)
 
 
-def _source(path: Path | None, module: str | None) -> tuple[str, bytes, str, str | None]:
-    """Name, text and file of a program, and the package that a module belongs to."""
-    if module is not None:
-        try:
-            sys.path.insert(0, os.getcwd())
-            spec = importlib.util.find_spec(module)
-            if spec is not None and spec.submodule_search_locations is not None:
-                spec = importlib.util.find_spec(f"{module}.__main__")
-        except (ImportError, ValueError):
-            spec = None
-        finally:
-            sys.path.remove(os.getcwd())
-        if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-            raise LoraPerfError(
-                expected=f"a module {module} written in Python", found="none", fix="run it where python -m finds it"
-            )
-        return module, Path(spec.origin).read_bytes(), spec.origin, spec.parent
+@dataclass(frozen=True)
+class _Source:
+    """A program: what it is called, its text, its file, and what `python -m` knows of a module."""
+
+    name: str
+    text: bytes
+    file: str
+    spec: ModuleSpec | None = None
+
+
+class Running:
+    """A program under watch from `run` to `end`, threads and exit handlers between them included.
+
+    Args:
+        alone: whether the process is for this program alone, so that nothing of its starter's has to be found by imports.
+
+    Raises:
+        LoraPerfError: there is no such program, or it is no Python.
+    """
+
+    def __init__(
+        self, path: Path | None, arguments: Sequence[str] = (), *, module: str | None = None, alone: bool = False
+    ) -> None:
+        self._source = _of_module(module) if module is not None else _of_file(path)
+        given = self._source.file if path is None else os.fspath(path)
+        self._words, self._alone = [given, *arguments], alone
+        self._stack = ExitStack()
+        self._watching = Watching(self._source.name)
+
+    def run(self) -> int:
+        """Runs the program's main module to its end; returns the status that it ends with."""
+        main = _main(self._source)
+        folder = os.getcwd() if self._source.spec is not None else os.path.dirname(os.path.realpath(self._source.file))
+        self._stack.enter_context(_as_main(main, self._words, folder, self._alone))
+        self._stack.enter_context(self._watching.probes.installed())
+        self._stack.enter_context(methods_seen(self._watching.probes))
+        return _status_of(self._source, main)
+
+    def end(self, status: int) -> Watched:
+        """Takes the watch off; returns what was found."""
+        self._stack.close()
+        return self._watching.finish(status)
+
+
+def _of_module(name: str) -> _Source:
+    try:
+        sys.path.insert(0, os.getcwd())
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{name}.__main__")
+    except (ImportError, ValueError):
+        spec = None
+    finally:
+        sys.path.remove(os.getcwd())
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise LoraPerfError(expected=f"a module {name} written in Python", found="none", fix="run it where python -m finds it")
+    return _Source(name, Path(spec.origin).read_bytes(), spec.origin, spec)
+
+
+def _of_file(path: Path | None) -> _Source:
     assert path is not None
     try:
         text = path.read_bytes()
@@ -79,108 +115,55 @@ def _source(path: Path | None, module: str | None) -> tuple[str, bytes, str, str
         ) from None
     if b"\0" in text:
         raise LoraPerfError(expected=f"a program in Python at {path}", found="bytes that are no text", fix="give a .py file")
-    return path.name, text, str(path), None
+    return _Source(path.name, text, os.path.abspath(path))
 
 
-def _run(source: bytes, shown: str, main: ModuleType) -> int:
+def _main(source: _Source) -> ModuleType:
+    """The module that Python makes for a program; processes that it spawns import their own by what stands here."""
+    main = ModuleType("__main__")
+    spec = source.spec
+    main.__dict__.update(__file__=source.file, __cached__=None, __builtins__=builtins, __annotations__={})
+    main.__dict__.update(__spec__=spec, __package__=None if spec is None else spec.parent)
+    main.__loader__ = SourceFileLoader("__main__", source.file) if spec is None else spec.loader
+    return main
+
+
+def _status_of(source: _Source, main: ModuleType) -> int:
     try:
-        exec(_compiled(source, shown), main.__dict__)
+        exec(compiled(source.text, source.file), main.__dict__)
     except SystemExit as end:
-        return _status(end)
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        _print(error)
+        error.__traceback__ = _of_program(error.__traceback__)
+        sys.excepthook(type(error), error, error.__traceback__)
         return 1
     return 0
 
 
-def _status(end: SystemExit) -> int:
-    if end.code is None or isinstance(end.code, int):
-        return end.code or 0
-    print(end.code, file=sys.stderr)
-    return 1
-
-
-def _print(error: BaseException) -> None:
-    """An exception as Python prints it, without the frames that are ours."""
-    own = os.path.dirname(__file__)
-    error.__traceback__ = _without(error.__traceback__, own)
-    hook = sys.excepthook
-    if hook is sys.__excepthook__:
-        traceback.print_exception(type(error), error, error.__traceback__)
-    else:
-        hook(type(error), error, error.__traceback__)
-
-
-def _without(found: TracebackType | None, own: str) -> TracebackType | None:
+def _of_program(found: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames that are ours or come of ours: of compiling, and of importing what does not compile."""
     if found is None:
         return None
-    rest = _without(found.tb_next, own)
-    if found.tb_frame.f_code.co_filename.startswith(own):
+    rest = _of_program(found.tb_next)
+    file = found.tb_frame.f_code.co_filename
+    if file == ast.__file__ or file.startswith((os.path.dirname(__file__), "<frozen importlib")):
         return rest
     return TracebackType(rest, found.tb_frame, found.tb_lasti, found.tb_lineno)
 
 
 @contextmanager
-def _as_main(main: ModuleType, words: list[str], folder: str) -> Iterator[None]:
+def _as_main(main: ModuleType, words: list[str], folder: str, alone: bool) -> Iterator[None]:
     """What a program finds when Python starts it."""
     before = sys.modules["__main__"], sys.argv, sys.path[:]
     sys.modules["__main__"], sys.argv = main, words
-    sys.path.insert(0, folder)
+    # Where Python put the folder of the command that was started, that of the program stands.
+    sys.path[: 1 if alone and not sys.flags.safe_path else 0] = [folder]
     try:
         yield
     finally:
         sys.modules["__main__"], sys.argv, sys.path[:] = before
-
-
-class _Methods(ast.NodeTransformer):
-    """Calls of methods whose objects cannot be wrapped go through `Probes.method`; lines and columns stay."""
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        if not isinstance(node.func, ast.Attribute) or node.func.attr not in METHODS:
-            return node
-        hook = ast.copy_location(ast.Name(_HOOK, ast.Load()), node.func)
-        name = ast.copy_location(ast.Constant(node.func.attr), node.func)
-        return ast.copy_location(ast.Call(hook, [name, node.func.value, *node.args], node.keywords), node)
-
-
-def _compiled(source: bytes, filename: str) -> CodeType:
-    tree = _Methods().visit(ast.parse(source, filename))
-    return compile(tree, filename, "exec", dont_inherit=True)
-
-
-class _Loader(importlib.machinery.SourceFileLoader):
-    """Loads modules of the program; nothing is written into its folders."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        path = self.get_filename(fullname)
-        return _compiled(self.get_data(path), path)
-
-
-class _Finder:
-    """Finds modules that are files of the program, and no library's."""
-
-    @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is None or spec.origin is None or not spec.origin.endswith(".py") or not is_of_user(spec.origin):
-            return None
-        if not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
-            return None
-        spec.loader = _Loader(spec.loader.name, spec.loader.path)
-        return spec
-
-
-@contextmanager
-def _methods_seen(watching: Watching) -> Iterator[None]:
-    setattr(builtins, _HOOK, watching.probes.method)
-    finder = _Finder()
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-        # Threads and exit handlers of the program may still come to such a call.
-        setattr(builtins, _HOOK, lambda name, thing, *args, **kwargs: getattr(thing, name)(*args, **kwargs))

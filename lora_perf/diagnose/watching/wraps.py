@@ -13,6 +13,12 @@ from unittest.mock import patch
 
 from lora_perf.diagnose.watching.ledger import Ledger
 
+# What libraries call the first argument of what is wrapped, and the second.
+_NAMES = (
+    {"data", "object", "a", "tensors", "arrays", "tup", "obj", "f", "file", "filename", "filepath_or_buffer", "path", "source"}
+    | {"dataset_path", "tensor_dict"},
+    {"f", "file", "filename"},
+)
 Told = tuple[str, int, int, Any] | None  # kind, values, bytes, what was read; None where it is nothing to count
 
 
@@ -32,6 +38,12 @@ class Call:
     kwargs: Mapping[str, Any]
     found: Any
     before: Any = None
+
+    def argument(self, at: int = 0) -> Any:
+        """An argument by its place, also where it was given by its name; None where it was not given."""
+        if len(self.args) > at:
+            return self.args[at]
+        return next((value for name, value in self.kwargs.items() if name in _NAMES[at]), None)
 
 
 class Wraps:
@@ -72,3 +84,8 @@ class Wraps:
     def replace(self, owner: Any, name: str, wrapper: Any) -> None:
         """Puts a wrapper in the place of owner.name."""
         self._stack.enter_context(patch.object(owner, name, wrapper))
+
+    def entry(self, table: dict[Any, Any], key: Any, value: Any) -> None:
+        """Puts a new entry into a table, until the stack is closed."""
+        table[key] = value
+        self._stack.callback(table.pop, key, None)
