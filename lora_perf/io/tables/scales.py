@@ -55,6 +55,7 @@ def scales_of(meaning: Meaning, shards: Sequence[Shard], where: str) -> Tensor |
                 told |= dict.fromkeys(_contradictions(pair, np.asarray(stated), rows))
             elif scales is None and stated == 1:
                 continue
+            _check_held(np.atleast_1d(np.asarray(stated, np.float64)), pair.module, rows)
             if scales is None:
                 scales = np.ones((n, len(meaning.pairs)), np.float32)
             scales[rows, place] = stated
@@ -85,6 +86,16 @@ def _alphas(name: str, shards: Sequence[Shard]) -> Numbers:
     return values
 
 
+def _check_held(scales: Numbers, module: str, rows: NDArray[np.int64]) -> None:
+    """Raises where a scale is no float32: what columns and metadata state may be larger than any alpha of a tensor."""
+    if not (fine := np.abs(scales) <= np.finfo(np.float32).max).all():
+        raise LoraPerfError(
+            expected=f"a scale of {module} that a float32 holds in row {rows[int(np.argmin(fine))]}",
+            found=f"{scales[int(np.argmin(fine))]:g}",
+            fix="repair the column or the metadata that states it",
+        )
+
+
 def _statements(shards: Sequence[Shard], tensors: Collection[str]) -> list[str]:
     """The columns whose names are those of metadata that speak of a rank or a scale, and not of tensors."""
     others = [name for shard in shards for name in shard.columns if name not in tensors]
@@ -107,6 +118,9 @@ def _is_stated(name: str, shards: Sequence[Shard]) -> bool:
         if name.lower() in ("r", "rank"):
             return all(pa.types.is_integer(kind) for kind in kinds)
         if "alpha" in name.lower() and not name.lower().startswith(("ss_", "network_alphas")):
+            texts = (value for shard in shards for value in shard.column(name).to_pylist())
+            if all(pa.types.is_large_string(kind) for kind in kinds):  # as entries of a file's metadata are; "none" is no scale
+                return all(isinstance(text, str) and _reads_as_number(text) for text in texts)
             return all(_is_number(kind) for kind in kinds)
         return all(_is_number(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind) for kind in kinds)
     return all(_reads_as_number(value) for shard in shards for value in (shard.partitions.get(name),))

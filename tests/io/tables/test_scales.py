@@ -86,6 +86,12 @@ def test_a_column_of_one_alpha_an_adapter_counts_for_all_its_modules(name: str) 
     assert_scales(zoo_of(as_table(factors("peft"), **{name: pa.array([8, 4, 2, 1])})), [4, 4], [2, 2], [1, 1], [0.5, 0.5])
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
+def test_an_alpha_that_is_stored_as_text_counts_as_in_the_metadata_of_a_file(kind: pa.DataType) -> None:
+    texts = pa.array(["8", "4", "2", "1.0"]).cast(kind)
+    assert_scales(zoo_of(as_table(factors("peft"), lora_alpha=texts)), [4, 4], [2, 2], [1, 1], [0.5, 0.5])
+
+
 def value(text: str) -> Any:
     """As a table would hold it: numbers and truth values as such."""
     return {"true": True, "false": False}.get(text, int(text) if text.isdecimal() else text)
@@ -149,6 +155,10 @@ REFUSED: dict[str, tuple[pa.Table, str]] = {
         )
         for bad, found in ((None, "none"), (float("nan"), "none"), (float("inf"), "inf"), (1e39, "1e\\+39"))
     },
+    "a scale that no float32 holds": (
+        diffusers(lora_alpha=[1.0, 1.0, 1e300, 1.0]),
+        f"a scale of {MODULE} that a float32 holds in row 2; found 5e\\+299; repair",
+    ),
     "an alpha of texts": (
         diffusers(**{ALPHA: ["x"] * N}),
         f"one number an adapter in column '{ALPHA}'; found type large_string",
