@@ -218,9 +218,11 @@ class Session:
         self._answer({"state": "nothing", "why": self._failure or "it does not call benchmark"})
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.skipped:
+        if report.skipped and hasattr(report, "wasxfail"):
+            self._failure = f"failed, as xfail expects: {report.wasxfail or 'no reason given'}".partition("\n")[0]
+        elif report.skipped:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-            self._failure = f"skipped: {reason}".replace("Skipped: ", "")
+            self._failure = f"skipped: {reason}".replace("Skipped: ", "").partition("\n")[0]
         elif report.failed:
             crash = getattr(report.longrepr, "reprcrash", None)
             said = str(crash.message if crash is not None else report.longrepr).strip().splitlines()
@@ -299,9 +301,9 @@ def main(arguments: list[str]) -> int:
     try:
         status = int(pytest.main(given, plugins=[session, _early(session, packages)]))
     except BaseException as error:  # that ends a session: whoever asks is told
-        answer({"error": type(error).__name__, "message": str(error)})
+        answer({"error": type(error).__name__, "message": str(error), "ended": True})
         raise
-    answer({"error": "SessionEnded", "message": f"pytest ended with status {status}"})
+    answer({"error": "SessionEnded", "message": f"pytest ended with status {status}", "ended": True})
     return status
 
 

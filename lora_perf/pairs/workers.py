@@ -126,6 +126,7 @@ class Worker(AbstractContextManager["Worker"]):
         """
         found: dict[str, Any] = json.loads(self._line())
         if "error" in found:
+            self.broken |= found.get("ended", False)
             raise WorkerError(found["error"], found["message"].strip())
         return found
 

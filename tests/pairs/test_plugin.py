@@ -145,6 +145,10 @@ def test_allocations_are_told_and_fail_nothing(tmp_path: Path, scratch: Path) ->
             "failed: AssertionError: assert 3 == 2",
         ),
         ("def test_wrap(benchmark):\n    pass\n", "it does not call benchmark"),
+        (
+            "import pytest\n\n\n@pytest.mark.xfail(reason='not yet\\nready')\ndef test_wrap(benchmark):\n    assert 1 > 2\n",
+            "failed, as xfail expects: not yet",
+        ),
         ("def test_other(benchmark):\n    benchmark(len, 'abc')\n", "only the base has it"),
         (
             "import os\n\n\ndef test_wrap(benchmark):\n    benchmark(os._exit, 3)\n",
@@ -161,6 +165,7 @@ def test_what_is_not_measured_is_said_and_is_no_success(words: Path, scratch: Pa
     assert status == 1
     assert found["test_wrap"]["answer"] == "measured nothing"
     assert why in found["test_wrap"]["note"]
+    assert "\n" not in found["test_wrap"]["note"]
     assert {"test_other"} & found.keys() == ({"test_other"} if "other" in text else set())
     assert all(found[name]["answer"] == "new" for name in found if name == "test_other")
 

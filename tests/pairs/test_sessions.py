@@ -194,6 +194,14 @@ def test_a_worker_that_ends_says_how_and_the_next_test_has_a_fresh_one(sides: Si
     assert "the process ended with status 9" in why
 
 
+@pytest.mark.parametrize("end", ["raise KeyboardInterrupt", "pytest.exit('enough')"])
+def test_a_test_that_ends_its_session_costs_no_other_test(sides: Sides, end: str) -> None:
+    sides.tests(f"import pytest\n{_TESTS}\n\ndef test_end(benchmark):\n    {end}\n")
+    (ended, why), (kept, _) = sides.found("test_work.py::test_end", WAIT)
+    assert (ended, kept) == (Verdict.FAILS, Verdict.KEPT)
+    assert "pytest ended" in why
+
+
 def test_a_worker_that_does_not_answer_is_given_up(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
     sides.work("change", wait=60)
     with Worker(sides.trees().side(base=False)) as one:
