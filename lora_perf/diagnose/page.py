@@ -50,7 +50,7 @@ def lead(found: Diagnosis) -> str:
     best, worst, nearest = min(ours, key=lambda one: one.whole), others[-1], others[0]
     times = worst.whole / best.whole
     if times < 1.5:
-        return f"Nothing here is slow: all ways take {duration(worst.whole)} or less for all of it."
+        return f"Nothing here is slow: all ways take {duration(max(one.whole for one in done))} or less for all of it."
     longest, shortest = duration(worst.whole), duration(best.whole)
     told = f"{worst.name} takes {longest} for all of it, {best.name} {shortest}: {times:,.0f} times less."
     if nearest.whole < best.whole:

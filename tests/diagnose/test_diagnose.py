@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import lora_perf
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.diagnose import survey
 from lora_perf.diagnose.__main__ import main
+from lora_perf.diagnose.page import lead
 from lora_perf.diagnose.subject import cached_share, subject_of
 from lora_perf.diagnose.timing import counted
 from lora_perf.diagnose.ways import COLUMN_TENSOR, Way, column_tensor, ways_of
@@ -179,6 +181,13 @@ def test_pages_in_memory_are_a_share(tmp_path: Path) -> None:
     share = cached_share([path, tmp_path / "none"])
     assert share is None or 0 <= share <= 1
     assert cached_share([]) is None
+
+
+def test_no_way_takes_longer_than_the_sentence_says(tmp_path: Path) -> None:
+    found = lora_perf.diagnose.run(arrow(tmp_path), budget=0.3)
+    times = {False: 1.0, True: 2.0}
+    same = replace(found, readings=tuple(replace(one, whole=times[one.ours], error="") for one in found.readings))
+    assert lead(same) == "Nothing here is slow: all ways take 2.0 s or less for all of it."
 
 
 def test_the_page_needs_no_network_and_names_mean_nothing_to_it(tmp_path: Path) -> None:
