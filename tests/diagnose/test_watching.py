@@ -133,6 +133,25 @@ def test_a_block_that_raises_is_told_and_raises() -> None:
     assert len(kept[0].lines) == 1
 
 
+def test_blocks_in_each_other_and_overlapping_ones_tell_each_its_own_and_leave_all_as_it_was() -> None:
+    def make() -> None:
+        torch.tensor([0.5] * 20_000)
+
+    before = torch.tensor, np.array, torch.Tensor.__dict__.get("item")
+    first, second = (lora_perf.diagnose.watch(quiet=True) for _ in range(2))
+    with lora_perf.diagnose.watch(quiet=True) as around:
+        one = first.__enter__()
+        make()
+        two = second.__enter__()
+        make()
+        first.__exit__(None, None, None)
+        make()
+        second.__exit__(None, None, None)
+        make()
+    assert [[line.calls for line in seen.lines] for seen in (around, one, two)] == [[4], [2], [2]]
+    assert (torch.tensor, np.array, torch.Tensor.__dict__.get("item")) == before
+
+
 def written(folder: Path, text: str) -> Path:
     path = folder / "program.py"
     path.write_text(text)

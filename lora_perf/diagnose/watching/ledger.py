@@ -57,6 +57,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._inside = threading.local()
         self.users: dict[CodeType, bool] = {}
+        self.listeners: tuple[Ledger, ...] = ()  # that are told of every call, too
 
     def place(self, depth: int = 2) -> tuple[str, int] | None:
         """The file and line that made the call, where it is one of the program's own and no other call is on its way."""
@@ -111,6 +112,8 @@ class Ledger:
             entry.most = max(entry.most, values)
             if key is not None and (key in entry.keys or len(entry.keys) < 10_000):
                 entry.keys[key] = entry.keys.get(key, 0) + 1
+        for listener in self.listeners:
+            listener.add(place, kind, spent, values, nbytes, key)
 
     def is_timed(self, place: tuple[str, int], kind: str) -> bool:
         """Whether a call of many is one of those whose clock is read."""

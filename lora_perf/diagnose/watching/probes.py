@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -20,34 +21,61 @@ METHODS = ("tolist", "to_pylist", "to_pydict", "astype")
 
 
 class Probes:
-    """The wrappers around a ledger."""
+    """The wrappers, which stand while anybody watches: blocks that begin and end in any order share them."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
+    _lock = threading.RLock()
+    _shared: Probes | None = None
 
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self._stack = ExitStack()
+
+    @classmethod
     @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Wraps what of the libraries is there, and what is imported later; all is as before at the end."""
-        with ExitStack() as stack:
-            pending = _by_module(Wraps(self.ledger, stack), Files())
-            before = builtins.__import__
+    def installed(cls, ledger: Ledger) -> Iterator[Probes]:
+        """Wraps what of the libraries is there, and what is imported later; all is as before when the last watch ends.
 
-            def install() -> None:
-                for name in [one for one in pending if one in sys.modules and _is_whole(one)]:
-                    if (wrap := pending.pop(name, None)) is not None:  # which may import the next one
-                        wrap()
+        Args:
+            ledger: that is told of the calls.
+        """
+        with cls._lock:
+            if (probes := cls._shared) is None:
+                probes = Probes()
+                try:
+                    probes._install()
+                except BaseException:
+                    probes._stack.close()
+                    raise
+                cls._shared = probes
+            probes.ledger.listeners += (ledger,)
+        try:
+            yield probes
+        finally:
+            with cls._lock:
+                probes.ledger.listeners = tuple(one for one in probes.ledger.listeners if one is not ledger)
+                if not probes.ledger.listeners:
+                    cls._shared = None
+                    probes._stack.close()
 
-            def imported(name: str, *args: Any, **kwargs: Any) -> Any:
-                found = before(name, *args, **kwargs)
-                for one in pending:  # libraries import in functions that run often
-                    if one in sys.modules:
-                        install()
-                        break
-                return found
+    def _install(self) -> None:
+        pending = _by_module(Wraps(self.ledger, self._stack), Files())
+        before = builtins.__import__
 
-            stack.enter_context(patch("builtins.__import__", imported))
-            install()
-            yield
+        def install() -> None:
+            for name in [one for one in pending if one in sys.modules and _is_whole(one)]:
+                if (wrap := pending.pop(name, None)) is not None:  # which may import the next one
+                    wrap()
+
+        def imported(name: str, *args: Any, **kwargs: Any) -> Any:
+            found = before(name, *args, **kwargs)
+            for one in pending:  # libraries import in functions that run often
+                if one in sys.modules:
+                    install()
+                    break
+            return found
+
+        self._stack.enter_context(patch("builtins.__import__", imported))
+        install()
 
     def method(self, name: str, thing: Any, /, *args: Any, **kwargs: Any) -> Any:
         """A call thing.name(...) of a program that was compiled for this."""

@@ -17,6 +17,7 @@ from types import ModuleType, TracebackType
 from lora_perf.core.errors import LoraPerfError
 from lora_perf.diagnose.watching.findings import Watched
 from lora_perf.diagnose.watching.methods import compiled, methods_seen
+from lora_perf.diagnose.watching.probes import Probes
 from lora_perf.diagnose.watching.watcher import Watching
 
 
@@ -80,8 +81,8 @@ class Running:
         main = _main(self._source)
         folder = os.getcwd() if self._source.spec is not None else os.path.dirname(os.path.realpath(self._source.file))
         self._stack.enter_context(_as_main(main, self._words, folder, self._alone))
-        self._stack.enter_context(self._watching.probes.installed())
-        self._stack.enter_context(methods_seen(self._watching.probes))
+        probes = self._stack.enter_context(Probes.installed(self._watching.ledger))
+        self._stack.enter_context(methods_seen(probes))
         return _status_of(self._source, main)
 
     def end(self, status: int) -> Watched:

@@ -19,7 +19,6 @@ class Watching:
     def __init__(self, name: str) -> None:
         self.name = name
         self.ledger = Ledger()
-        self.probes = Probes(self.ledger)
         self._begin = time.perf_counter()
         self.found: Watched | None = None
 
@@ -45,6 +44,8 @@ def watch(name: str = "this block", *, quiet: bool = False) -> Iterator[Watching
     What NumPy arrays and Arrow's columns do by methods of their own (`tolist`, `to_pylist`, `astype`) is seen only in programs
     that `python -m lora_perf.diagnose --script` runs.
 
+    Blocks may lie in each other and overlap, in other threads too: each tells what happened from its begin to its end.
+
     >>> import torch, lora_perf
     >>> with lora_perf.diagnose.watch(quiet=True) as seen:
     ...     values = torch.tensor([0.5] * 20_000)
@@ -57,7 +58,7 @@ def watch(name: str = "this block", *, quiet: bool = False) -> Iterator[Watching
     """
     watching = Watching(name)
     try:
-        with watching.probes.installed():
+        with Probes.installed(watching.ledger):
             yield watching
     finally:
         found = watching.finish()
