@@ -40,7 +40,7 @@ def memory_left() -> int:
 def disk_left(path: Path) -> int:
     """Bytes that may still be written where a path stands, or would stand once its folders are made."""
     place = path.absolute()
-    while not place.exists():
+    while not os.path.exists(place):  # false, too, of what can be no path
         place = place.parent
     return shutil.disk_usage(place).free
 

@@ -23,6 +23,7 @@ from lora_perf.io.hub import ALIASES, DATASETS, is_hub_id, open_hub
 from lora_perf.io.members import DEFAULT_COLUMN
 from lora_perf.io.readers import NAMED, Reader, asked, reader, scheme_of, shown
 from lora_perf.io.splits import refuse_choices, refuse_split
+from lora_perf.io.targets import refuse_weights
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -140,9 +141,10 @@ def pack(
     1000
 
     Raises:
-        LoraPerfError: what `load` refuses; a path that cannot be written.
+        LoraPerfError: what `load` refuses; a path that cannot be written, or where weights of another kind stand.
     """
     target = Path(os.path.expanduser(path))
+    refuse_weights(target)
     refuse_scheduler(scheduler)
     if scheduler is None and not skip_bad and is_hub(source):
         from lora_perf.io.arriving import arrived

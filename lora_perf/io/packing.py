@@ -21,6 +21,7 @@ from lora_perf.core.zoo import Zoo
 from lora_perf.distributed import over_rows
 from lora_perf.io.atomic import replacing, replacing_seen
 from lora_perf.io.checked import refuse_small_disk
+from lora_perf.io.targets import refuse_weights
 
 FORMAT = "lora_perf zoo 2"
 FORMATS = (FORMAT, "lora_perf zoo 1")  # the first one has a fingerprint of all rows in one
@@ -46,8 +47,9 @@ def write(zoo: Zoo, path: Path, progress: Callable[[int], object] | None = None,
         what `open_packed` would find in a pass over the rows.
 
     Raises:
-        LoraPerfError: the disk has no room for it; nothing is written then.
+        LoraPerfError: the disk has no room for it, or weights of another kind stand there; nothing is written then.
     """
+    refuse_weights(path)
     plan = _Plan(zoo)
     refuse_small_disk(path, plan.nbytes)
     hashes = new_hashes(len(zoo))

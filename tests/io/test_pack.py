@@ -119,3 +119,30 @@ def test_a_target_that_is_a_folder_is_refused(data: Any, tmp_path: Path) -> None
     with pytest.raises(LoraPerfError, match=r"that can be written for .*zoo\.safetensors; found Is a directory"):
         lora_perf.pack(data, tmp_path / "zoo.safetensors")
     assert [file.name for file in tmp_path.iterdir()] == ["zoo.safetensors"]
+
+
+@pytest.mark.parametrize(("form", "ending"), [(parquet, "parquet"), (saved, "arrow"), (folder, "safetensors")])
+@pytest.mark.parametrize("by", ["pack", "save"])
+def test_weights_of_another_kind_are_never_written_over(
+    form: Callable[..., Path], ending: str, by: str, tmp_path: Path
+) -> None:
+    source = form(datasets.Dataset(adapters(4)), tmp_path)
+    target = sorted(source.rglob(f"*.{ending}"))[0]
+    before = target.read_bytes()
+    write = (lambda: lora_perf.pack(source, target)) if by == "pack" else (lambda: lora_perf.load(source).save(target))
+    with pytest.raises(LoraPerfError, match="expected a new file, or a packed one to write again"):
+        write()
+    assert target.read_bytes() == before
+
+
+def test_a_packed_file_and_what_is_damaged_are_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "zoo.safetensors"
+    for before in (b"", b"of another kind", b"\x08\0\0\0\0\0\0\0{}      "):
+        path.write_bytes(before)
+        assert len(lora_perf.load(lora_perf.pack(adapters(3), path))) == 3
+    assert len(lora_perf.load(lora_perf.load(path)[:2].save(path))) == 2
+
+
+def test_a_name_that_no_disk_holds_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LoraPerfError, match="File name too long"):
+        lora_perf.pack(adapters(2), tmp_path / ("x" * 300))
