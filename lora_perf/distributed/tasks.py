@@ -212,7 +212,8 @@ def _executor(scheduler: str) -> Iterator[tuple[Executor, tuple[type[BaseExcepti
             raise LoraPerfError(
                 expected=f"worker processes that start for --scheduler {scheduler}",
                 found=first_line(error, type(error).__name__),
-                fix="choose fewer of them, or leave it out",
+                fix="choose fewer of them, or leave it out; what a script of your own does must stand under "
+                "if __name__ == '__main__':, for they import it",
             ) from None
         except (OSError, TimeoutError) as error:
             raise LoraPerfError(
