@@ -12,6 +12,7 @@ from lora_perf.core.errors import LoraPerfError, listed
 from lora_perf.core.grouping import Grouping, joined
 from lora_perf.core.split import Split, make_split, refuse_unlearnable
 from lora_perf.core.target import Target, column_of, known_rows, labels_of, refuse_missing, target_of
+from lora_perf.core.text import counted
 from lora_perf.core.zoo import Zoo
 from lora_perf.experiment.config import ExperimentConfig
 from lora_perf.experiment.folds import FOLDS, inner_folds
@@ -176,12 +177,7 @@ def _repeats(config: ExperimentConfig, parts: _Parts) -> Iterator[tuple[str, Div
     for number in range(config.splits):
         split = parts.split(config.seed + number, 0, question.own, own)
         _refuse(question, split)
-        if question.groups is not None and len(question.groups.of[split.test].unique()) < 2:
-            raise LoraPerfError(
-                expected=f"test adapters of at least two groups in {question.groups.name}",
-                found="one",
-                fix="choose another column, or another --seed",
-            )
+        _refuse_single_group(question, split.test)
         yield f"split{number + 1}" if number else "", Division(split, config.seed + number)
     if config.group_column is not None and config.split in ("auto", "stratified"):
         split = parts.split(config.seed, 0, question.own, own, random=True)
@@ -213,6 +209,7 @@ def _transferred(
             found=f"{len(test)} of {stop - start:,}",
             fix="test on another data set",
         )
+    _refuse_single_group(question, test)
     yield TRANSFER, Division(split, config.seed, "transfer")
     if there is not None:
         yield NATIVE, Division(Split(there.train, there.validation, test, there.kind), config.seed, "native")
@@ -228,6 +225,17 @@ def _refuse(question: Question, split: Split) -> None:
             expected=f"train adapters that differ in {question.target.name}, and two test adapters",
             found=f"{len(split.train):,} train and {len(split.test):,} test adapters",
             fix="use a larger zoo or another split",
+        )
+
+
+def _refuse_single_group(question: Question, test: Tensor) -> None:
+    """Refuses test adapters that tell nothing of other groups than their own."""
+    groups = question.groups
+    if groups is not None and len(groups.of[test].unique()) < 2:
+        raise LoraPerfError(
+            expected=f"test adapters of at least two groups in {groups.name}",
+            found=f"{counted(len(test), 'adapter')} of {groups.names[int(groups.of[test[0]])]}",
+            fix="choose another column, or another --seed",
         )
 
 

@@ -36,7 +36,8 @@ def cell_rows(results: Results) -> Iterator[dict[str, Any]]:
         row = {name: getattr(cell, name) for name in _CELL}
         row |= {"constant": len(cell.constant), "runs": len(cell.runs), "note": cell.note}
         estimate, drop, _ = results.told(cell)
-        row |= {f"accuracy{end}": getattr(estimate, of, None) for end, of in (("", "mean"), ("_low", "low"), ("_high", "high"))}
+        row["accuracy"] = estimate.mean if estimate else results.mean(cell)
+        row |= {f"accuracy_{of}": getattr(estimate, of, None) for of in ("low", "high")}
         row |= {
             f"drop{end}": getattr(drop, of, None) for end, of in (("", "mean"), ("_low", "low"), ("_high", "high"), ("_p", "p"))
         }

@@ -206,12 +206,20 @@ class Numbers:
         above = sum(mean >= group.mean for mean in means)
         return HalfDrops(float(np.mean(means)), min(means), max(means), len(means), above)
 
-    def told(self, one: CellResult) -> tuple[Estimate, PairedDifference | None, HalfDrops | None]:
-        """The accuracy of a cell, what it drops from the first group, where labels are true, and what that drops to halves."""
+    def mean(self, one: CellResult) -> float:
+        """The mean accuracy of a cell alone."""
+        return float(np.mean(one.gains(self.asked(self.tested[one.division].truth))))
+
+    def told(self, one: CellResult) -> tuple[Estimate | None, PairedDifference | None, HalfDrops | None]:
+        """The accuracy of a cell, what it drops from the first group, where labels are true, and what that drops to halves.
+
+        None for the accuracy on a part whose adapters are all of one group, as those of a fold may be: there is its mean alone.
+        """
         compared = one.group != self.groups[0] and not one.shuffled and not one.division
         drop = self.drop(one.representation, one.group, one.classifier) if compared else None
         beside = compared and one.group in self.groups[1:2]
         halves = self.drop_to_halves(one.representation, one.classifier) if beside else None
         divisions = (one.division,) if one.division else ()
         answers = self.answers(one.representation, one.group, one.classifier, shuffled=one.shuffled, divisions=divisions)
-        return accuracy_of(answers), drop, halves
+        several = all(each.clusters is None or len(np.unique(each.clusters)) > 1 for each in answers)
+        return accuracy_of(answers) if several else None, drop, halves

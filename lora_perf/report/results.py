@@ -165,7 +165,7 @@ class Results(Numbers):
         for one in self.cells:
             estimate, drop, halves = self.told(one)
             summary = {
-                "accuracy": asdict(estimate),
+                "accuracy": asdict(estimate) if estimate else {"mean": self.mean(one)},
                 "interval_over": self._over(one),
                 f"drop_from_{self.groups[0]}": asdict(drop) if drop else None,
                 "drop_to_halves": asdict(halves) if halves else None,

@@ -143,6 +143,7 @@ def _table(results: Results) -> str:
             continue
         name, group, classifier = cell.representation, cell.group, cell.classifier
         estimate, drop, halves = results.told(cell)
+        assert estimate is not None  # the first split tests several groups
         control = results.accuracy(name, group, classifier, shuffled=True)
         count = len(cell.runs)
         row = [name, group, classifier, f"{cell.features:,}", f"{len(cell.constant):,}", milliseconds(cell.milliseconds)]

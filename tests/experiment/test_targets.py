@@ -18,6 +18,7 @@ from lora_perf import Zoo
 from lora_perf.classifiers.metrics import accuracy
 from lora_perf.experiment.__main__ import main
 from lora_perf.io import store
+from lora_perf.report.parts import ranking
 from tests.experiment.conftest import small_zoo
 
 N = 200
@@ -35,6 +36,7 @@ def told() -> Zoo:
         "tags": [["many"] * (count > 50) + ["odd"] * (count % 2) for count in images],
         "steps": [None if k == 3 else k % 2 * 100 for k in range(N)],
         "one": ["same"] * N,
+        "team": [f"t{k % 11}" for k in range(N)],
     }
     return Zoo.from_rows(rows, plain.layout, plain.labels, plain.classes, name="told", metadata=metadata)
 
@@ -194,3 +196,30 @@ def test_a_tiny_zoo_is_not_divided_by_groups(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"representations": ["stats"], "layer_groups": ["all"], "classifiers": ["ridge"], "splits": 3}
     results = lora_perf.experiment.run(tmp_path / "tiny.safetensors", group_column="by", **settings)
     assert results.dataset["resubstitution"]
+
+
+def test_folds_of_a_single_group_have_a_mean_and_no_interval(asked: Asked, tmp_path: Path) -> None:
+    found = asked("--layers", "each", "--group-column", "team", "--classifiers", "ridge", "--representations", "stats")
+    folds = found.to_frame()
+    folds = folds[folds["division"].str.startswith("fold")]
+    single = [len(np.unique(found.tested[name].clusters)) == 1 for name in folds["division"]]
+    assert any(single)
+    assert folds["accuracy"].between(0, 1).all()
+    assert folds["accuracy_low"].isna().tolist() == folds["accuracy_high"].isna().tolist() == single
+    cells = [
+        one for one in json.loads((tmp_path / "out" / "results.json").read_text())["cells"] if one["division"][:4] == "fold"
+    ]
+    assert [set(one["accuracy"]) == {"mean"} for one in cells] == single
+    assert len(ranking(found, "stats", "ridge")) == len(small_zoo().layout.modules)
+
+
+def test_another_zoo_that_tests_a_single_group_is_refused_before_anything_is_trained(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = small_zoo(n=60)
+    alone = Zoo.from_rows(other.rows * 2, other.layout, other.labels, other.classes, metadata={"team": ["t0"] * 60})
+    alone.save(tmp_path / "alone.safetensors")
+    arguments = ["--test-dataset", str(tmp_path / "alone.safetensors"), "--group-column", "team"]
+    assert main(["--dataset", str(path), "--output-dir", str(tmp_path / "out"), *arguments]) == 2
+    assert "expected test adapters of at least two groups in team; found 60 adapters of t0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
