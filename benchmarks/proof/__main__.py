@@ -24,7 +24,7 @@ _Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 @dataclass(frozen=True)
 class ProofConfig:
-    """Plants slowdowns, compares unchanged code with itself, and writes a report of what was found: about ninety minutes.
+    """Plants slowdowns, compares unchanged code with itself, and writes a report of what was found: about two hours.
 
     Exit status: 0 every slowdown of 1.15 and more was found and every mutant is sound; 1 not so; 2 a mistake of the user.
     """
