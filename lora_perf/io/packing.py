@@ -47,9 +47,8 @@ def write(zoo: Zoo, path: Path, progress: Callable[[int], object] | None = None,
         what `open_packed` would find in a pass over the rows.
 
     Raises:
-        LoraPerfError: the disk has no room for it, or weights of another kind stand there; nothing is written then.
+        LoraPerfError: the disk has no room for it; nothing is written then.
     """
-    refuse_weights(path)
     plan = _Plan(zoo)
     refuse_small_disk(path, plan.nbytes)
     hashes = new_hashes(len(zoo))
@@ -75,7 +74,13 @@ def write(zoo: Zoo, path: Path, progress: Callable[[int], object] | None = None,
         return plan.finish(file, hashes)
 
 
-Zoo.writer = lambda zoo, path: write(zoo, path)  # what `Zoo.save` calls: the room of zoos imports none
+def save(zoo: Zoo, path: Path) -> Hashed:
+    """Writes a zoo where no weights of another kind stand."""
+    refuse_weights(path)
+    return write(zoo, path)
+
+
+Zoo.writer = save  # what `Zoo.save` calls: the room of zoos imports none
 
 
 def complete(zoo: Zoo, path: Path, place: int, hashes: NDArray[np.uint64]) -> Hashed | None:

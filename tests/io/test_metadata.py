@@ -36,6 +36,7 @@ PLAIN = {
     "base": ["sd", "sd", "xl"],
     "flipped": [True, False, None],
     "made": ["1970-01-01", "1970-01-02", "1970-01-03"],
+    "tags": [["a"], [], ["b"]],
 }
 
 
