@@ -16,6 +16,8 @@ def as_meant(values: Sequence[Any]) -> list[Any]:
     ([3, 12, None], [0.0001, 2.0], [True, None], ['007', 'x', None])
     """
     plain = [None if isinstance(value, str) and value in _NONE else value for value in values]
+    if any(isinstance(value, list) for value in plain):
+        return plain
     texts = {value for value in plain if value is not None}
     if not texts or not all(isinstance(value, str) for value in texts):
         return plain
@@ -36,6 +38,15 @@ def is_plain(value: object) -> bool:
     if isinstance(value, str):  # trainers write lists and mappings as texts, and images too
         return not value.startswith(("{", "[", "data:"))
     return value is None or isinstance(value, bool | int | float)
+
+
+def is_several(value: object) -> bool:
+    """Whether a value is a list of texts or whole numbers, as several labels of an adapter are.
+
+    >>> is_several(["ink", "dog"]), is_several([]), is_several([0.5]), is_several("ink")
+    (True, True, False, False)
+    """
+    return isinstance(value, list) and all(isinstance(one, str | int) and not isinstance(one, bool) for one in value)
 
 
 def _is_whole(text: str) -> bool:

@@ -120,9 +120,19 @@ def test_opening_a_folder_reads_no_header_twice(tmp_path: Path, monkeypatch: pyt
 
 def test_rows_of_a_table_count_before_headers(tmp_path: Path) -> None:
     save(tmp_path / "a.safetensors", tensors(factors(0)), {"steps": "1", "author": "x"})
-    row = {"file_name": "a.safetensors", "label": "cat", "steps": 2, "tags": ["t"]}
+    row = {"file_name": "a.safetensors", "label": "cat", "steps": 2, "tags": ["t"], "sizes": [0.5], "settings": {"lr": 1}}
     (tmp_path / "metadata.jsonl").write_text(json.dumps(row))
-    assert dict(lora_perf.load(tmp_path).metadata) == {"steps": [2], "author": ["x"]}
+    assert dict(lora_perf.load(tmp_path).metadata) == {"steps": [2], "tags": [["t"]], "author": ["x"]}
+
+
+def test_lists_of_a_description_are_several_labels(tmp_path: Path) -> None:
+    lists = [["ink", "dog"], [], ["dog"], None]
+    rows = []
+    for i, tags in enumerate(lists):
+        save(tmp_path / f"{i}.safetensors", tensors(factors(i), "peft"))
+        rows.append(json.dumps({"file_name": f"{i}.safetensors", "label": "cat", "tags": tags}))
+    (tmp_path / "metadata.jsonl").write_text("\n".join(rows))
+    assert lora_perf.load(tmp_path).metadata["tags"] == lists
 
 
 @given(st.lists(st.integers() | st.none()))

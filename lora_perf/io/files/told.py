@@ -12,7 +12,7 @@ from lora_perf.core.metadata import Later
 from lora_perf.core.text import counted
 from lora_perf.io.files.reader import Reader
 from lora_perf.io.files.tree import Tree
-from lora_perf.io.plain import as_meant, is_plain
+from lora_perf.io.plain import as_meant, is_plain, is_several
 
 _UNTOLD = frozenset({"format"})  # "pt" in every file
 _log = logging.getLogger(__name__)
@@ -21,7 +21,8 @@ _log = logging.getLogger(__name__)
 def columns_of(folder: str, tree: Tree, paths: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The columns of metadata by name: those of tables and descriptions first, then those of the files' own headers.
 
-    What is nested (lists, mappings, images as text) is left out.
+    Lists of texts or whole numbers that tables and descriptions give, several labels of an adapter, are such columns too; what
+    else is nested (mappings, images as text) is left out.
 
     Args:
         entries: of tables and descriptions, for each of `paths`.
@@ -32,7 +33,9 @@ def columns_of(folder: str, tree: Tree, paths: Sequence[str], entries: Sequence[
             first = {**one, **first}
     headers, n = _Headers(folder, tree, paths), len(paths)
     columns: dict[str, Any] = {
-        name: Later(n, partial(_of_entries, entries, name)) for name, value in first.items() if is_plain(value)
+        name: Later(n, partial(_of_entries, entries, name))
+        for name, value in first.items()
+        if is_plain(value) or is_several(value)
     }
     if left := [name for name in first if name not in columns]:
         _log.warning(
