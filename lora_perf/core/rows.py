@@ -259,7 +259,7 @@ def blocks_of(source: RowSource, step: int) -> Iterator[tuple[slice, FloatRows]]
     """Yields (slice, array (b, p)) over all rows, `step` of them at most at once, in a reused buffer."""
     buffer = np.empty((step, source.p), np.float32)
     with reading(source) as together:
-        read = InTurn((together, source.read)) if source.divisible and torch.get_num_threads() > 1 else together
+        read = together if together == source.read else InTurn((together, source.read))
         for start in range(0, source.n, step):
             stop = min(start + step, source.n)
             view = buffer[: stop - start]

@@ -16,11 +16,10 @@ def as_meant(values: Sequence[Any]) -> list[Any]:
     ([3, 12, None], [0.0001, 2.0], [True, None], ['007', 'x', None])
     """
     plain = [None if isinstance(value, str) and value in _NONE else value for value in values]
-    if any(isinstance(value, list) for value in plain):
+    present = [value for value in plain if value is not None]
+    if not present or not all(isinstance(value, str) for value in present):
         return plain
-    texts = {value for value in plain if value is not None}
-    if not texts or not all(isinstance(value, str) for value in texts):
-        return plain
+    texts = set(present)
     if texts <= _BOOLEANS.keys():
         return [value if value is None else _BOOLEANS[value] for value in plain]
     for kind, fits in ((int, _is_whole), (float, _is_number)):

@@ -55,7 +55,13 @@ def scales_of(meaning: Meaning, shards: Sequence[Shard], where: str) -> Tensor |
                 told |= dict.fromkeys(_contradictions(pair, np.asarray(stated), rows))
             elif scales is None and stated == 1:
                 continue
-            _check_held(np.atleast_1d(np.asarray(stated, np.float64)), pair.module, rows)
+            some = np.atleast_1d(np.asarray(stated, np.float64))
+            if (wrong := _unheld(some)) is not None:  # what is stated beside tensors may be larger than any alpha
+                raise LoraPerfError(
+                    expected=f"a scale of {pair.module} that a float32 holds in row {rows[wrong]}",
+                    found=f"{some[wrong]:g}",
+                    fix="repair the column or the metadata that states it",
+                )
             if scales is None:
                 scales = np.ones((n, len(meaning.pairs)), np.float32)
             scales[rows, place] = stated
@@ -75,9 +81,7 @@ def _read(meaning: Meaning, metadata: Mapping[str, str], rows: NDArray[np.int64]
 def _alphas(name: str, shards: Sequence[Shard]) -> Numbers:
     """(n,) a column of alphas, each of them there and finite as a float32."""
     values = np.concatenate([shard.numbers(name) for shard in shards])
-    fine = np.abs(values) <= np.finfo(np.float32).max  # false for nan
-    if not fine.all():
-        row = int(np.argmin(fine))
+    if (row := _unheld(values)) is not None:
         raise LoraPerfError(
             expected=f"a finite float32 in every row of column {name}",
             found=f"{'none' if np.isnan(values[row]) else format(values[row], 'g')} in row {row}",
@@ -86,14 +90,10 @@ def _alphas(name: str, shards: Sequence[Shard]) -> Numbers:
     return values
 
 
-def _check_held(scales: Numbers, module: str, rows: NDArray[np.int64]) -> None:
-    """Raises where a scale is no float32: what columns and metadata state may be larger than any alpha of a tensor."""
-    if not (fine := np.abs(scales) <= np.finfo(np.float32).max).all():
-        raise LoraPerfError(
-            expected=f"a scale of {module} that a float32 holds in row {rows[int(np.argmin(fine))]}",
-            found=f"{scales[int(np.argmin(fine))]:g}",
-            fix="repair the column or the metadata that states it",
-        )
+def _unheld(values: Numbers) -> int | None:
+    """The place of the first that is no finite float32; None where all are."""
+    fine = np.abs(values) <= np.finfo(np.float32).max  # false for nan
+    return None if fine.all() else int(np.argmin(fine))
 
 
 def _statements(shards: Sequence[Shard], tensors: Collection[str]) -> list[str]:
